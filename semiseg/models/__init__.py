@@ -1,0 +1,53 @@
+"""Networks: ``build_model(net_cfg)`` makes the one that ``config.NetConfig`` describes."""
+
+from mindspore import nn
+
+from semiseg.config import NetConfig
+from semiseg.errors import ConfigError
+from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
+from semiseg.models.prototypes import PrototypeHead
+from semiseg.models.resnet import DEPTHS, ResNet
+
+__all__ = ["Output", "SegmentationNetwork", "build_model"]
+
+
+def build_model(cfg: NetConfig) -> SegmentationNetwork:
+    """A network with fresh weights (drawn from MindSpore's global seed), in evaluation mode.
+
+    Raises:
+        ConfigError: num_classes is not set, or a written channel count differs from what the network has.
+    """
+    if cfg.num_classes is None:
+        raise ConfigError("net.num_classes: expected the number of classes; null takes it from the data set")
+    norm = nn.BatchNorm2d
+    block, depths = DEPTHS[cfg.encoder.type]
+    options = cfg.encoder.kwargs
+    encoder = ResNet(
+        block,
+        depths,
+        width=options.width,
+        dilate=options.replace_stride_with_dilation,
+        multi_grid=options.multi_grid,
+        zero_init_residual=options.zero_init_residual,
+        norm=norm,
+    )
+    low, _, middle, high = encoder.out_planes
+    planes, dilations = cfg.decoder.kwargs.inner_planes, cfg.decoder.kwargs.dilations
+    decoder = Decoder(low, high, cfg.num_classes, planes, dilations, norm)
+    auxor = proto_net = None
+    if cfg.aux_loss:
+        _check_planes("net.aux_loss.aux_plane", cfg.aux_loss.aux_plane, middle)
+        auxor = AuxHead(middle, cfg.num_classes, planes, norm)
+    if cfg.proto_head:
+        _check_planes("net.proto_head.in_planes", cfg.proto_head.in_planes, decoder.out_planes)
+        head = cfg.proto_head
+        proto_net = PrototypeHead(cfg.num_classes, head.num_micro_proto, decoder.out_planes, head.temperature)
+    network = SegmentationNetwork(encoder, decoder, auxor, proto_net)
+    for name, parameter in network.parameters_and_names():
+        parameter.name = name
+    return network.set_train(False)
+
+
+def _check_planes(key: str, written: int | None, actual: int) -> None:
+    if written not in (None, actual):
+        raise ConfigError(f"{key}: this network has {actual} channels there, got {written}; leave the key out or mend it")

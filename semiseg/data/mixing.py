@@ -1,0 +1,29 @@
+"""Which pixels of an image are replaced by those of its partner. B, H, W: images, height, width."""
+
+import numpy as np
+
+
+def cutmix_boxes(batch: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """One box of half the image's area per image, as U2PL draws them.
+
+    Width is uniform over the integers [W // 2 + 1, W), height = round(area / width), the position uniform.
+
+    Returns: int32 B x 4, rows of (top, left, height, width), inside the image.
+    Raises: ValueError if the image is narrower than 3 pixels, where no such width exists.
+    """
+    if width < 3 or height < 1:
+        raise ValueError(f"no half-area box fits an image of {height} x {width} pixels")
+    widths = rng.integers(width // 2 + 1, width, size=batch)
+    heights = np.round(height * width / 2 / widths).astype(np.int64)
+    tops = rng.integers(0, height - heights + 1)
+    lefts = rng.integers(0, width - widths + 1)
+    return np.stack([tops, lefts, heights, widths], axis=1).astype(np.int32)
+
+
+def box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """bool B x H x W, True inside each box of (top, left, height, width)."""
+    top, left, tall, wide = (boxes[:, i, None] for i in range(4))
+    rows, cols = np.arange(height)[None], np.arange(width)[None]
+    in_rows = (rows >= top) & (rows < top + tall)
+    in_cols = (cols >= left) & (cols < left + wide)
+    return in_rows[:, :, None] & in_cols[:, None, :]

@@ -1,0 +1,244 @@
+"""What a data set is: class names, colours, and where the image and the mask of an id lie. A table, no code per data set."""
+
+import difflib
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from semiseg.errors import ConfigError
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One data set, checked on construction.
+
+    ``image`` and ``mask`` are paths below the data root with ``{id}`` where the sample's id goes ("JPEGImages/{id}.jpg"). Where
+    ids carry the extension of their image (``image`` ends in "{id}"), the mask may say ``{stem}``: the id without it.
+    ``mask_kind`` says whether masks hold class indices ("index") or ``palette`` colours ("color"); ``ignore_color`` is the colour
+    of ignored pixels. ``folder`` names the data set below ckpt/.
+
+    Raises: ConfigError where fields contradict each other.
+    """
+
+    name: str
+    folder: str
+    classes: tuple[str, ...]
+    palette: tuple[Color, ...]
+    image: str
+    mask: str
+    mask_kind: str = "index"
+    ignore_label: int = 255
+    ignore_color: Color | None = None
+
+    def __post_init__(self) -> None:
+        _check_classes(self)
+        _check_palette(self)
+        _check_template(self, "image", self.image, {"id"})
+        _check_template(self, "mask", self.mask, {"id", "stem"})
+        if self.image == self.mask:
+            raise ConfigError(f"dataset {self.name}: image and mask are the same path {self.image!r}")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def sample_id(self, line: str) -> str:
+        """The id that a line of a list means: the bare id, the image's path (with or without its folder), or "image mask".
+
+        "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png" and "train/aachen/aachen_000000_000019" are the same sample.
+        """
+        line = line.strip()
+        for position, char in enumerate(line):
+            if char.isspace():
+                sample = self._strip(line[:position].strip())
+                if self.mask_path(sample) == line[position:].strip().lstrip("/"):
+                    return sample
+        return self._strip(line)
+
+    def _strip(self, text: str) -> str:
+        prefix, suffix = self.image.split("{id}")
+        text = text.lstrip("/")
+        if not text.endswith(suffix):
+            return text
+        return text[: len(text) - len(suffix)].removeprefix(prefix)
+
+    def image_path(self, sample: str) -> str:
+        """Path of the image below the data root."""
+        return self.image.replace("{id}", sample)
+
+    def mask_path(self, sample: str) -> str:
+        """Path of the mask below the data root."""
+        stem = str(PurePosixPath(sample).with_suffix("")) if "{stem}" in self.mask else ""
+        return self.mask.replace("{stem}", stem).replace("{id}", sample)
+
+    def full_palette(self) -> np.ndarray:
+        """256 x 3 uint8 colours for an indexed PNG: the classes, ``ignore_color`` (or white) at the ignore label, black elsewhere."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = self.palette
+        table[self.ignore_label] = self.ignore_color or (255, 255, 255)
+        return table
+
+
+def _check_classes(spec: DatasetSpec) -> None:
+    where = f"dataset {spec.name}"
+    if not spec.name or not spec.folder or any(c in spec.folder for c in "/\\"):
+        raise ConfigError(f"{where}: name and folder must be plain names, got {spec.name!r} and {spec.folder!r}")
+    if len(spec.classes) < 2 or not all(isinstance(c, str) and c for c in spec.classes):
+        raise ConfigError(f"{where}: classes must be a list of at least two names, got {list(spec.classes)!r}")
+    repeated = sorted({c for c in spec.classes if spec.classes.count(c) > 1})
+    if repeated:
+        raise ConfigError(f"{where}: class names occur twice: {', '.join(repeated)}")
+    if len(spec.classes) > 255:
+        raise ConfigError(f"{where}: {len(spec.classes)} classes, but a mask byte has room for 255 and an ignore label")
+    if type(spec.ignore_label) is not int or not 0 <= spec.ignore_label <= 255:
+        raise ConfigError(f"{where}: ignore_label must be an integer from 0 to 255, got {spec.ignore_label!r}")
+    if spec.ignore_label < len(spec.classes):
+        raise ConfigError(
+            f"{where}: ignore_label {spec.ignore_label} is also the index of class {spec.classes[spec.ignore_label]!r}; "
+            f"take a value from {len(spec.classes)} to 255"
+        )
+
+
+def _check_palette(spec: DatasetSpec) -> None:
+    where = f"dataset {spec.name}"
+    if spec.mask_kind not in ("index", "color"):
+        raise ConfigError(f'{where}: mask_kind must be "index" or "color", got {spec.mask_kind!r}')
+    if len(spec.palette) != len(spec.classes):
+        raise ConfigError(f"{where}: {len(spec.palette)} colors for {len(spec.classes)} classes; give one color per class")
+    colors = [*spec.palette, *([spec.ignore_color] if spec.ignore_color is not None else [])]
+    for color in colors:
+        if len(color) != 3 or any(type(v) is not int or not 0 <= v <= 255 for v in color):
+            raise ConfigError(f"{where}: a color is three integers from 0 to 255 (red, green, blue), got {color!r}")
+    if spec.mask_kind == "color":
+        repeated = sorted({c for c in colors if colors.count(c) > 1})
+        if repeated:
+            raise ConfigError(f"{where}: color masks need a different color for each class; {repeated[0]} is used twice")
+
+
+def _check_template(spec: DatasetSpec, key: str, value: str, allowed: set[str]) -> None:
+    example = {"image": "images/{id}.jpg", "mask": "masks/{id}.png"}[key]
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
+    except ValueError:
+        fields = []
+    if len(fields) != 1 or fields[0] not in allowed:
+        raise ConfigError(f"dataset {spec.name}: {key} must hold {{id}} once, such as {example!r}, got {value!r}")
+    if value.startswith("/") or ".." in PurePosixPath(value).parts:
+        raise ConfigError(f"dataset {spec.name}: {key} must be a path below the data root, got {value!r}")
+
+
+def index_palette(count: int) -> tuple[Color, ...]:
+    """The first ``count`` colours of PASCAL VOC's official table: bits of the index spread over the high bits of R, G, B."""
+    colors = []
+    for index in range(count):
+        color = [0, 0, 0]
+        for bit in range(8):
+            for channel in range(3):
+                color[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
+        colors.append(tuple(color))
+    return tuple(colors)
+
+
+_PASCAL = DatasetSpec(
+    name="pascal",
+    folder="voc",
+    classes=(
+        *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
+        *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+    ),
+    palette=index_palette(21),
+    image="JPEGImages/{id}.jpg",
+    mask="SegmentationClassAug/{id}.png",
+    ignore_color=(224, 224, 192),
+)
+
+_CITYSCAPES_COLORS = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+
+_CITYSCAPES = DatasetSpec(
+    name="cityscapes",
+    folder="city",
+    classes=tuple(_CITYSCAPES_COLORS),
+    palette=tuple(_CITYSCAPES_COLORS.values()),
+    image="leftImg8bit/{id}_leftImg8bit.png",
+    mask="gtFine/{id}_gtFine_labelTrainIds.png",
+    ignore_color=(0, 0, 0),
+)
+
+_SYNTHETIC = DatasetSpec(
+    name="synthetic",
+    folder="synthetic",
+    classes=("background", "disk", "ring", "triangle", "cross", "bar"),
+    palette=((38, 50, 56), (239, 83, 80), (66, 165, 245), (102, 187, 106), (255, 202, 40), (171, 71, 188)),
+    image="JPEGImages/{id}.jpg",
+    mask="SegmentationClassAug/{id}.png",
+    ignore_color=(224, 224, 192),
+)
+
+SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in (_PASCAL, _CITYSCAPES, _SYNTHETIC)}
+_ALIASES = {"voc": "pascal", "pascal_semi": "pascal", "cityscapes_semi": "cityscapes"}
+
+
+def get_spec(type_name: str) -> DatasetSpec:
+    """The built-in data set of that name, or of one of the field's other names for it (voc, pascal_semi, cityscapes_semi).
+
+    Raises: ConfigError with the nearest known name.
+    """
+    name = _ALIASES.get(type_name, type_name)
+    if name in SPECS:
+        return SPECS[name]
+    near = difflib.get_close_matches(str(type_name).lower(), [*SPECS, *_ALIASES], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "see docs/datasets.md for your own data"
+    raise ConfigError(f"unknown data set {type_name!r}; known: {', '.join(SPECS)}; {hint}")
+
+
+def custom_spec(
+    name: str, classes: Sequence[str], image: str, mask: str, colors: Sequence[Sequence[int]] | None = None, **labels
+) -> DatasetSpec:
+    """A spec for a user's own data from plain values, as YAML gives them.
+
+    ``image`` and ``mask`` are folder and suffix in one ("images/{id}.jpg"). Without ``colors`` predictions are drawn in VOC's
+    colours. ``labels``: mask_kind, ignore_label, ignore_color of DatasetSpec.
+
+    Raises: ConfigError on contradictions, such as colour masks without colours.
+    """
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise ConfigError(f"dataset {name}: classes must be a list of names in the order of their index, got {classes!r}")
+    if colors is None:
+        if labels.get("mask_kind") == "color":
+            raise ConfigError(f'dataset {name}: mask_kind "color" needs colors, one [red, green, blue] per class')
+        colors = index_palette(len(classes))
+    palette = tuple(_color(name, color) for color in colors)
+    if labels.get("ignore_color") is not None:
+        labels["ignore_color"] = _color(name, labels["ignore_color"])
+    return DatasetSpec(name, name, tuple(classes), palette, image, mask, **labels)
+
+
+def _color(name: str, value: Sequence[int]) -> Color:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigError(f"dataset {name}: a color is three integers from 0 to 255 (red, green, blue), got {value!r}")
+    return tuple(value)

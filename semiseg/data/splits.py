@@ -1,0 +1,131 @@
+"""Lists of sample ids: reading, writing, drawing the labelled part, and proving that parts do not overlap."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from semiseg.errors import DataError
+from semiseg.rng import generator
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+def read_list(path: str | os.PathLike, clean: Callable[[str], str] | None = None) -> list[str]:
+    """The ids of a list file, one per line, in the file's order; blank lines are skipped, spaces inside names are kept.
+
+    ``clean`` turns a line into an id before duplicates are looked for, usually ``DatasetSpec.sample_id``.
+
+    Raises: DataError if the file is missing, not text, empty or names a sample twice.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such list; check the split's name, or make the list with tools/make_splits.py") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable UTF-8 list of ids, one per line ({error})") from None
+    lines: dict[str, list[int]] = {}
+    for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        line = raw.strip()
+        if line:
+            lines.setdefault(clean(line) if clean else line, []).append(number)
+    if not lines:
+        raise DataError(f"{path}: the list is empty; expected one sample id per line")
+    twice = [(sample, numbers) for sample, numbers in lines.items() if len(numbers) > 1]
+    if twice:
+        shown = "; ".join(f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice[:3])
+        raise DataError(f"{path}: {len(twice)} ids occur more than once: {shown}; keep one line of each")
+    return list(lines)
+
+
+def write_list(path: str | os.PathLike, ids: Iterable[str]) -> None:
+    """Write one id per line, beside and moved into place, so that a reader never sees half a list."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_text("".join(f"{sample}\n" for sample in ids), encoding="utf-8", newline="\n")
+    beside.replace(path)
+
+
+def list_images(folder: str | os.PathLike) -> list[str]:
+    """Paths, relative to ``folder``, of all images below it, sorted: unlabelled data may be simply a folder.
+
+    Raises: DataError if there is no such folder or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of images")
+    found = [p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != "."]
+    if not found:
+        raise DataError(f"{folder}: no image in this folder; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return sorted(p.relative_to(folder).as_posix() for p in found)
+
+
+def labeled_count(total: int, ratio: float) -> int:
+    """Number of labelled samples of a ratio in (0, 1], rounded up: 1/16 of VOC's 10,582 is the published 662.
+
+    Raises: DataError if the ratio is outside (0, 1].
+    """
+    if not 0 < ratio <= 1:
+        raise DataError(f"labeled ratio must be above 0 and at most 1, got {ratio}")
+    return max(1, math.ceil(total * ratio - 1e-9))
+
+
+def draw_labeled(
+    ids: Sequence[str], count: int, seed: int, classes_of: Mapping[str, Collection[int]] | None = None
+) -> tuple[list[str], list[str]]:
+    """Split ``ids`` into (labeled, unlabeled), both in the order of ``ids``; the draw depends on the set of ids, not its order.
+
+    With ``classes_of`` (id -> class indices in its mask) each class that occurs at all also occurs in the labelled part: always if ``count``
+    is at least the number of classes, else as many as a greedy choice reaches. The rest of the draw stays uniform.
+
+    Raises: DataError if ``count`` is not between 1 and the number of ids, or ``classes_of`` misses an id.
+    """
+    if not 1 <= count <= len(ids):
+        raise DataError(f"cannot label {count} of {len(ids)} samples; the count must be from 1 to {len(ids)}")
+    order = sorted(ids)
+    order = [order[i] for i in generator(seed, "split.draw").permutation(len(order))]
+    chosen: list[str] = [] if classes_of is None else _cover_classes(order, count, classes_of)
+    taken = set(chosen)
+    for sample in order:
+        if len(taken) == count:
+            break
+        taken.add(sample)
+    return [s for s in ids if s in taken], [s for s in ids if s not in taken]
+
+
+def _cover_classes(order: Sequence[str], count: int, classes_of: Mapping[str, Collection[int]]) -> list[str]:
+    """At most ``count`` samples that show every class: the rarest missing class first, its first sample in ``order``."""
+    without = [s for s in order if s not in classes_of]
+    if without:
+        raise DataError(f"classes unknown for {len(without)} samples, first {without[0]!r}")
+    frequency = Counter(c for s in order for c in set(classes_of[s]))
+    missing, chosen = set(frequency), []
+    while missing and len(chosen) < count:
+        if count - len(chosen) >= len(missing):
+            rarest = min(missing, key=lambda c: (frequency[c], c))
+            pick = next(s for s in order if rarest in classes_of[s])
+        else:  # too few picks left for one each: take the sample that shows most
+            pick = max(order, key=lambda s: len(missing.intersection(classes_of[s])))
+        chosen.append(pick)
+        missing.difference_update(classes_of[pick])
+    return chosen
+
+
+def check_disjoint(**parts: Sequence[str]) -> None:
+    """``check_disjoint(labeled=..., unlabeled=..., val=...)``: no sample may be in two parts (ids in the spec's own form).
+
+    Raises: DataError with the number of common samples and the first few.
+    """
+    names = list(parts)
+    for i, first in enumerate(names):
+        members = set(parts[first])
+        for second in names[i + 1 :]:
+            common = [s for s in parts[second] if s in members]
+            if common:
+                shown = ", ".join(common[:3]) + (", ..." if len(common) > 3 else "")
+                raise DataError(
+                    f"{len(common)} samples are in both the {first} and the {second} list: {shown}; remove them from one"
+                )

@@ -1,0 +1,142 @@
+"""The DeepLabv3+ decoder, the auxiliary head, and the whole segmentation network.
+
+Names of cells are U2PL's. Shapes: B batch, H x W input, h x w = H/4 x W/4 (the decoder's size), D = 2 * inner planes.
+Dropout draws nothing by itself: training passes the masks in (B x channels x 1 x 1, 0 or 1/(1-p)), so that a step is a
+function of its inputs.
+"""
+
+from collections import namedtuple
+
+from mindspore import Tensor, nn, ops
+
+from semiseg.models.interpolate import resize
+from semiseg.models.prototypes import PrototypeHead
+from semiseg.models.resnet import Norm, ResNet, conv1x1, conv3x3
+
+Output = namedtuple("Output", ["pred", "rep", "aux", "proto"])
+Output.__doc__ = """What the network returns: ``pred`` B x C x h x w logits of the linear head; ``rep`` B x D x h x w, the
+feature that the prototype head compares; ``aux`` B x C logits at layer3's size and ``proto`` B x C x H x W logits of
+the prototype head, each None where the network has no such head."""
+
+
+def _conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.SequentialCell:
+    conv = conv3x3(in_planes, planes, 1, dilation) if dilation else conv1x1(in_planes, planes)
+    return nn.SequentialCell(conv, norm(planes), nn.ReLU())
+
+
+def _biased_conv(in_planes: int, planes: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(in_planes, planes, kernel, pad_mode="pad", padding=kernel // 2, has_bias=True)
+
+
+class ASPP(nn.Cell):
+    """Atrous spatial pyramid pooling: image pooling, 1x1, and a 3x3 for each dilation, concatenated.
+
+    Source: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
+    """
+
+    def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
+        super().__init__()
+        self.conv1 = nn.SequentialCell(nn.AdaptiveAvgPool2d((1, 1)), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
+        self.conv2 = _conv_norm(in_planes, planes, 0, norm)
+        for index, dilation in enumerate(dilations):
+            setattr(self, f"conv{index + 3}", _conv_norm(in_planes, planes, dilation, norm))
+        self.dilated = [getattr(self, f"conv{index + 3}") for index in range(len(dilations))]
+        self.out_planes = (len(dilations) + 2) * planes
+
+    def construct(self, x: Tensor) -> Tensor:
+        branches = (resize(self.conv1(x), x.shape[2:]), self.conv2(x))
+        for branch in self.dilated:
+            branches = (*branches, branch(x))
+        return ops.concat(branches, 1)
+
+
+class Decoder(nn.Cell):
+    """``dec_deeplabv3_plus``: encoder maps -> (logits, feature), both at layer1's size."""
+
+    def __init__(self, low_planes: int, high_planes: int, num_classes: int, planes: int, dilations: tuple, norm: Norm):
+        super().__init__()
+        self.low_conv = nn.SequentialCell(_biased_conv(low_planes, planes, 1), norm(planes), nn.ReLU())
+        self.aspp = ASPP(high_planes, planes, dilations, norm)
+        # Index 3 and 7 are the published networks' Dropout2d; here the masks come from outside.
+        self.head = nn.SequentialCell(conv3x3(self.aspp.out_planes, planes), norm(planes), nn.ReLU())
+        self.classifier = nn.SequentialCell(
+            _biased_conv(2 * planes, planes, 3),
+            norm(planes),
+            nn.ReLU(),
+            nn.Identity(),
+            _biased_conv(planes, planes, 3),
+            norm(planes),
+            nn.ReLU(),
+            nn.Identity(),
+            _biased_conv(planes, num_classes, 1),
+        )
+        self.dropout_planes = (planes, planes, planes)
+        self.out_planes = 2 * planes
+
+    def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:
+        head = self.head(self.aspp(high))
+        if masks is not None:
+            head = head * masks[0]
+        low = self.low_conv(low)
+        feature = ops.concat((low, resize(head, low.shape[2:])), 1)  # B x D x h x w
+        x = self.classifier[2](self.classifier[1](self.classifier[0](feature)))
+        if masks is not None:
+            x = x * masks[1]
+        x = self.classifier[6](self.classifier[5](self.classifier[4](x)))
+        if masks is not None:
+            x = x * masks[2]
+        return self.classifier[8](x), feature
+
+
+class AuxHead(nn.Cell):
+    """``auxor``: logits from layer3's map, for the auxiliary loss."""
+
+    def __init__(self, in_planes: int, num_classes: int, planes: int, norm: Norm):
+        super().__init__()
+        self.aux = nn.SequentialCell(
+            _biased_conv(in_planes, planes, 3), norm(planes), nn.ReLU(), nn.Identity(), _biased_conv(planes, num_classes, 1)
+        )
+        self.dropout_planes = (planes,)
+
+    def construct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.aux[2](self.aux[1](self.aux[0](x)))
+        if mask is not None:
+            x = x * mask
+        return self.aux[4](x)
+
+
+class SegmentationNetwork(nn.Cell):
+    """Encoder, decoder and the optional heads. Calling it on B x 3 x H x W gives an ``Output``."""
+
+    def __init__(self, encoder: ResNet, decoder: Decoder, auxor: AuxHead | None, proto_net: PrototypeHead | None):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.auxor = auxor
+        self.proto_net = proto_net
+        # Channels of each dropout mask that ``forward`` takes, in order: decoder, then auxiliary head.
+        self.dropout_planes = decoder.dropout_planes + (auxor.dropout_planes if auxor else ())
+
+    def construct(self, x: Tensor) -> Output:
+        pred, feature, aux = self.forward(x)
+        proto = None if self.proto_net is None else self.proto_net.dense(feature, x.shape[2:])
+        return Output(pred, feature, aux, proto)
+
+    def forward(self, x: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits, feature and auxiliary logits (None without that head); the part that training compiles.
+
+        Args:
+            x: B x 3 x H x W, normalised.
+            masks: one dropout mask for each of ``dropout_planes``; None for no dropout.
+        """
+        low, _, middle, high = self.encoder(x)
+        pred, feature = self.decoder(low, high, masks)
+        aux = None
+        if self.auxor is not None:
+            aux = self.auxor(middle, None if masks is None else masks[-1])
+        return pred, feature, aux
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Only the linear head's logits, B x C x h x w, without dropout: what a teacher labels with."""
+        low, _, _, high = self.encoder(x)
+        return self.decoder(low, high)[0]

@@ -7,7 +7,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scores:
-    """Fractions from 0 to 1. ``iou`` and ``class_accuracy``: float64 of length C; ``present``: bool, class occurs in the labels."""
+    """Fractions from 0 to 1. ``iou`` and ``class_accuracy``: float64 of length C; ``present``: bool of length C, if the
+    labels hold the class.
+    """
 
     iou: np.ndarray
     miou: float
@@ -18,7 +20,7 @@ class Scores:
 
 
 class ConfusionMatrix:
-    """Counts of (label, prediction) pairs, int64, summed over images: IoU is taken once over the set, not averaged over images."""
+    """int64 counts of (label, prediction) over the whole set: IoU is taken once, not averaged over images."""
 
     def __init__(self, num_classes: int, ignore_label: int = 255) -> None:
         if num_classes < 1 or 0 <= ignore_label < num_classes:
@@ -55,7 +57,9 @@ class ConfusionMatrix:
         self.counts += other.counts
 
     def compute(self) -> Scores:
-        """IoU = intersection / (union + 1e-10) as U2PL and the paper publish it: a class that occurs nowhere counts as 0 in the mean."""
+        """IoU = intersection / (union + 1e-10) as U2PL and the paper publish it: in the mean, a class that occurs
+        nowhere counts as 0.
+        """
         hit = np.diag(self.counts).astype(np.float64)
         labelled, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
         iou = hit / (labelled + predicted - hit + 1e-10)

@@ -1,1 +1,1 @@
-"""Data sets, lists, augmentation and streams: numpy, OpenCV and Pillow only, and explicit random generators everywhere."""
+"""Data sets, lists, augmentation and streams: numpy, OpenCV and Pillow only, every random generator explicit."""

@@ -1,4 +1,4 @@
-"""What a data set is: class names, colours, and where the image and the mask of an id lie. A table, no code per data set."""
+"""What a data set is: class names, colours, and where image and mask of an id lie. A table, no code per set."""
 
 import difflib
 import string
@@ -17,10 +17,10 @@ Color = tuple[int, int, int]
 class DatasetSpec:
     """One data set, checked on construction.
 
-    ``image`` and ``mask`` are paths below the data root with ``{id}`` where the sample's id goes ("JPEGImages/{id}.jpg"). Where
-    ids carry the extension of their image (``image`` ends in "{id}"), the mask may say ``{stem}``: the id without it.
-    ``mask_kind`` says whether masks hold class indices ("index") or ``palette`` colours ("color"); ``ignore_color`` is the colour
-    of ignored pixels. ``folder`` names the data set below ckpt/.
+    ``image`` and ``mask`` are paths below the data root with ``{id}`` where the sample's id goes
+    ("JPEGImages/{id}.jpg"). Where ids carry the extension of their image (``image`` ends in "{id}"), the mask may say
+    ``{stem}``: the id without it. ``mask_kind`` says whether masks hold class indices ("index") or ``palette`` colours
+    ("color"); ``ignore_color`` is the colour of ignored pixels. ``folder`` names the data set below ckpt/.
 
     Raises: ConfigError where fields contradict each other.
     """
@@ -48,9 +48,11 @@ class DatasetSpec:
         return len(self.classes)
 
     def sample_id(self, line: str) -> str:
-        """The id that a line of a list means: the bare id, the image's path (with or without its folder), or "image mask".
+        """The id that a line of a list means: the bare id, the image's path (with or without its folder), or "image
+        mask".
 
-        "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png" and "train/aachen/aachen_000000_000019" are the same sample.
+        "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png" and "train/aachen/aachen_000000_000019" are the
+        same sample.
         """
         line = line.strip()
         for position, char in enumerate(line):
@@ -77,7 +79,7 @@ class DatasetSpec:
         return self.mask.replace("{stem}", stem).replace("{id}", sample)
 
     def full_palette(self) -> np.ndarray:
-        """256 x 3 uint8 colours for an indexed PNG: the classes, ``ignore_color`` (or white) at the ignore label, black elsewhere."""
+        """uint8 256 x 3 for an indexed PNG: class colours, ``ignore_color`` or white at the ignore label."""
         table = np.zeros((256, 3), np.uint8)
         table[: self.num_classes] = self.palette
         table[self.ignore_label] = self.ignore_color or (255, 255, 255)
@@ -99,8 +101,8 @@ def _check_classes(spec: DatasetSpec) -> None:
         raise ConfigError(f"{where}: ignore_label must be an integer from 0 to 255, got {spec.ignore_label!r}")
     if spec.ignore_label < len(spec.classes):
         raise ConfigError(
-            f"{where}: ignore_label {spec.ignore_label} is also the index of class {spec.classes[spec.ignore_label]!r}; "
-            f"take a value from {len(spec.classes)} to 255"
+            f"{where}: ignore_label {spec.ignore_label} is also the index of class "
+            f"{spec.classes[spec.ignore_label]!r}; take a value from {len(spec.classes)} to 255"
         )
 
 
@@ -109,7 +111,9 @@ def _check_palette(spec: DatasetSpec) -> None:
     if spec.mask_kind not in ("index", "color"):
         raise ConfigError(f'{where}: mask_kind must be "index" or "color", got {spec.mask_kind!r}')
     if len(spec.palette) != len(spec.classes):
-        raise ConfigError(f"{where}: {len(spec.palette)} colors for {len(spec.classes)} classes; give one color per class")
+        raise ConfigError(
+            f"{where}: {len(spec.palette)} colors for {len(spec.classes)} classes; give one color per class"
+        )
     colors = [*spec.palette, *([spec.ignore_color] if spec.ignore_color is not None else [])]
     for color in colors:
         if len(color) != 3 or any(type(v) is not int or not 0 <= v <= 255 for v in color):
@@ -117,14 +121,16 @@ def _check_palette(spec: DatasetSpec) -> None:
     if spec.mask_kind == "color":
         repeated = sorted({c for c in colors if colors.count(c) > 1})
         if repeated:
-            raise ConfigError(f"{where}: color masks need a different color for each class; {repeated[0]} is used twice")
+            raise ConfigError(
+                f"{where}: color masks need a different color for each class; {repeated[0]} is used twice"
+            )
 
 
 def _check_template(spec: DatasetSpec, key: str, value: str, allowed: set[str]) -> None:
     example = {"image": "images/{id}.jpg", "mask": "masks/{id}.png"}[key]
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
-    except ValueError:
+    except (ValueError, TypeError):  # an unclosed brace, or not a text at all
         fields = []
     if len(fields) != 1 or fields[0] not in allowed:
         raise ConfigError(f"dataset {spec.name}: {key} must hold {{id}} once, such as {example!r}, got {value!r}")
@@ -133,7 +139,7 @@ def _check_template(spec: DatasetSpec, key: str, value: str, allowed: set[str]) 
 
 
 def index_palette(count: int) -> tuple[Color, ...]:
-    """The first ``count`` colours of PASCAL VOC's official table: bits of the index spread over the high bits of R, G, B."""
+    """The first colours of PASCAL VOC's official table: bits of the index spread over the high bits of R, G, B."""
     colors = []
     for index in range(count):
         color = [0, 0, 0]
@@ -148,7 +154,20 @@ _PASCAL = DatasetSpec(
     name="pascal",
     folder="voc",
     classes=(
-        *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
+        *(
+            "background",
+            "aeroplane",
+            "bicycle",
+            "bird",
+            "boat",
+            "bottle",
+            "bus",
+            "car",
+            "cat",
+            "chair",
+            "cow",
+            "diningtable",
+        ),
         *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
     ),
     palette=index_palette(21),
@@ -204,7 +223,8 @@ _ALIASES = {"voc": "pascal", "pascal_semi": "pascal", "cityscapes_semi": "citysc
 
 
 def get_spec(type_name: str) -> DatasetSpec:
-    """The built-in data set of that name, or of one of the field's other names for it (voc, pascal_semi, cityscapes_semi).
+    """The built-in data set of that name, or of one of the field's other names for it (voc, pascal_semi,
+    cityscapes_semi).
 
     Raises: ConfigError with the nearest known name.
     """
@@ -221,13 +241,15 @@ def custom_spec(
 ) -> DatasetSpec:
     """A spec for a user's own data from plain values, as YAML gives them.
 
-    ``image`` and ``mask`` are folder and suffix in one ("images/{id}.jpg"). Without ``colors`` predictions are drawn in VOC's
-    colours. ``labels``: mask_kind, ignore_label, ignore_color of DatasetSpec.
+    ``image`` and ``mask`` are folder and suffix in one ("images/{id}.jpg"). Without ``colors`` predictions are drawn in
+    VOC's colours. ``labels``: mask_kind, ignore_label, ignore_color of DatasetSpec.
 
     Raises: ConfigError on contradictions, such as colour masks without colours.
     """
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise ConfigError(f"dataset {name}: classes must be a list of names in the order of their index, got {classes!r}")
+        raise ConfigError(
+            f"dataset {name}: classes must be a list of names in the order of their index, got {classes!r}"
+        )
     if colors is None:
         if labels.get("mask_kind") == "color":
             raise ConfigError(f'dataset {name}: mask_kind "color" needs colors, one [red, green, blue] per class')

@@ -23,7 +23,9 @@ def read_list(path: str | os.PathLike, clean: Callable[[str], str] | None = None
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such list; check the split's name, or make the list with tools/make_splits.py") from None
+        raise DataError(
+            f"{path}: no such list; check the split's name, or make the list with tools/make_splits.py"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable UTF-8 list of ids, one per line ({error})") from None
     lines: dict[str, list[int]] = {}
@@ -36,7 +38,7 @@ def read_list(path: str | os.PathLike, clean: Callable[[str], str] | None = None
     twice = [(sample, numbers) for sample, numbers in lines.items() if len(numbers) > 1]
     if twice:
         shown = "; ".join(f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice[:3])
-        raise DataError(f"{path}: {len(twice)} ids occur more than once: {shown}; keep one line of each")
+        raise DataError(f"{path}: {_count(twice, 'id')} in more than one line: {shown}; keep one line of each")
     return list(lines)
 
 
@@ -76,10 +78,12 @@ def labeled_count(total: int, ratio: float) -> int:
 def draw_labeled(
     ids: Sequence[str], count: int, seed: int, classes_of: Mapping[str, Collection[int]] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Split ``ids`` into (labeled, unlabeled), both in the order of ``ids``; the draw depends on the set of ids, not its order.
+    """Split ``ids`` into (labeled, unlabeled), both in the order of ``ids``; the draw depends on the set of ids, not
+    its order.
 
-    With ``classes_of`` (id -> class indices in its mask) each class that occurs at all also occurs in the labelled part: always if ``count``
-    is at least the number of classes, else as many as a greedy choice reaches. The rest of the draw stays uniform.
+    With ``classes_of`` (id -> class indices in its mask) each class that occurs at all also occurs in the labelled
+    part: always if ``count`` is at least the number of classes, else as many as a greedy choice reaches. The rest of
+    the draw stays uniform.
 
     Raises: DataError if ``count`` is not between 1 and the number of ids, or ``classes_of`` misses an id.
     """
@@ -97,7 +101,7 @@ def draw_labeled(
 
 
 def _cover_classes(order: Sequence[str], count: int, classes_of: Mapping[str, Collection[int]]) -> list[str]:
-    """At most ``count`` samples that show every class: the rarest missing class first, its first sample in ``order``."""
+    """At most ``count`` samples that show every class: the rarest missing one first, its first sample in ``order``."""
     without = [s for s in order if s not in classes_of]
     if without:
         raise DataError(f"classes unknown for {len(without)} samples, first {without[0]!r}")
@@ -114,8 +118,13 @@ def _cover_classes(order: Sequence[str], count: int, classes_of: Mapping[str, Co
     return chosen
 
 
+def _count(things: Sequence, noun: str) -> str:
+    return f"{len(things)} {noun}" + ("s" if len(things) != 1 else "")
+
+
 def check_disjoint(**parts: Sequence[str]) -> None:
-    """``check_disjoint(labeled=..., unlabeled=..., val=...)``: no sample may be in two parts (ids in the spec's own form).
+    """``check_disjoint(labeled=..., unlabeled=..., val=...)``: no sample may be in two parts (ids in the spec's own
+    form).
 
     Raises: DataError with the number of common samples and the first few.
     """
@@ -127,5 +136,5 @@ def check_disjoint(**parts: Sequence[str]) -> None:
             if common:
                 shown = ", ".join(common[:3]) + (", ..." if len(common) > 3 else "")
                 raise DataError(
-                    f"{len(common)} samples are in both the {first} and the {second} list: {shown}; remove them from one"
+                    f"the {first} and the {second} list share {_count(common, 'sample')}: {shown}; remove them from one"
                 )

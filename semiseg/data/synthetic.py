@@ -6,7 +6,7 @@
     OUT/splits/val.txt        OUT/splits/<n>/{labeled,unlabeled}.txt       and further label draws <n>_s1, <n>_s2, ...
 
 The pool holds ``unlabeled + max(labels)`` images. A draw takes n of them as labelled and exactly ``unlabeled`` of the
-rest, so an epoch has the same number of steps at every label count. The masks of unlabelled images serve monitoring only.
+rest, so an epoch has the same number of steps at every label count. Masks of unlabelled images serve monitoring only.
 
 synthetic.json is written first as unfinished and last as complete. It names every file of the set, and nothing that
 it does not name is ever replaced or removed.

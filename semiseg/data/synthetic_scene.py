@@ -2,8 +2,8 @@
 
 Five shapes are the classes. Each class has two appearance modes: opposite hues and another texture. Within a mode
 everything varies widely and continuously: hue, saturation, brightness, scale, rotation, stretch, shear, outline,
-texture period, phase and contrast, light, blur and what lies in front. The hue ranges of neighbouring classes overlap and every
-texture belongs to two classes, so neither colour nor texture tells the class: the shape does.
+texture period, phase and contrast, light, blur and what lies in front. The hue ranges of neighbouring classes overlap
+and every texture belongs to two classes, so neither colour nor texture alone tells the class: the shape does.
 
 Shape legend: S = side of the square image; colours are RGB float32 in 0..255.
 """
@@ -31,7 +31,10 @@ _TEXTURES: tuple[tuple[shapes.Texture, shapes.Texture], ...] = (
     (shapes.plain, shapes.checker),
 )
 _HUE_STEP = 36.0  # degrees between the hues of neighbouring classes; two modes of a class are 180 apart
-_HUE_JITTER = 35.0  # nearly a step to each side: every hue is shared by two classes
+_OBJECT_RADIUS = (0.17, 0.3)  # of the image side
+_BACK_SAT = 0.5
+_CLUTTER = (0, 5)  # small distractors an image, upper end excluded
+_HUE_JITTER = 28.0  # nearly a step to each side: every hue is shared by two classes
 _SHOWN_AREA = 0.004  # share of the image from which an object counts as showing its mode (about 37 pixels at 96)
 
 
@@ -60,7 +63,7 @@ def render(seed: int, index: int, size: int) -> Rendering:
     # Lengths are in units of the image side, so that one scene looks alike at every size.
     x, y = (columns + 0.5) / size, (rows + 0.5) / size
     canvas = _background(x, y, rng)
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(*_CLUTTER)):
         coverage = _placed(shapes.CLUTTER_SHAPES[rng.integers(3)], x, y, rng, rng.uniform(0.03, 0.075))
         look = _object_look(int(rng.integers(len(_SHAPES))), int(rng.integers(MODES_PER_CLASS)), rng)
         canvas = _paint(canvas, coverage, look, x, y, rng)
@@ -78,7 +81,7 @@ def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
 
 def _object_look(kind: int, mode: int, rng: np.random.Generator) -> _Look:
     """A draw from one appearance mode of one class (``kind`` counts the classes without background)."""
-    hue = kind * _HUE_STEP + mode * 180.0 + rng.uniform(-_HUE_JITTER, _HUE_JITTER)
+    hue = kind * _HUE_STEP + mode * 180.0 + rng.triangular(-_HUE_JITTER, 0.0, _HUE_JITTER)
     saturation, value = rng.uniform(0.45, 0.95), rng.uniform(0.55, 1.0)
     contrast = rng.uniform(0.35, 0.65)
     second = _colour(hue + rng.uniform(-25.0, 25.0), saturation * rng.uniform(0.6, 1.2), value * (1.0 - contrast))
@@ -90,8 +93,8 @@ def _background(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.nd
     hue, value = rng.uniform(0.0, 360.0), rng.uniform(0.25, 0.9)
     contrast = rng.uniform(0.1, 0.45) * (1.0 if value < 0.55 else -1.0)
     look = _Look(
-        _colour(hue, rng.uniform(0.0, 0.5), value),
-        _colour(hue + rng.uniform(-90.0, 90.0), rng.uniform(0.0, 0.5), value + contrast),
+        _colour(hue, rng.uniform(0.0, _BACK_SAT), value),
+        _colour(hue + rng.uniform(-90.0, 90.0), rng.uniform(0.0, _BACK_SAT), value + contrast),
         shapes.BACKGROUND_TEXTURES[rng.integers(len(shapes.BACKGROUND_TEXTURES))],
     )
     return _surface(look, x, y, rng, period=rng.uniform(0.06, 0.3))
@@ -143,7 +146,7 @@ def _add_objects(
     for _ in range(rng.integers(1, 5)):
         kind, mode = int(rng.integers(len(_SHAPES))), int(rng.integers(MODES_PER_CLASS))
         for _attempt in range(6):
-            coverage = _placed(_SHAPES[kind], x, y, rng, rng.uniform(0.13, 0.25))
+            coverage = _placed(_SHAPES[kind], x, y, rng, rng.uniform(*_OBJECT_RADIUS))
             mine = coverage >= 0.5
             still_seen = [np.count_nonzero((owner == k + 1) & ~mine) for k in range(len(areas))]
             if all(seen >= 0.6 * area for seen, area in zip(still_seen, areas, strict=True)):

@@ -28,8 +28,8 @@ def disk(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
 
 def ring(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     """A circle with an open hole, through which the background shows."""
-    half_width = rng.uniform(0.17, 0.27)
-    return np.abs(np.hypot(x, y) - 0.72) - half_width
+    half_width = rng.uniform(0.21, 0.3)
+    return np.abs(np.hypot(x, y) - 0.74) - half_width
 
 
 def triangle(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
@@ -40,13 +40,13 @@ def triangle(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
 
 def cross(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     """Two bars of equal length at right angles."""
-    half_width = rng.uniform(0.25, 0.37)
+    half_width = rng.uniform(0.28, 0.38)
     return np.minimum(_box(x, y, 1.0, half_width), _box(x, y, half_width, 1.0))
 
 
 def bar(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     """A short thick rod."""
-    return _box(x, y, 1.15, rng.uniform(0.3, 0.42))
+    return _box(x, y, 1.15, rng.uniform(0.34, 0.46))
 
 
 def square(x: Grid, y: Grid, rng: np.random.Generator) -> Grid:

@@ -1,0 +1,18 @@
+"""Methods by name. A new method: one file with a subclass of ``Method``, one line here, one YAML in experiments/_base."""
+
+from semiseg.errors import ConfigError
+from semiseg.methods.base import Method, Settings
+from semiseg.methods.prototype import PrototypeConsistency
+from semiseg.methods.supervised import Supervised
+from semiseg.schema import did_you_mean
+
+__all__ = ["METHODS", "Method", "Settings", "get_method"]
+
+METHODS: dict[str, type[Method]] = {"suponly": Supervised, "ours": PrototypeConsistency}
+
+
+def get_method(name: str) -> type[Method]:
+    """The class of a method. ConfigError names the known ones."""
+    if name not in METHODS:
+        raise ConfigError(f"method: unknown method {name!r}{did_you_mean(name, METHODS)}")
+    return METHODS[name]

@@ -1,0 +1,104 @@
+"""Checkpoints that a crash cannot spoil: written beside, synced, moved into place; read strictly and with a checksum.
+
+``last.ckpt`` holds a run (every ``Parameter`` of its state, and a small JSON record). ``best.ckpt`` holds one network
+alone under the published names (``module.`` prefix). MindSpore's format is protobuf: reading it never executes code.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor
+
+from semiseg.errors import CheckpointError
+
+_RECORD = "semiseg.record"
+
+
+def save(path: Path, arrays: Mapping[str, Tensor | Parameter], record: Mapping[str, Any]) -> None:
+    """Writes tensors and a JSON-able record to ``path``; the file that was there stays until the new one is whole.
+
+    Raises:
+        CheckpointError: the file cannot be written (full disk, no permission); what was there is untouched.
+    """
+    partial = path.with_name(f".{path.stem}.partial.ckpt")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        parameters = [{"name": name, "data": value} for name, value in arrays.items()]
+        ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
+        partial.chmod(0o644)  # MindSpore writes 0400
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: cannot be written ({reason}); the last good checkpoint is untouched") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+    """All arrays of a MindSpore checkpoint by name, and our record (None in a file that is not ours).
+
+    Raises:
+        CheckpointError: missing, truncated, damaged or no checkpoint.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        loaded = ms.load_checkpoint(str(path), crc_check=True)  # files without a checksum (published ones) pass
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, cut off or no MindSpore checkpoint (.ckpt); fetch or train it again"
+        ) from error
+    record = loaded.pop(_RECORD, None)
+    arrays = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, Tensor)}
+    return arrays, None if record is None else json.loads(str(record))
+
+
+def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Parameter]) -> None:
+    """Puts the arrays into the parameters of the same names, all or nothing.
+
+    Raises:
+        CheckpointError: names or shapes differ; says how many and the first of each kind.
+    """
+    differences = mismatch({name: array.shape for name, array in arrays.items()}, state)
+    if differences:
+        raise CheckpointError(f"{path}: does not fit this network: {differences}")
+    for name, parameter in state.items():
+        parameter.set_data(Tensor(arrays[name].astype(_numpy_type(parameter))))
+
+
+def mismatch(found: Mapping[str, tuple[int, ...]], state: Mapping[str, Parameter]) -> str:
+    """What differs between the shapes in a file and the parameters expected; empty if nothing."""
+    missing = [name for name in state if name not in found]
+    unexpected = [name for name in found if name not in state]
+    shapes = [
+        f"{name} {tuple(found[name])} in the file, {tuple(state[name].shape)} here"
+        for name in state
+        if name in found and tuple(found[name]) != tuple(state[name].shape)
+    ]
+    parts = ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
+    return "; ".join(f"{len(names)} {kind}: {_first(names)}" for names, kind in parts if names)
+
+
+def _first(names: Iterable[str], count: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _numpy_type(parameter: Parameter) -> type:
+    return np.int32 if parameter.dtype == ms.int32 else np.float32

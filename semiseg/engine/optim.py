@@ -1,0 +1,50 @@
+"""SGD with momentum and weight decay on two groups of parameters, and the learning-rate schedule."""
+
+from mindspore import Parameter, Tensor, float32, jit, ops
+
+from semiseg.config import TrainerConfig
+from semiseg.models import SegmentationNetwork
+
+_apply_momentum = ops.ApplyMomentum()
+
+
+def poly(step: int, steps: int, power: float) -> float:
+    """(1 - step / steps) ** power: the factor on the base rate at a step, from 1 down to 0 after the last."""
+    return (1 - step / steps) ** power
+
+
+class SGD:
+    """v <- momentum * v + (g + weight_decay * p); p <- p - lr * v, as torch.optim.SGD, for every parameter alike.
+
+    The encoder's parameters take the base rate, all others ``decoder_lr_times`` of it. The momenta are Parameters named
+    after what they belong to, so that a checkpoint can hold them. The rate comes with each call: it is a function of
+    the step, not state.
+    """
+
+    def __init__(self, network: SegmentationNetwork, trainer: TrainerConfig):
+        named = [(name, p) for name, p in network.parameters_and_names() if p.requires_grad]
+        self.weights = tuple(parameter for _, parameter in named)
+        self.momenta = tuple(Parameter(ops.zeros_like(p), f"optimizer.{name}", requires_grad=False) for name, p in named)
+        self._in_encoder = tuple(name.startswith("encoder.") for name, _ in named)
+        self._kwargs, self._times = trainer.optimizer.kwargs, trainer.optimizer.decoder_lr_times
+        self._step = jit(self._apply) if trainer.jit else self._apply
+
+    def __call__(self, gradients: tuple[Tensor, ...], factor: float) -> float:
+        """One update with ``factor`` times the configured rates; gradients in the order of ``weights``.
+
+        Returns the encoder's rate.
+        """
+        rate = self._kwargs.lr * factor
+        self._step(gradients, Tensor(rate, float32), Tensor(rate * self._times, float32))
+        return rate
+
+    def state(self) -> dict[str, Parameter]:
+        """The momenta, by name."""
+        return {parameter.name: parameter for parameter in self.momenta}
+
+    def _apply(self, gradients: tuple, encoder_rate: Tensor, other_rate: Tensor) -> None:
+        decay, momentum = self._kwargs.weight_decay, self._kwargs.momentum
+        for i in range(len(self.weights)):
+            weight = self.weights[i]
+            rate = encoder_rate if self._in_encoder[i] else other_rate
+            _apply_momentum(weight, self.momenta[i], rate, gradients[i] + decay * weight, momentum)

@@ -1,0 +1,85 @@
+"""Losses as pure functions of tensors; each is 0 with a zero gradient where no pixel counts, never NaN.
+
+Shapes: B batch, C classes, H x W pixels, N single pixels. Labels are integers in 0..C-1; any other value is ignored.
+"""
+
+from mindspore import Tensor, ops
+
+
+def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of every pixel and a mask of the labelled ones.
+
+    Args:
+        logits: B x C x H x W or N x C. labels: B x H x W or N.
+
+    Returns:
+        (loss, valid), both float32 in the shape of labels; the loss is 0 where valid is 0.
+    """
+    num_classes = logits.shape[1]
+    valid = ops.logical_and(labels >= 0, labels < num_classes)
+    target = ops.where(valid, labels, 0).astype("int32")
+    valid = valid.astype("float32")
+    log_prob = ops.log_softmax(logits, 1)
+    picked = ops.gather_elements(log_prob, 1, ops.expand_dims(target, 1)).squeeze(1)
+    return -picked * valid, valid
+
+
+def _mean(loss: Tensor, weight: Tensor) -> Tensor:
+    """Mean of ``loss`` over the pixels whose 0/1 weight is 1; 0 if there is none."""
+    return (loss * weight).sum() / ops.maximum(weight.sum(), 1.0)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy over the labelled pixels."""
+    loss, valid = pixel_cross_entropy(logits, labels)
+    return _mean(loss, valid)
+
+
+def ohem_cross_entropy(logits: Tensor, labels: Tensor, thresh: float, min_kept: int) -> Tensor:
+    """Cross entropy over the hard pixels only (online hard example mining; U2PL's ``OhemCrossEntropy2dTensor``).
+
+    A pixel counts if the probability of its true class is at most ``thresh``, or at most the ``min_kept``-th smallest
+    such probability of the batch if that is larger. With at most ``min_kept`` labelled pixels all of them count.
+    """
+    loss, valid = pixel_cross_entropy(logits, labels)
+    # The probability of the true class orders pixels as the loss does: exp(-loss). Ignored pixels come last.
+    probability = ops.stop_gradient(ops.where(valid > 0, ops.exp(-loss), 2.0)).reshape(-1)
+    threshold = Tensor(thresh, probability.dtype)
+    if min_kept > 0:
+        rank = min(min_kept, probability.shape[0]) - 1
+        hardest = ops.sort(probability)[0]
+        threshold = ops.maximum(hardest[rank], threshold)
+        threshold = ops.where(valid.sum() > min_kept, threshold, Tensor(2.0, probability.dtype))
+    kept = valid * (probability <= threshold).astype("float32").reshape(valid.shape)
+    return _mean(loss, kept)
+
+
+def confident_cross_entropy(logits: Tensor, labels: Tensor, confident: Tensor, over_all: bool = True) -> Tensor:
+    """Cross entropy with pseudo-labels on the confident pixels.
+
+    Args:
+        confident: bool or 0/1, shape of labels.
+        over_all: divide by the number of all labelled pixels (else by the confident ones), so that a batch with few
+            confident pixels moves the network less.
+    """
+    loss, valid = pixel_cross_entropy(logits, labels)
+    weight = valid * confident.astype("float32")
+    if over_all:
+        return (loss * weight).sum() / ops.maximum(valid.sum(), 1.0)
+    return _mean(loss, weight)
+
+
+def certain_cross_entropy(logits: Tensor, labels: Tensor, certain: Tensor) -> Tensor:
+    """U2PL's unsupervised loss: cross entropy on the certain pixels, times all pixels / kept pixels.
+
+    That is, mean over the kept pixels weighted by B*H*W / kept, as U2PL's ``compute_unsupervised_loss``.
+    """
+    loss, valid = pixel_cross_entropy(logits, labels)
+    weight = valid * certain.astype("float32")
+    count = float(loss.size)
+    return count / ops.maximum(weight.sum(), 1.0) * _mean(loss, weight)
+
+
+def entropy(probability: Tensor) -> Tensor:
+    """Entropy over the class axis, in nats: B x C x H x W -> B x H x W (log of p + 1e-10, as U2PL)."""
+    return -(probability * ops.log(probability + 1e-10)).sum(1)

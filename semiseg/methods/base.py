@@ -1,0 +1,135 @@
+"""The contract between a method and the training loop, and what every method shares.
+
+A step of the loop is: ``prepare`` (draws, pseudo-labels; no gradient) -> ``objective`` (traced by value_and_grad) ->
+optimizer -> ``after_update`` (prototypes, teacher). Everything that lives between two steps is in ``state``; the
+checkpoint saves exactly that, so a method never has to think of resuming.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from mindspore import Parameter, Tensor
+
+from semiseg.config import CriterionConfig, NetConfig, TrainerConfig
+from semiseg.errors import ConfigError
+from semiseg.losses import cross_entropy, ohem_cross_entropy
+from semiseg.methods.draws import dropout_masks
+from semiseg.methods.ema import ExponentialMovingAverage, ema_decay
+from semiseg.models import SegmentationNetwork
+from semiseg.models.interpolate import resize
+
+
+class TrainBatch(Protocol):
+    """What a stream yields: images float32 B x 3 x H x W, labels int32 B x H x W (None for unlabelled images)."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+# (image H x W x 3 uint8, mask H x W uint8) of every labelled image, once, in order; for initialisation inside a run.
+LabeledImages = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a method may know of the run."""
+
+    trainer: TrainerConfig
+    criterion: CriterionConfig
+    net: NetConfig
+    batch: int  # labelled images a step on this device, and as many unlabelled
+    crop: tuple[int, int]  # height and width of a training image
+    steps_per_epoch: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def first_semi_step(self) -> int:
+        """The step at which unlabelled images come in."""
+        return self.trainer.sup_only_epoch * self.steps_per_epoch
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run."""
+        return self.trainer.epochs * self.steps_per_epoch
+
+
+class Method:
+    """Base of every method: student, teacher by EMA, supervised objective.
+
+    Subclasses name the scalars that their objectives return in ``terms`` (phase -> names).
+    """
+
+    uses_unlabeled = False
+
+    def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, settings: Settings):
+        self.student, self.teacher, self.settings = student, teacher, settings
+        for name, parameter in teacher.parameters_and_names():
+            parameter.name = f"teacher.{name}"  # one graph may hold both networks
+            parameter.requires_grad = False
+        student.set_train(True)
+        teacher.set_train(False)
+        self._ema = ExponentialMovingAverage(student, teacher, settings.trainer.teacher_bn == "ema")
+        if settings.trainer.teacher_bn == "forward" and not self.uses_unlabeled:
+            raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
+        self._ema.copy()
+
+    def semi_phase(self, step: int) -> bool:
+        """Whether unlabelled images take part at this step."""
+        return self.uses_unlabeled and step >= self.settings.first_semi_step
+
+    def enter_step(self, step: int, labeled_images: LabeledImages) -> list[str]:
+        """Called before a step is prepared; for work at the change of phase. Returns lines for the log."""
+        return []
+
+    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> tuple:
+        """The inputs of ``objective(step)``: tensors, without gradient."""
+        masks = self._dropout(step, len(labeled.images))
+        return Tensor(labeled.images), Tensor(labeled.labels), masks
+
+    def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
+        """The function that is differentiated at this step, and the names of the scalars it returns beside the loss."""
+        return self.supervised_objective, ("sup",)
+
+    def supervised_objective(self, image_l: Tensor, label_l: Tensor, masks: tuple) -> tuple[Tensor, tuple]:
+        """(loss, (terms, state changes)) of labelled images alone."""
+        pred, _, aux = self.student.forward(image_l, masks)
+        loss = self.supervised_loss(pred, aux, label_l)
+        return loss, ((loss,), ())
+
+    def supervised_loss(self, pred: Tensor, aux: Tensor | None, label: Tensor) -> Tensor:
+        """The criterion on the logits at label size, plus the weighted auxiliary head."""
+        size = label.shape[1:]
+        loss = self._criterion(resize(pred, size), label)
+        if aux is not None:
+            loss = loss + self.settings.net.aux_loss.loss_weight * self._criterion(resize(aux, size), label)
+        return loss
+
+    def _criterion(self, logits: Tensor, label: Tensor) -> Tensor:
+        if self.settings.criterion.type == "ohem":
+            kwargs = self.settings.criterion.kwargs
+            return ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
+        return cross_entropy(logits, label)
+
+    def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
+        """What follows the optimizer: here the teacher."""
+        start = self.settings.first_semi_step if self.settings.trainer.teacher_start == "semi_phase" else 0
+        if self.uses_unlabeled and step < start:
+            return
+        iteration = step - start if self.uses_unlabeled else step
+        self._ema.update(ema_decay(iteration, self.settings.net.ema_decay))
+
+    def eval_network(self, step: int) -> SegmentationNetwork:
+        """The network that is scored and saved as best after ``step`` steps."""
+        return self.teacher
+
+    def state(self) -> dict[str, Parameter]:
+        """Everything that lives between steps, by name."""
+        state = {f"student.{name}": parameter for name, parameter in self.student.parameters_and_names()}
+        return state | {f"teacher.{name}": parameter for name, parameter in self.teacher.parameters_and_names()}
+
+    def _dropout(self, step: int, images: int) -> tuple[Tensor, ...]:
+        probability = self.settings.net.decoder.kwargs.dropout
+        return dropout_masks(self.settings.trainer.seed, step, images, self.student.dropout_planes, probability)

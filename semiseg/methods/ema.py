@@ -1,0 +1,47 @@
+"""The teacher as an exponential moving average of the student."""
+
+from mindspore import Parameter, Tensor, nn, ops
+
+from semiseg.models import SegmentationNetwork
+
+_assign = ops.Assign()
+
+
+def ema_decay(iteration: int, limit: float) -> float:
+    """min(1 - 1 / (iteration + 1), limit): the first update (iteration 0) copies the student."""
+    return min(1 - 1 / (iteration + 1), limit)
+
+
+class ExponentialMovingAverage:
+    """teacher <- decay * teacher + (1 - decay) * student, for weights and (by default) BatchNorm statistics alike.
+
+    The prototypes are not averaged: both networks hold the same ones, kept by the method.
+    """
+
+    def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, statistics: bool = True):
+        self._pairs = [
+            (old, new)
+            for (name, old), new in zip(teacher.parameters_and_names(), student.get_parameters(), strict=True)
+            if not name.startswith("proto_net.")
+        ]
+        averaged = [pair for pair in self._pairs if statistics or pair[1].requires_grad]
+        self._average = _Average(*zip(*averaged, strict=True))
+
+    def update(self, decay: float) -> None:
+        """One averaging step."""
+        self._average(Tensor(decay, dtype=self._average.teacher[0].dtype))
+
+    def copy(self) -> None:
+        """Makes the teacher equal to the student, statistics included."""
+        for teacher, student in self._pairs:
+            _assign(teacher, student.value())
+
+
+class _Average(nn.Cell):
+    def __init__(self, teacher: tuple[Parameter, ...], student: tuple[Parameter, ...]):
+        super().__init__(auto_prefix=False)
+        self.teacher, self.student = list(teacher), list(student)
+
+    def construct(self, decay: Tensor) -> None:
+        for teacher, student in zip(self.teacher, self.student, strict=True):
+            _assign(teacher, student + decay * (teacher - student))

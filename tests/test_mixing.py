@@ -1,0 +1,53 @@
+"""CutMix boxes against the rule in words, and their masks against plain slices."""
+
+import numpy as np
+import pytest
+
+from semiseg.data.mixing import box_masks, cutmix_boxes
+from semiseg.rng import generator
+
+
+@pytest.mark.parametrize(("height", "width"), [(513, 513), (769, 769), (96, 64), (7, 31), (5, 3)])
+def test_boxes_have_half_the_area_and_lie_inside(height, width):
+    boxes = cutmix_boxes(3000, height, width, generator(0, "test"))
+    assert boxes.shape == (3000, 4)
+    assert boxes.dtype == np.int32
+    top, left, tall, wide = boxes.T
+    assert (boxes >= 0).all()
+    assert (top + tall <= height).all()
+    assert (left + wide <= width).all()
+    assert (np.abs(tall * wide - height * width / 2) <= wide / 2).all()  # the height is rounded, no more
+
+
+def test_widths_and_positions_take_every_value_alike():
+    boxes = cutmix_boxes(40000, 8, 8, generator(1, "test"))
+    widths, counts = np.unique(boxes[:, 3], return_counts=True)
+    assert widths.tolist() == [5, 6, 7]  # [W/2+1, W)
+    assert np.allclose(counts / 40000, 1 / 3, atol=0.02)
+    assert set(map(tuple, boxes[:, 2:])) == {(6, 5), (5, 6), (5, 7)}  # 32/5 = 6.4, 32/6 = 5.3, 32/7 = 4.6
+    lefts, counts = np.unique(boxes[boxes[:, 3] == 5, 1], return_counts=True)
+    assert lefts.tolist() == [0, 1, 2, 3]
+    assert np.allclose(counts / counts.sum(), 1 / 4, atol=0.02)
+    tops = np.unique(boxes[boxes[:, 2] == 6, 0])
+    assert tops.tolist() == [0, 1, 2]
+
+
+def test_the_same_generator_gives_the_same_boxes():
+    first, again = (cutmix_boxes(4, 33, 47, generator(5, "cutmix", 9)) for _ in range(2))
+    assert (first == again).all()
+    assert (first != cutmix_boxes(4, 33, 47, generator(5, "cutmix", 10))).any()
+
+
+def test_an_image_too_narrow_for_a_box_is_refused():
+    with pytest.raises(ValueError, match="no half-area box"):
+        cutmix_boxes(1, 10, 2, generator(0, "test"))
+
+
+def test_masks_are_the_boxes():
+    boxes = cutmix_boxes(20, 17, 23, generator(2, "test"))
+    masks = box_masks(boxes, 17, 23)
+    expected = np.zeros((20, 17, 23), bool)
+    for mask, (top, left, tall, wide) in zip(expected, boxes, strict=True):
+        mask[top : top + tall, left : left + wide] = True
+    assert masks.dtype == bool
+    assert (masks == expected).all()

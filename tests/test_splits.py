@@ -1,0 +1,162 @@
+"""Lists as people have them, and draws of the labelled part."""
+
+import pytest
+
+from semiseg.data.specs import get_spec
+from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, list_images, read_list, write_list
+from semiseg.errors import DataError
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a\nb 2\nc\n",
+        b"a\r\nb 2\r\nc\r\n",
+        b"a\nb 2\nc",
+        b"\xef\xbb\xbfa\nb 2\nc\n",
+        b"\n a \n\nb 2\t\r\n\r\nc",
+    ],
+    ids=["plain", "windows line ends", "no final newline", "byte order mark", "blank lines"],
+)
+def test_all_usual_forms_of_a_list_give_the_same_ids(tmp_path, data):
+    path = tmp_path / "my list.txt"
+    path.write_bytes(data)
+    assert read_list(path) == ["a", "b 2", "c"]
+
+
+def test_letters_of_any_language_survive(tmp_path):
+    path = tmp_path / "list.txt"
+    write_list(path, ["Straße_1", "写真"])
+    assert read_list(path) == ["Straße_1", "写真"]
+
+
+def test_a_missing_list_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.txt: no such list"):
+        read_list(tmp_path / "absent.txt")
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\r\n  \n", b"\xef\xbb\xbf"])
+def test_an_empty_list_is_an_error(tmp_path, data):
+    path = tmp_path / "empty.txt"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"empty\.txt: the list is empty"):
+        read_list(path)
+
+
+def test_a_binary_file_or_a_folder_is_no_list(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xff\xd8\xff\xe0")
+    for wrong in (path, tmp_path):
+        with pytest.raises(DataError, match="not a readable UTF-8 list"):
+            read_list(wrong)
+
+
+def test_duplicates_are_named_with_their_lines(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a\nb\na\nc\nb\na\n")
+    with pytest.raises(DataError, match=r"2 ids in more than one line: 'a' on lines 1, 3, 6; 'b' on lines 2, 5"):
+        read_list(path)
+
+
+def test_two_spellings_of_one_sample_are_duplicates(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("train/x_leftImg8bit.png\nleftImg8bit/train/x_leftImg8bit.png\n")
+    assert len(read_list(path)) == 2
+    with pytest.raises(DataError, match="'train/x' on lines 1, 2"):
+        read_list(path, get_spec("cityscapes").sample_id)
+
+
+def test_writing_leaves_nothing_beside_the_list(tmp_path):
+    path = tmp_path / "deep" / "list.txt"
+    write_list(path, ["old"])
+    write_list(path, ["a", "b"])
+    assert path.read_bytes() == b"a\nb\n"
+    assert [p.name for p in path.parent.iterdir()] == ["list.txt"]
+
+
+def test_a_folder_of_images_is_a_list(tmp_path):
+    for name in ("b.PNG", "sub/a 1.jpg", "notes.txt", ".hidden.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(tmp_path) == ["b.PNG", "sub/a 1.jpg"]
+    with pytest.raises(DataError, match="no such folder"):
+        list_images(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image in this folder"):
+        list_images(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("total", "ratio", "count"),
+    [
+        *((10582, 1 / 16, 662), (10582, 1 / 8, 1323), (10582, 1 / 4, 2646), (10582, 1 / 2, 5291)),
+        *((2975, 1 / 16, 186), (2975, 1 / 8, 372), (2975, 1 / 4, 744), (2975, 1 / 2, 1488)),
+        *((30, 0.1, 3), (5, 0.001, 1), (7, 1.0, 7)),
+    ],
+)
+def test_ratios_give_the_published_counts(total, ratio, count):
+    assert labeled_count(total, ratio) == count
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.01])
+def test_a_ratio_outside_its_range_is_an_error(ratio):
+    with pytest.raises(DataError, match="labeled ratio"):
+        labeled_count(10, ratio)
+
+
+IDS = [f"s{i:03}" for i in range(60)]
+
+
+def test_a_draw_splits_the_ids_and_depends_on_the_seed_only():
+    labeled, unlabeled = draw_labeled(IDS, 12, seed=3)
+    assert len(labeled) == 12
+    assert sorted(labeled + unlabeled) == IDS
+    assert labeled == sorted(labeled)
+    assert draw_labeled(IDS, 12, seed=3) == (labeled, unlabeled)
+    assert draw_labeled(IDS, 12, seed=4)[0] != labeled
+    assert sorted(draw_labeled(IDS[::-1], 12, seed=3)[0]) == labeled
+
+
+def test_draws_are_uniform():
+    drawn = [s for seed in range(400) for s in draw_labeled(IDS, 6, seed)[0]]
+    counts = [drawn.count(s) for s in IDS]  # expectation 40, standard deviation 6
+    assert min(counts) > 15
+    assert max(counts) < 70
+
+
+def test_every_class_is_in_the_labelled_part_though_rare_ones_are_in_one_image_only():
+    classes = {s: {0, 1 + i % 3} for i, s in enumerate(IDS)}
+    classes["s007"] |= {7}
+    classes["s031"] |= {8}
+    for seed in range(30):
+        labeled, unlabeled = draw_labeled(IDS, 6, seed, classes)
+        assert len(labeled) == 6
+        assert set().union(*(classes[s] for s in labeled)) == {0, 1, 2, 3, 7, 8}
+        assert not set(labeled) & set(unlabeled)
+
+
+def test_with_fewer_samples_than_classes_the_richest_are_taken():
+    classes = {s: {i % 10} for i, s in enumerate(IDS)}
+    classes["s020"] = set(range(6))
+    classes["s040"] = {6, 7, 8, 9}
+    for seed in range(10):
+        assert draw_labeled(IDS, 2, seed, classes)[0] == ["s020", "s040"]
+
+
+@pytest.mark.parametrize("count", [0, 61])
+def test_an_impossible_count_is_an_error(count):
+    with pytest.raises(DataError, match=f"cannot label {count} of 60"):
+        draw_labeled(IDS, count, seed=0)
+
+
+def test_a_sample_of_unknown_classes_is_an_error():
+    with pytest.raises(DataError, match="classes unknown for 59 samples"):
+        draw_labeled(IDS, 3, 0, {"s000": {1}})
+
+
+def test_overlap_is_counted_and_named():
+    check_disjoint(labeled=["a"], unlabeled=["b"], val=["c"])
+    with pytest.raises(DataError, match=r"the labeled and the val list share 4 samples: b, c, d, \.\.\.;"):
+        check_disjoint(labeled=["a", "b", "c", "d", "e"], unlabeled=["f"], val=["x", "b", "c", "d", "e"])
+    with pytest.raises(DataError, match="the unlabeled and the val list share 1 sample: c;"):
+        check_disjoint(labeled=["a"], unlabeled=["c"], val=["c"])

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# bash tools/test.sh [--parity] [pytest arguments...]
+# Sets up what is missing, then runs the tests; --parity adds those that compare with PyTorch (a large download, once).
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+
+parity=no
+arguments=()
+for argument in "$@"; do
+    if [ "$argument" = --parity ]; then parity=yes; else arguments+=("$argument"); fi
+done
+
+if [ "$parity" = yes ]; then
+    setup_env --parity
+else
+    setup_env
+    echo "parity tests (against PyTorch) are skipped; to run them too: bash tools/test.sh --parity" >&2
+    # Before the user's arguments: of two -m options pytest takes the last.
+    arguments=(-m "not parity" ${arguments[@]+"${arguments[@]}"})
+fi
+cd "$SEMISEG_ROOT"
+exec "$SEMISEG_PYTHON" -m pytest ${arguments[@]+"${arguments[@]}"}

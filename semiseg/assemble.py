@@ -131,7 +131,9 @@ def _pool(config: Config, spec: DatasetSpec) -> list[str]:
     return sorted({*parts[0], *parts[1]})
 
 
-def dataset(config: Config, spec: DatasetSpec, ids: list[str], part: str, with_mask: bool = True) -> SegmentationDataset:
+def dataset(
+    config: Config, spec: DatasetSpec, ids: list[str], part: str, with_mask: bool = True
+) -> SegmentationDataset:
     """The images of ``ids``; ``part`` is train or val. Missing files are refused here, all at once.
 
     Raises:
@@ -152,12 +154,19 @@ def dataset(config: Config, spec: DatasetSpec, ids: list[str], part: str, with_m
 
 @dataclass(frozen=True)
 class TrainData:
-    """Both training streams, the labelled images themselves, and the length of an epoch."""
+    """Both training streams and the labelled images themselves. A context manager: leaving it stops the readers."""
 
     labeled: TrainStream
     unlabeled: TrainStream | None
     images: SegmentationDataset
-    steps_per_epoch: int
+
+    def __enter__(self) -> "TrainData":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.labeled, self.unlabeled):
+            if stream is not None:
+                stream.close()
 
 
 def train_data(config: Config, spec: DatasetSpec, split: Split, start_step: int, with_unlabeled: bool) -> TrainData:
@@ -174,7 +183,7 @@ def train_data(config: Config, spec: DatasetSpec, split: Split, start_step: int,
     if with_unlabeled:
         others = dataset(config, spec, split.unlabeled, "train", with_mask=False)
         unlabeled = TrainStream(others, transform, data.batch_size, purpose="unlabeled", **options)
-    return TrainData(labeled, unlabeled, images, steps_per_epoch(config, split))
+    return TrainData(labeled, unlabeled, images)
 
 
 def steps_per_epoch(config: Config, split: Split) -> int:

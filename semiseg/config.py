@@ -382,11 +382,8 @@ def _rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     # Below this the deepest feature map of the network has a side of one pixel.
     stride = 32 // 2 ** sum(stages)
     smallest = 2 * stride + 1
-    yield (
-        "dataset.train.crop.size",
-        min(data.train.crop.size) >= smallest,
-        f"at least {smallest} px a side (stride {stride})",
-    )
+    enough = f"at least {smallest} px a side (twice the output stride of {stride}, plus 1)"
+    yield "dataset.train.crop.size", min(data.train.crop.size) >= smallest, enough
     yield "evaluation.crop_size", min(config.evaluation.crop_size) >= smallest, enough
     yield "evaluation.stride_rate", 0 < config.evaluation.stride_rate <= 1, "a share of the window, 0..1"
     scales = config.evaluation.scales

@@ -55,9 +55,7 @@ def _at_scale(network: SegmentationNetwork, image: Tensor, cfg: EvaluationConfig
     return resize(out.pred, image.shape[2:]), out.proto
 
 
-def sliding_window(
-    network: SegmentationNetwork, image: Tensor, window: tuple[int, int], stride_rate: float
-) -> Tensor:
+def sliding_window(network: SegmentationNetwork, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
     """Mean of the linear head's logits over overlapping windows: 1 x 3 x H x W -> 1 x C x H x W.
 
     An image smaller than the window is padded with 0 (the mean colour) on both sides. Windows start every

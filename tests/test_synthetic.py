@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.data import synthetic_shapes as shapes
+from semiseg.data.specs import SPECS
 from semiseg.data.synthetic import (
     SyntheticOptions,
     draw_labels,
     generate,
     image_id,
-    palette,
     val_index,
 )
-from semiseg.data.synthetic_scene import CLASSES, render
+from semiseg.data.synthetic_scene import _SHAPES, render
 from semiseg.errors import ConfigError, DataError
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_synthetic.py"
 SMALL = SyntheticOptions(seed=3, size=64, unlabeled=24, val=5, labels=(4, 16), draws=3)
-ALL_MODES = {(kind, mode) for kind in range(1, len(CLASSES)) for mode in range(2)}
+ALL_MODES = {(kind, mode) for kind in range(1, SPECS["synthetic"].num_classes) for mode in range(2)}
 
 
 def contents(root):
@@ -96,15 +97,9 @@ def test_every_image_has_a_mask_of_its_size_with_known_labels(small):
         with Image.open(small / "JPEGImages" / f"{path.stem}.jpg") as image, Image.open(path) as mask:
             assert (image.format, image.mode, mask.mode) == ("JPEG", "RGB", "P")
             assert image.size == mask.size == (64, 64)
-            assert mask.getpalette() == palette()
+            assert bytes(mask.getpalette()) == SPECS["synthetic"].full_palette().tobytes()
             found |= set(np.unique(np.asarray(mask)).tolist())
     assert found == {0, 1, 2, 3, 4, 5, 255}
-
-
-def test_the_palette_is_the_one_of_voc():
-    colours = np.reshape(palette(), (256, 3)).tolist()
-    assert colours[:6] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128]]
-    assert colours[255] == [224, 224, 192]
 
 
 def test_two_labels_never_touch_without_void_between_them(small):
@@ -150,6 +145,25 @@ def test_a_draw_is_random_among_those_that_show_every_mode():
     chosen = Counter(position for draw in draws for position in draw.labeled)
     assert len(chosen) == 30
     assert max(chosen.values()) < 3 * min(chosen.values())
+
+
+def test_the_manifest_names_every_file_and_the_draws_that_miss_a_mode(small):
+    manifest = json.loads((small / "synthetic.json").read_text())
+    assert manifest["complete"] is True
+    assert sorted([*manifest["files"], "synthetic.json"]) == sorted(contents(small))
+    assert [manifest["missing_modes"][name] for name in ("16", "16_s1", "16_s2")] == [0, 0, 0]
+    assert manifest["options"]["seed"] == 3
+    assert manifest["classes"] == ["background", "disk", "ring", "triangle", "cross", "bar"]
+
+
+def test_each_shape_gets_the_label_of_its_name():
+    x, y = np.meshgrid(*[np.linspace(-1.5, 1.5, 151, dtype=np.float32)] * 2)
+    rng = np.random.default_rng(0)
+    area = {name: (getattr(shapes, name)(x, y, rng) < 0).sum() * 0.0004 for name in SPECS["synthetic"].classes[1:]}
+    assert area["disk"] == pytest.approx(np.pi * 0.9**2, rel=0.02)
+    assert area["triangle"] == pytest.approx(3 * np.sqrt(3) * 0.58**2, rel=0.02)
+    assert shapes.ring(np.float32(0), np.float32(0), rng) > 0 > shapes.disk(np.float32(0), np.float32(0), rng)
+    assert list(area) == [shape.__name__ for shape in _SHAPES]
 
 
 def test_a_draw_too_small_for_every_mode_takes_the_best_it_can():

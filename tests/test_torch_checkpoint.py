@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -225,6 +226,26 @@ def test_malicious_global_inside_a_checkpoint_is_named(tmp_path, write, name):
 def test_pickle_tricks_with_allowed_names_are_refused(tmp_path, value):
     refusal(write_zip(tmp_path / "x.pth", {"t": value}, RAW))
     assert_simple(read_torch(simple_zip(tmp_path / "y.pth")))  # and nothing of the reader was altered
+
+
+def test_expanded_tensor_of_absurd_size_is_refused_before_memory_is_taken(tmp_path):
+    huge = tensor("Float", "0", 24, (1 << 13, 1 << 13), (0, 0))  # 256 MiB out of one number
+    assert "beyond its 24 numbers" in refusal(write_zip(tmp_path / "x.pth", {"t": huge}, RAW))
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [b"N" + b"r\xff\xff\xff\x7f", b"\x8e" + b"\xff\xff\xff\xff\1\0\0\0", b"\x96" + b"\xff\xff\xff\xff\1\0\0\0"],
+)  # a memo slot and two lengths far beyond the file
+def test_damaged_lengths_do_not_allocate(tmp_path, opcodes):
+    data = b"\x80\x05" + opcodes + b"."
+    tracemalloc.start()
+    refusal(write_zip(tmp_path / "x.pth", None, {}, **{"data.pkl": data}))
+    (tmp_path / "p.pkl").write_bytes(data)
+    refusal(tmp_path / "p.pkl", read_prototype_pickle)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
 
 
 def test_container_that_holds_itself_is_refused(tmp_path):

@@ -13,6 +13,7 @@ it does not name is ever replaced or removed.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
@@ -21,13 +22,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semiseg.data.synthetic_scene import CLASSES, MODES_PER_CLASS, Rendering, render
+from semiseg.data.specs import SPECS
+from semiseg.data.synthetic_scene import MODES_PER_CLASS, Rendering, render
 from semiseg.errors import ConfigError, DataError
 from semiseg.rng import generator
 
-VERSION = 1  # of the recipe: raise it whenever the same options give other bytes
+VERSION = 2  # of the recipe: raise it whenever the same options give other bytes
 MANIFEST = "synthetic.json"
 JPEG_QUALITY = 92
+_SPEC = SPECS["synthetic"]
 _FIRST_VAL_INDEX = 500_000  # validation images stay the same whatever the size of the pool
 _DRAW_ATTEMPTS = 5000
 
@@ -66,7 +69,6 @@ class SyntheticOptions:
 class Draw:
     """One split: sorted pool positions of the labelled and unlabelled images, and how many modes the labels miss."""
 
-    name: str
     labeled: tuple[int, ...]
     unlabeled: tuple[int, ...]
     missing_modes: int
@@ -122,24 +124,12 @@ def draw_labels(seen: np.ndarray, count: int, draw: int, options: SyntheticOptio
         if shown == reachable:
             break
     labeled, rest = best[:count], best[count : count + options.unlabeled]
-    name = str(count) if draw == 0 else f"{count}_s{draw}"
-    missing = seen.shape[1] - best_shown
-    return Draw(name, tuple(sorted(map(int, labeled))), tuple(sorted(map(int, rest))), missing)
-
-
-def palette() -> list[int]:
-    """VOC's colour map, 768 numbers: the bits of the index, dealt to red, green, blue from the highest bit down."""
-    index = np.arange(256)
-    colours = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours.ravel().tolist()
+    return Draw(tuple(sorted(map(int, labeled))), tuple(sorted(map(int, rest))), seen.shape[1] - best_shown)
 
 
 def _image_files(index: int) -> tuple[str, str]:
     """Names of the image and the mask file, relative to the root of the set."""
-    return f"JPEGImages/{image_id(index)}.jpg", f"SegmentationClassAug/{image_id(index)}.png"
+    return _SPEC.image_path(image_id(index)), _SPEC.mask_path(image_id(index))
 
 
 def _split_names(options: SyntheticOptions) -> list[tuple[int, int, str]]:
@@ -158,7 +148,7 @@ def _manifest(options: SyntheticOptions) -> dict:
         "version": VERSION,
         "complete": True,
         "options": {**asdict(options), "labels": list(options.labels)},
-        "classes": list(CLASSES),
+        "classes": list(_SPEC.classes),
         "counts": {"pool": options.pool, "unlabeled": options.unlabeled, "val": options.val},
         "files": [*files, "splits/val.txt"],
     }
@@ -229,19 +219,22 @@ def _prepare(out: Path, old: dict | None, new: dict) -> None:
 def _write_set(out: Path, options: SyntheticOptions, manifest: dict, progress: bool) -> None:
     """Render and write every image, then the lists, then the manifest that calls the set complete."""
     indices = [*range(options.pool), *map(val_index, range(options.val))]
-    seen = np.zeros((options.pool, (len(CLASSES) - 1) * MODES_PER_CLASS), bool)
+    seen = np.zeros((options.pool, (_SPEC.num_classes - 1) * MODES_PER_CLASS), bool)
     for position, index in enumerate(tqdm(indices, desc="synthetic", unit="image", disable=not progress)):
         rendering = render(options.seed, index, options.size)
         _write_pair(out, index, rendering)
         if position < options.pool:
             for kind, mode in rendering.modes:
                 seen[position, (kind - 1) * MODES_PER_CLASS + mode] = True
-    for count, draw_number, _ in _split_names(options):
+    missing = {}
+    for count, draw_number, name in _split_names(options):
         draw = draw_labels(seen, count, draw_number, options)
-        _write(out / "splits" / draw.name / "labeled.txt", _lines(draw.labeled))
-        _write(out / "splits" / draw.name / "unlabeled.txt", _lines(draw.unlabeled))
+        missing[name] = draw.missing_modes
+        _write(out / "splits" / name / "labeled.txt", _lines(draw.labeled))
+        _write(out / "splits" / name / "unlabeled.txt", _lines(draw.unlabeled))
     _write(out / "splits" / "val.txt", _lines(map(val_index, range(options.val))))
-    _write(out / MANIFEST, _json(manifest))
+    # For the reader of the file: no method can learn an appearance that no labelled image shows.
+    _write(out / MANIFEST, _json({**manifest, "missing_modes": missing}))
 
 
 def _write_pair(out: Path, index: int, rendering: Rendering) -> None:
@@ -251,13 +244,13 @@ def _write_pair(out: Path, index: int, rendering: Rendering) -> None:
     assert done, "OpenCV encodes every uint8 image"
     _write(out / image_name, jpeg.tobytes())
     mask = Image.fromarray(rendering.label)
-    mask.putpalette(palette())
+    mask.putpalette(_SPEC.full_palette().tobytes())
     beside = out / f"{mask_name}.tmp"
     mask.save(beside, format="PNG")
     beside.replace(out / mask_name)
 
 
-def _lines(indices) -> bytes:
+def _lines(indices: Iterable[int]) -> bytes:
     return "".join(f"{image_id(index)}\n" for index in indices).encode()
 
 

@@ -2,8 +2,9 @@
 
 Five shapes are the classes. Each class has two appearance modes: opposite hues and another texture. Within a mode
 everything varies widely and continuously: hue, saturation, brightness, scale, rotation, stretch, shear, outline,
-texture period, phase and contrast, light, blur and what lies in front. The hue ranges of neighbouring classes overlap
-and every texture belongs to two classes, so neither colour nor texture alone tells the class: the shape does.
+texture period, phase and contrast, light, blur and what lies in front. Every texture belongs to two classes, the hues
+of neighbouring classes meet, and clutter wears the looks of the classes: colour is a strong cue, but neither it nor the
+texture is the definition of a class, the shape is.
 
 Shape legend: S = side of the square image; colours are RGB float32 in 0..255.
 """
@@ -17,11 +18,11 @@ import numpy as np
 from semiseg.data import synthetic_shapes as shapes
 from semiseg.rng import generator
 
-CLASSES = ("background", "disk", "ring", "triangle", "cross", "bar")
 VOID = 255
 MODES_PER_CLASS = 2
 NOISE_SD = (8.0, 16.0)  # of 255; uniform, mean 12
 
+# Label k + 1 is the shape at position k, in the order of the classes of specs.py.
 _SHAPES: tuple[shapes.SignedDistance, ...] = (shapes.disk, shapes.ring, shapes.triangle, shapes.cross, shapes.bar)
 _TEXTURES: tuple[tuple[shapes.Texture, shapes.Texture], ...] = (
     (shapes.stripes, shapes.blotches),
@@ -31,10 +32,13 @@ _TEXTURES: tuple[tuple[shapes.Texture, shapes.Texture], ...] = (
     (shapes.plain, shapes.checker),
 )
 _HUE_STEP = 36.0  # degrees between the hues of neighbouring classes; two modes of a class are 180 apart
+# Degrees, triangular about the mode's hue. The spread decides how hard the task is: in 600 steps of four images a network
+# of 0.7 M parameters reached 77 mIoU from 300 labels at 20, 74 at 24 and 68 at 28.
+_HUE_JITTER = 20.0
+_HUE_CONTRAST = 25.0  # degrees by which the second colour of a surface may differ from the first
+_BACKGROUND_SATURATION = 0.25  # at most; objects have 0.45 to 0.95
 _OBJECT_RADIUS = (0.17, 0.3)  # of the image side
-_BACK_SAT = 0.5
 _CLUTTER = (0, 5)  # small distractors an image, upper end excluded
-_HUE_JITTER = 28.0  # nearly a step to each side: every hue is shared by two classes
 _SHOWN_AREA = 0.004  # share of the image from which an object counts as showing its mode (about 37 pixels at 96)
 
 
@@ -84,7 +88,9 @@ def _object_look(kind: int, mode: int, rng: np.random.Generator) -> _Look:
     hue = kind * _HUE_STEP + mode * 180.0 + rng.triangular(-_HUE_JITTER, 0.0, _HUE_JITTER)
     saturation, value = rng.uniform(0.45, 0.95), rng.uniform(0.55, 1.0)
     contrast = rng.uniform(0.35, 0.65)
-    second = _colour(hue + rng.uniform(-25.0, 25.0), saturation * rng.uniform(0.6, 1.2), value * (1.0 - contrast))
+    second = _colour(
+        hue + rng.uniform(-_HUE_CONTRAST, _HUE_CONTRAST), saturation * rng.uniform(0.6, 1.2), value * (1.0 - contrast)
+    )
     return _Look(_colour(hue, saturation, value), second, _TEXTURES[kind][mode])
 
 
@@ -93,8 +99,8 @@ def _background(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.nd
     hue, value = rng.uniform(0.0, 360.0), rng.uniform(0.25, 0.9)
     contrast = rng.uniform(0.1, 0.45) * (1.0 if value < 0.55 else -1.0)
     look = _Look(
-        _colour(hue, rng.uniform(0.0, _BACK_SAT), value),
-        _colour(hue + rng.uniform(-90.0, 90.0), rng.uniform(0.0, _BACK_SAT), value + contrast),
+        _colour(hue, rng.uniform(0.0, _BACKGROUND_SATURATION), value),
+        _colour(hue + rng.uniform(-90.0, 90.0), rng.uniform(0.0, _BACKGROUND_SATURATION), value + contrast),
         shapes.BACKGROUND_TEXTURES[rng.integers(len(shapes.BACKGROUND_TEXTURES))],
     )
     return _surface(look, x, y, rng, period=rng.uniform(0.06, 0.3))

@@ -2,18 +2,17 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mindspore import Parameter
 
+from semiseg import checkpoint
 from semiseg.config import SaverConfig
-from semiseg.engine import checkpoint
 from semiseg.engine.log import RunLog
 from semiseg.engine.step import StepResult, TrainStep
-from semiseg.interop.published import published_arrays
 from semiseg.methods import Method
 from semiseg.methods.base import LabeledImages, TrainBatch
 from semiseg.models import SegmentationNetwork
@@ -58,12 +57,12 @@ class Run:
         return self.folder / self.saver.snapshot_dir / "best.ckpt"
 
 
-def resume(run: Run) -> Progress:
-    """Continues from last.ckpt if there is one: restores the state and says where the run stands."""
-    if not run.last.is_file():
+def resume(last: Path, state: Mapping[str, Parameter]) -> Progress:
+    """Continues from ``last`` if there is one: restores the state and says where the run stands."""
+    if not last.is_file():
         return Progress()
-    arrays, record = checkpoint.read(run.last)
-    checkpoint.restore(run.last, arrays, run.state)
+    arrays, record = checkpoint.read(last)
+    checkpoint.restore(last, arrays, state)
     return Progress(**record)
 
 
@@ -111,7 +110,7 @@ def _evaluate(run: Run, progress: Progress, log: RunLog) -> None:
     better = scores["miou"] > progress.best
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
-        checkpoint.save(run.best, published_arrays(network), {"step": progress.step, "miou": scores["miou"]})
+        checkpoint.save(run.best, checkpoint.network_arrays(network), {"step": progress.step, "miou": scores["miou"]})
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
     best = "best so far" if better else f"best {progress.best:.2f} at step {progress.best_step}"
     log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto} ({best})")

@@ -1,6 +1,6 @@
 """SGD with momentum and weight decay on two groups of parameters, and the learning-rate schedule."""
 
-from mindspore import Parameter, Tensor, float32, jit, ops
+from mindspore import Parameter, Tensor, float32, jit, mutable, ops
 
 from semiseg.config import TrainerConfig
 from semiseg.models import SegmentationNetwork
@@ -24,7 +24,9 @@ class SGD:
     def __init__(self, network: SegmentationNetwork, trainer: TrainerConfig):
         named = [(name, p) for name, p in network.parameters_and_names() if p.requires_grad]
         self.weights = tuple(parameter for _, parameter in named)
-        self.momenta = tuple(Parameter(ops.zeros_like(p), f"optimizer.{name}", requires_grad=False) for name, p in named)
+        self.momenta = tuple(
+            Parameter(ops.zeros_like(p), f"optimizer.{name}", requires_grad=False) for name, p in named
+        )
         self._in_encoder = tuple(name.startswith("encoder.") for name, _ in named)
         self._kwargs, self._times = trainer.optimizer.kwargs, trainer.optimizer.decoder_lr_times
         self._step = jit(self._apply) if trainer.jit else self._apply
@@ -35,7 +37,7 @@ class SGD:
         Returns the encoder's rate.
         """
         rate = self._kwargs.lr * factor
-        self._step(gradients, Tensor(rate, float32), Tensor(rate * self._times, float32))
+        self._step(mutable(gradients), Tensor(rate, float32), Tensor(rate * self._times, float32))
         return rate
 
     def state(self) -> dict[str, Parameter]:

@@ -5,6 +5,7 @@ out are inert stand-ins, so no code of the file's choosing runs and nothing of o
 """
 
 import pickle
+import pickletools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -44,6 +45,19 @@ class Allowed:
         raise Unreadable("its pickle tries to alter a function")
 
 
+class _Bounded:
+    """A file whose ``read`` asks for no more than is left: buffered files allocate what is asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.tell, self.readline, self._read = file.tell, file.readline, file.read
+        start = file.tell()
+        self._end = file.seek(0, 2)
+        file.seek(start)
+
+    def read(self, count: int) -> bytes:
+        return self._read(min(count, self._end - self.tell()))
+
+
 class RestrictedUnpickler(pickle.Unpickler):
     """``pickle.Unpickler`` whose only globals are those of ``allowed``: (module, name) -> stand-in.
 
@@ -53,7 +67,16 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     def __init__(self, file: BinaryIO, allowed: Mapping[tuple[str, str], Any], encoding: str = "utf-8") -> None:
         super().__init__(file, encoding=encoding)
-        self._allowed = allowed
+        self._file, self._allowed = file, allowed
+
+    def load(self) -> Any:
+        """The next pickle of the file, after a look at its opcodes: a damaged length must not allocate gigabytes."""
+        start = self._file.tell()
+        for count, (opcode, argument, _position) in enumerate(pickletools.genops(_Bounded(self._file))):
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+                raise Unreadable("damaged (an impossible pickle); copy or download it again")
+        self._file.seek(start)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:

@@ -6,6 +6,7 @@ both, a tensor is a call of ``torch._utils._rebuild_tensor_v2`` on a storage tha
 """
 
 import functools
+import io
 import math
 import pickletools
 import zipfile
@@ -188,8 +189,7 @@ def _read_zip(file: BinaryIO) -> Any:
             raw = archive.read(f"{root}data/{storage.key}")
             return _numbers(raw, storage, ">" if order.strip() == b"big" else "<")
 
-        with archive.open(member) as data:
-            value = _TorchUnpickler(data).load()
+        value = _TorchUnpickler(io.BytesIO(archive.read(member))).load()
         return plain(value, functools.partial(_as_array, read=read))
 
 

@@ -1,7 +1,7 @@
 """Every random draw of a training step, by seed and step alone (numpy in, tensors out)."""
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, mutable
 
 from semiseg.models.interpolate import Points, points
 from semiseg.rng import generator
@@ -13,7 +13,7 @@ def dropout_masks(seed: int, step: int, images: int, planes: tuple[int, ...], pr
     for layer, channels in enumerate(planes):
         kept = generator(seed, "dropout", step, layer).random((images, channels, 1, 1)) >= probability
         masks.append(Tensor(kept.astype(np.float32) / np.float32(1 - probability)))
-    return tuple(masks)
+    return mutable(tuple(masks))  # else a compiled step would take them for constants and compile anew each time
 
 
 def grid_pixels(seed: int, step: int, size: tuple[int, int], cells: int) -> tuple[np.ndarray, np.ndarray]:

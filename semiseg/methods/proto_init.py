@@ -42,7 +42,9 @@ def from_file(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Prototypes of a pickle or .npz in the authors' form. CheckpointError where the shape does not fit."""
     rows = read_prototype_pickle(path)
     if rows.shape != tuple(shape):
-        raise CheckpointError(f"{path}: expected prototypes of shape {tuple(shape)} (classes * K, channels), got {rows.shape}")
+        raise CheckpointError(
+            f"{path}: expected prototypes of shape {tuple(shape)} (classes * K, channels), got {rows.shape}"
+        )
     return rows
 
 

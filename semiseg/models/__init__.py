@@ -50,4 +50,6 @@ def build_model(cfg: NetConfig) -> SegmentationNetwork:
 
 def _check_planes(key: str, written: int | None, actual: int) -> None:
     if written not in (None, actual):
-        raise ConfigError(f"{key}: this network has {actual} channels there, got {written}; leave the key out or mend it")
+        raise ConfigError(
+            f"{key}: this network has {actual} channels there, got {written}; leave the key out or mend it"
+        )

@@ -36,7 +36,9 @@ class ASPP(nn.Cell):
 
     def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
         super().__init__()
-        self.conv1 = nn.SequentialCell(nn.AdaptiveAvgPool2d((1, 1)), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
+        self.conv1 = nn.SequentialCell(
+            nn.AdaptiveAvgPool2d((1, 1)), conv1x1(in_planes, planes), norm(planes), nn.ReLU()
+        )
         self.conv2 = _conv_norm(in_planes, planes, 0, norm)
         for index, dilation in enumerate(dilations):
             setattr(self, f"conv{index + 3}", _conv_norm(in_planes, planes, dilation, norm))
@@ -94,7 +96,11 @@ class AuxHead(nn.Cell):
     def __init__(self, in_planes: int, num_classes: int, planes: int, norm: Norm):
         super().__init__()
         self.aux = nn.SequentialCell(
-            _biased_conv(in_planes, planes, 3), norm(planes), nn.ReLU(), nn.Identity(), _biased_conv(planes, num_classes, 1)
+            _biased_conv(in_planes, planes, 3),
+            norm(planes),
+            nn.ReLU(),
+            nn.Identity(),
+            _biased_conv(planes, num_classes, 1),
         )
         self.dropout_planes = (planes,)
 

@@ -40,7 +40,9 @@ def points(rows: np.ndarray, cols: np.ndarray, image: tuple[int, int], source: t
     index = np.concatenate([top * width + left, top * width + right, bottom * width + left, bottom * width + right])
     weight = np.concatenate([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across])
     pixel = rows * image[1] + cols
-    return Points(Tensor(index.astype(np.int32)), Tensor(weight[:, None].astype(np.float32)), Tensor(pixel.astype(np.int32)))
+    return Points(
+        Tensor(index.astype(np.int32)), Tensor(weight[:, None].astype(np.float32)), Tensor(pixel.astype(np.int32))
+    )
 
 
 def at_points(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, nn
 
 from semiseg.errors import CheckpointError
 
 _RECORD = "semiseg.record"
+PREFIX = "module."  # before every name in a published best.ckpt, and in ours
 
 
 def save(path: Path, arrays: Mapping[str, Tensor | Parameter], record: Mapping[str, Any]) -> None:
@@ -48,6 +49,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def network_arrays(network: nn.Cell) -> dict[str, Parameter]:
+    """A network's parameters under the published names, ready to be saved as best.ckpt."""
+    return {PREFIX + name: parameter for name, parameter in network.parameters_and_names()}
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:

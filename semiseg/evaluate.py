@@ -1,0 +1,194 @@
+"""Scoring a network on a validation list: ``python -m semiseg.evaluate --config F [--checkpoint C] [--save DIR]``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from mindspore import Tensor
+from PIL import Image
+from tqdm import tqdm
+
+from semiseg import assemble, cli
+from semiseg.config import Config, EvaluationConfig, ExpectedConfig, load
+from semiseg.data.specs import DatasetSpec
+from semiseg.device import set_device
+from semiseg.errors import ConfigError
+from semiseg.inference import image_logits
+from semiseg.interop.published import find_best, load_evaluated
+from semiseg.metrics import ConfusionMatrix
+from semiseg.models import SegmentationNetwork
+
+# (id, prediction H x W uint8 of the linear head)
+OnImage = Callable[[str, np.ndarray], None]
+
+
+class Loader(Protocol):
+    """Yields (id, float32 3 x H x W normalised, H x W mask)."""
+
+    num_classes: int
+    ignore_label: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterable[tuple[str, np.ndarray, np.ndarray]]: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Whole-set counts of the linear head and, where it was scored, of the prototype head."""
+
+    linear: ConfusionMatrix
+    proto: ConfusionMatrix | None
+
+    def summary(self) -> dict[str, float]:
+        """mIoU in percent: ``miou``, and ``proto_miou`` where there is one."""
+        found = {"miou": 100 * self.linear.compute().miou}
+        return found | ({"proto_miou": 100 * self.proto.compute().miou} if self.proto else {})
+
+
+def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
+    """The network of ``config`` in evaluation mode with the weights of a checkpoint, every name and shape matched.
+
+    A checkpoint that holds student and teacher gives the teacher. Reads best.ckpt (ours and the authors'), last.ckpt
+    and PyTorch's .pth.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another network; says what differs.
+    """
+    config, _ = assemble.complete(config)
+    network = assemble.fresh_network(config, seed=0)
+    load_evaluated(network, Path(checkpoint))
+    return network.set_train(False)
+
+
+def evaluate(
+    network: SegmentationNetwork, loader: Loader, mode: EvaluationConfig, on_image: OnImage | None = None
+) -> Evaluation:
+    """Scores ``network`` (in evaluation mode) on every image of ``loader`` as ``mode`` says."""
+    linear = ConfusionMatrix(loader.num_classes, loader.ignore_label)
+    proto = ConfusionMatrix(loader.num_classes, loader.ignore_label)
+    scored_proto = False
+    quiet = not sys.stderr.isatty()
+    for name, image, mask in tqdm(loader, desc="evaluate", unit="image", leave=False, disable=quiet):
+        if mode.mode == "center":
+            image, mask = center_crop(image, mode.crop_size, 0), center_crop(mask, mode.crop_size, loader.ignore_label)
+        logits = image_logits(network, Tensor(np.ascontiguousarray(image[None])), mode)
+        prediction = logits.linear.asnumpy()[0].argmax(0).astype(np.uint8)
+        linear.update(prediction, mask)
+        if logits.proto is not None:
+            scored_proto = True
+            proto.update(logits.proto.asnumpy()[0].argmax(0).astype(np.uint8), mask)
+        if on_image:
+            on_image(name, prediction)
+    return Evaluation(linear, proto if scored_proto else None)
+
+
+def center_crop(array: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
+    """The centre of ... x H x W; where the image is smaller it is padded with ``fill`` at the right and bottom."""
+    pads = [(0, 0)] * (array.ndim - 2) + [(0, max(0, n - m)) for n, m in zip(size, array.shape[-2:], strict=True)]
+    array = np.pad(array, pads, constant_values=fill)
+    top, left = ((m - n) // 2 for n, m in zip(size, array.shape[-2:], strict=True))
+    return array[..., top : top + size[0], left : left + size[1]]
+
+
+def report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
+    """The JSON of the command line: percent, IoU per class name."""
+    scores = evaluation.linear.compute()
+    found: dict[str, Any] = {
+        "miou": 100 * scores.miou,
+        "iou": dict(zip(classes, (100 * scores.iou).tolist(), strict=True)),
+        "pixel_accuracy": 100 * scores.pixel_accuracy,
+        "proto_miou": None,
+    }
+    if evaluation.proto:
+        scores = evaluation.proto.compute()
+        found["proto_miou"] = 100 * scores.miou
+        found["proto_iou"] = dict(zip(classes, (100 * scores.iou).tolist(), strict=True))
+    return found
+
+
+def print_table(found: dict[str, Any]) -> None:
+    """Per-class IoU and both means."""
+    width = max(map(len, found["iou"]))
+    proto = found.get("proto_iou")
+    print(f"{'class':<{width}}  linear" + ("   proto" if proto else ""))
+    for name, iou in found["iou"].items():
+        print(f"{name:<{width}}  {iou:6.2f}" + (f"  {proto[name]:6.2f}" if proto else ""))
+    print(f"{'mIoU':<{width}}  {found['miou']:6.2f}" + (f"  {found['proto_miou']:6.2f}" if proto else ""))
+
+
+def compare(found: dict[str, Any], expected: ExpectedConfig) -> list[str]:
+    """Lines that set the measured scores beside the published ones."""
+    lines = []
+    for key, name in (("miou", "linear head"), ("proto_miou", "prototype head")):
+        published, measured = getattr(expected, key), found[key]
+        if published is not None and measured is not None:
+            verdict = "as published" if abs(measured - published) <= expected.tolerance else "differs"
+            difference = measured - published
+            lines.append(f"{name}: measured {measured:.2f}, published {published:.2f}, {difference:+.2f} ({verdict})")
+    return lines
+
+
+class PredictionWriter:
+    """Writes each prediction as an index PNG (DIR/index) and in colours (DIR/color)."""
+
+    def __init__(self, folder: Path, spec: DatasetSpec):
+        self._index, self._color = folder / "index", folder / "color"
+        self._palette = np.zeros((256, 3), np.uint8)
+        self._palette[: len(spec.palette)] = spec.palette
+
+    def __call__(self, name: str, prediction: np.ndarray) -> None:
+        name = f"{Path(name).with_suffix('') if '/' in name else name}.png"
+        index, color = self._index / name, self._color / name
+        index.parent.mkdir(parents=True, exist_ok=True)
+        color.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(prediction, mode="P")
+        image.putpalette(self._palette.ravel().tolist())
+        image.save(index)
+        cv2.imwrite(str(color), cv2.cvtColor(self._palette[prediction], cv2.COLOR_RGB2BGR))
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m semiseg.evaluate", description="Score a checkpoint.")
+    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
+    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write index and colour PNGs of every prediction")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
+    args = parser.parse_intermixed_args(argv)
+    config, spec = assemble.complete(load(args.config, args.overrides))
+    if args.save and args.save.exists() and any(args.save.iterdir()):
+        raise ConfigError(f"{args.save}: holds files already; name an empty or new folder for --save")
+    checkpoint, note = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    loader = assemble.EvalLoader(config, spec)
+    print(f"device: {set_device(config.device)}")
+    print(f"checkpoint: {checkpoint}{note}")
+    print(f"images: {len(loader)} of {spec.name}, {config.evaluation.mode}")
+    network = load_network(config, checkpoint)
+    writer = PredictionWriter(args.save, spec) if args.save else None
+    found = report(evaluate(network, loader, config.evaluation, writer), spec.classes)
+    found |= {"checkpoint": str(checkpoint), "images": len(loader), "mode": config.evaluation.mode}
+    print_table(found)
+    if config.expected:
+        for line in compare(found, config.expected):
+            print(line)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def best_path(config: Config, spec: DatasetSpec) -> Path:
+    """Where a run of this configuration keeps its best.ckpt."""
+    return assemble.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

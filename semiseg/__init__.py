@@ -8,6 +8,6 @@ import os
 # At oneDNN's default, MindSpore's plain NCHW convolutions fall to the reference kernel on AVX-512 CPUs: 50-100x slower.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 # MindSpore's own log: errors only. What it would warn of (names that do not load) is checked and reported by us.
-os.environ.setdefault("GLOG_v", "3")
+os.environ.setdefault("GLOG_v", "4")
 
 __version__ = "0.1.0"

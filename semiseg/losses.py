@@ -19,9 +19,10 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     valid = ops.logical_and(labels >= 0, labels < num_classes)
     target = ops.where(valid, labels, 0).astype("int32")
     valid = valid.astype("float32")
-    log_prob = ops.log_softmax(logits, 1)
-    picked = ops.gather_elements(log_prob, 1, ops.expand_dims(target, 1)).squeeze(1)
-    return -picked * valid, valid
+    # log(sum(exp)) by hand: on CPU the gradient of log_softmax over axis 1 has no fast kernel.
+    shifted = logits - ops.stop_gradient(ops.amax(logits, 1, keepdims=True))
+    picked = ops.gather_elements(shifted, 1, ops.expand_dims(target, 1)).squeeze(1)
+    return (ops.log(ops.exp(shifted).sum(1)) - picked) * valid, valid
 
 
 def _mean(loss: Tensor, weight: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ class Method:
             parameter.requires_grad = False
         student.set_train(True)
         teacher.set_train(False)
-        self._ema = ExponentialMovingAverage(student, teacher, settings.trainer.teacher_bn == "ema")
+        trainer = settings.trainer
+        self._ema = ExponentialMovingAverage(student, teacher, trainer.teacher_bn == "ema", trainer.jit)
         if settings.trainer.teacher_bn == "forward" and not self.uses_unlabeled:
             raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
         self._ema.copy()

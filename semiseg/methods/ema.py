@@ -1,6 +1,6 @@
 """The teacher as an exponential moving average of the student."""
 
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, float32, jit, ops
 
 from semiseg.models import SegmentationNetwork
 
@@ -18,30 +18,28 @@ class ExponentialMovingAverage:
     The prototypes are not averaged: both networks hold the same ones, kept by the method.
     """
 
-    def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, statistics: bool = True):
-        self._pairs = [
+    def __init__(
+        self, student: SegmentationNetwork, teacher: SegmentationNetwork, statistics: bool = True, compiled: bool = True
+    ):
+        self._pairs: list[tuple[Parameter, Parameter]] = [
             (old, new)
             for (name, old), new in zip(teacher.parameters_and_names(), student.get_parameters(), strict=True)
             if not name.startswith("proto_net.")
         ]
         averaged = [pair for pair in self._pairs if statistics or pair[1].requires_grad]
-        self._average = _Average(*zip(*averaged, strict=True))
+        self._teacher, self._student = zip(*averaged, strict=True)
+        self._average = jit(self._averaged) if compiled else self._averaged
 
     def update(self, decay: float) -> None:
         """One averaging step."""
-        self._average(Tensor(decay, dtype=self._average.teacher[0].dtype))
+        self._average(Tensor(decay, float32))
 
     def copy(self) -> None:
         """Makes the teacher equal to the student, statistics included."""
         for teacher, student in self._pairs:
             _assign(teacher, student.value())
 
-
-class _Average(nn.Cell):
-    def __init__(self, teacher: tuple[Parameter, ...], student: tuple[Parameter, ...]):
-        super().__init__(auto_prefix=False)
-        self.teacher, self.student = list(teacher), list(student)
-
-    def construct(self, decay: Tensor) -> None:
-        for teacher, student in zip(self.teacher, self.student, strict=True):
+    def _averaged(self, decay: Tensor) -> None:
+        for i in range(len(self._teacher)):
+            teacher, student = self._teacher[i], self._student[i]
             _assign(teacher, student + decay * (teacher - student))

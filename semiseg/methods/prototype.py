@@ -55,7 +55,7 @@ class PrototypeConsistency(Method):
         if self._head is None:
             return inputs
         size = labeled.images.shape[2:]
-        source = tuple(-(-side // 4) for side in size)  # the decoder's map: two halvings, each rounded up
+        source = self.student.feature_size(*size)
         return (*inputs, *grid_points(self.settings.trainer.seed, step, size, source, self._head.select_granularity))
 
     def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:

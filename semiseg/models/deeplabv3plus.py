@@ -128,6 +128,12 @@ class SegmentationNetwork(nn.Cell):
         proto = None if self.proto_net is None else self.proto_net.dense(feature, x.shape[2:])
         return Output(pred, feature, aux, proto)
 
+    @staticmethod
+    def feature_size(height: int, width: int) -> tuple[int, int]:
+        """Height and width of ``pred`` and ``rep`` for an input: about a quarter, as stem and ceil_mode pooling round."""
+        # The stem halves rounding up; the pooling of a side n gives ceil((n - 1) / 2) + 1.
+        return (height + 1) // 2 // 2 + 1, (width + 1) // 2 // 2 + 1
+
     def forward(self, x: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits, feature and auxiliary logits (None without that head); the part that training compiles.
 

@@ -41,7 +41,8 @@ def complete(config: Config) -> tuple[Config, DatasetSpec]:
     spec = get_spec(config.dataset.type)
     if config.net.num_classes not in (None, spec.num_classes):
         raise ConfigError(
-            f"net.num_classes: {spec.name} has {spec.num_classes} classes, got {config.net.num_classes}; leave the key out"
+            f"net.num_classes: {spec.name} has {spec.num_classes} classes, got {config.net.num_classes}; "
+            "leave the key out"
         )
     net = dataclasses.replace(config.net, num_classes=spec.num_classes)
     return dataclasses.replace(config, net=net), spec
@@ -198,6 +199,7 @@ class EvalLoader:
         self._data = dataset(config, spec, read_val(config, spec), "val")
         self._mean, self._std, self._workers = config.dataset.mean, config.dataset.std, config.dataset.workers
         self.num_classes, self.ignore_label = spec.num_classes, config.dataset.ignore_label
+        self.center_size = config.dataset.val.crop.size
 
     def __len__(self) -> int:
         return len(self._data)

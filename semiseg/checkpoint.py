@@ -35,7 +35,7 @@ def save(path: Path, arrays: Mapping[str, Tensor | Parameter], record: Mapping[s
         partial.chmod(0o644)  # MindSpore writes 0400
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)

@@ -8,14 +8,14 @@ origin of each value. Only the command lines see the whole ``Config``; everyone 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from semiseg import schema
+from semiseg import config_rules, schema
 from semiseg.errors import ConfigError, UserError
 
 
@@ -123,6 +123,7 @@ class TrainerConfig:
     sup_only_epoch: int = 1
     eval_on: bool = True
     eval_every: int = 1  # epochs
+    eval_mode: Literal["same", "whole", "center", "slide"] = "same"  # during training; same: evaluation.mode
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
     lr_scheduler: SchedulerConfig = SchedulerConfig()
@@ -227,11 +228,11 @@ class NetConfig:
 class EvaluationConfig:
     """How images are scored. ``base_size`` (slide): the long side is brought to scale * base_size; null keeps it."""
 
-    mode: Literal["whole", "center", "slide"] = "whole"
+    mode: Literal["whole", "center", "slide"] = "whole"  # center: the crop of dataset.val.crop
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     base_size: int | None = None
-    crop_size: tuple[int, int] = (769, 769)
+    crop_size: tuple[int, int] = (769, 769)  # slide: the window, height and width
     stride_rate: float = 2 / 3
 
 
@@ -288,7 +289,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     origins: dict[str, str] = {}
     config = schema.build(Config, tree, "", origins)
     config = dataclasses.replace(config, origins=origins)
-    validate(config)
+    config_rules.validate(config)
     return config
 
 
@@ -310,108 +311,6 @@ def _read_chain(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     return schema.merge(tree, schema.annotate(content, str(path)))
 
 
-def validate(config: Config) -> None:
-    """Raises ConfigError for values that are well typed and cannot work, naming the key and who wrote it."""
-    for dotted, fits, expected in _rules(config):
-        if not fits:
-            value = _get(config, dotted)
-            origin = config.origins.get(dotted, "default")
-            raise ConfigError(f"{origin}: {dotted}: expected {expected}, got {value}")
-
-
-def _rules(config: Config) -> Iterator[tuple[str, bool, str]]:
-    """(key, is it fine, what was expected), for every value that can be out of range."""
-    data, trainer, net = config.dataset, config.trainer, config.net
-    unsup = trainer.unsupervised
-    positive = "a number above 0"
-    yield "dataset.batch_size", data.batch_size >= 1, "at least 1"
-    yield "dataset.workers", data.workers >= 0, "0 or more threads"
-    yield "dataset.ignore_label", 0 <= data.ignore_label <= 255, "0..255"
-    yield "dataset.std", min(data.std) > 0, "three numbers above 0"
-    ratio = data.labeled_ratio
-    yield "dataset.labeled_ratio", ratio is None or 0 < ratio < 1, "a share between 0 and 1"
-    yield (
-        "dataset.labeled_ratio",
-        ratio is None or "dataset.split" not in config.origins or data.split is None,
-        f"no dataset.split beside it (one says which images are labelled, here split {data.split}; set it to null)",
-    )
-    resize = data.train.rand_resize
-    yield "dataset.train.rand_resize", resize is None or 0 < resize[0] <= resize[1], "[low, high] with 0 < low <= high"
-    yield "dataset.train.pad_label", 0 <= data.train.pad_label <= 255, "0..255"
-    yield "trainer.epochs", trainer.epochs >= 1, "at least 1"
-    yield (
-        "trainer.sup_only_epoch",
-        0 <= trainer.sup_only_epoch <= trainer.epochs,
-        f"0..{trainer.epochs} (trainer.epochs)",
-    )
-    yield "trainer.eval_every", trainer.eval_every >= 1, "at least 1 epoch"
-    yield "trainer.log_every", trainer.log_every >= 1, "at least 1 step"
-    yield "trainer.seed", trainer.seed >= 0, "0 or more"
-    sgd = trainer.optimizer
-    yield "trainer.optimizer.kwargs.lr", sgd.kwargs.lr > 0, positive
-    yield "trainer.optimizer.kwargs.momentum", 0 <= sgd.kwargs.momentum < 1, "0 <= momentum < 1"
-    yield "trainer.optimizer.kwargs.weight_decay", sgd.kwargs.weight_decay >= 0, "0 or more"
-    yield "trainer.optimizer.decoder_lr_times", sgd.decoder_lr_times > 0, positive
-    yield "trainer.unsupervised.confid_thresh", 0 <= unsup.confid_thresh <= 1, "a probability, 0..1"
-    yield "trainer.unsupervised.drop_percent", 0 <= unsup.drop_percent <= 100, "a percentage, 0..100"
-    yield "trainer.unsupervised.aug_prob", 0 <= unsup.aug_prob <= 1, "a probability, 0..1"
-    yield "trainer.unsupervised.loss_weight", unsup.loss_weight >= 0, "0 or more"
-    yield "criterion.kwargs.thresh", 0 < config.criterion.kwargs.thresh <= 1, "a probability, 0..1"
-    yield "criterion.kwargs.min_kept", config.criterion.kwargs.min_kept >= 0, "0 or more pixels"
-    yield "net.num_classes", net.num_classes is None or 2 <= net.num_classes <= 255, "2..255"
-    yield "net.ema_decay", 0 <= net.ema_decay < 1, "0 <= decay < 1"
-    yield "net.encoder.kwargs.width", net.encoder.kwargs.width >= 4, "at least 4 channels"
-    stages = net.encoder.kwargs.replace_stride_with_dilation
-    yield "net.encoder.kwargs.replace_stride_with_dilation", not stages[0], "[false, ...]: output stride 8, 16 or 32"
-    yield "net.decoder.kwargs.inner_planes", net.decoder.kwargs.inner_planes >= 1, "at least 1 channel"
-    yield "net.decoder.kwargs.dilations", all(d >= 1 for d in net.decoder.kwargs.dilations), "whole numbers above 0"
-    yield "net.decoder.kwargs.dropout", 0 <= net.decoder.kwargs.dropout < 1, "0 <= dropout < 1"
-    if net.aux_loss:
-        yield "net.aux_loss.loss_weight", net.aux_loss.loss_weight >= 0, "0 or more"
-    if net.proto_head:
-        head = net.proto_head
-        yield "net.proto_head.num_micro_proto", head.num_micro_proto >= 1, "at least 1"
-        yield "net.proto_head.temperature", head.temperature > 0, positive
-        yield "net.proto_head.proto_update_momentum", 0 <= head.proto_update_momentum <= 1, "0..1"
-        yield "net.proto_head.loss_weight", head.loss_weight >= 0, "0 or more"
-        yield "net.proto_head.unsup_loss_weight", head.unsup_loss_weight >= 0, "0 or more"
-        yield "net.proto_head.init_samples", head.init_samples >= head.num_micro_proto, "at least num_micro_proto"
-        side = min(data.train.crop.size)
-        fits = 1 <= head.select_granularity <= side
-        yield "net.proto_head.select_granularity", fits, f"1..{side} (the crop's shorter side, dataset.train.crop.size)"
-    # Below this the deepest feature map of the network has a side of one pixel.
-    stride = 32 // 2 ** sum(stages)
-    smallest = 2 * stride + 1
-    enough = f"at least {smallest} px a side (twice the output stride of {stride}, plus 1)"
-    yield "dataset.train.crop.size", min(data.train.crop.size) >= smallest, enough
-    yield "evaluation.crop_size", min(config.evaluation.crop_size) >= smallest, enough
-    yield "evaluation.stride_rate", 0 < config.evaluation.stride_rate <= 1, "a share of the window, 0..1"
-    scales = config.evaluation.scales
-    yield "evaluation.scales", bool(scales) and min(scales) > 0, "at least one scale above 0"
-    yield (
-        "evaluation.base_size",
-        config.evaluation.base_size is None or config.evaluation.base_size >= 1,
-        "at least 1 px",
-    )
-    yield "saver.every", config.saver.every >= 1, "at least 1 step"
-
-
-def unread_keys(config: Config) -> list[str]:
-    """Keys that a file or the command line wrote and that the other keys make unread, one sentence each."""
-    unsup, notes = config.trainer.unsupervised, []
-    read_only_by = {
-        "trainer.unsupervised.confid_thresh": ("confidence", unsup.rule, "trainer.unsupervised.rule"),
-        "trainer.unsupervised.normalize": ("confidence", unsup.rule, "trainer.unsupervised.rule"),
-        "trainer.unsupervised.drop_percent": ("entropy", unsup.rule, "trainer.unsupervised.rule"),
-        "criterion.kwargs.thresh": ("ohem", config.criterion.type, "criterion.type"),
-        "criterion.kwargs.min_kept": ("ohem", config.criterion.type, "criterion.type"),
-    }
-    for key, (needed, chosen, switch) in read_only_by.items():
-        if key in config.origins and chosen != needed:
-            notes.append(f"{key} ({config.origins[key]}) is not read: {switch} is {chosen}, not {needed}")
-    return notes
-
-
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted key -> value, nested dataclasses opened, in the order of the schema."""
     flat: dict[str, Any] = {}
@@ -424,12 +323,6 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + item.name] = value
     return flat
-
-
-def _get(config: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        config = getattr(config, part)
-    return config
 
 
 def _plain(value: Any) -> Any:
@@ -465,7 +358,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
         origin = config.origins.get(key, "default")
         print(f"{key:<{width}}  {text:<24}  # {origin}")
-    for note in unread_keys(config):
+    for note in config_rules.unread_keys(config):
         print(f"note: {note}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that says what was expected, what was found and how to mend it (exit code 2)."""
+"""Errors that a user can mend: one line that says what was expected, what was found and how to mend it."""
 
 
 class UserError(Exception):

@@ -33,6 +33,7 @@ class Loader(Protocol):
 
     num_classes: int
     ignore_label: int
+    center_size: tuple[int, int]
 
     def __len__(self) -> int: ...
 
@@ -70,14 +71,20 @@ def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
 def evaluate(
     network: SegmentationNetwork, loader: Loader, mode: EvaluationConfig, on_image: OnImage | None = None
 ) -> Evaluation:
-    """Scores ``network`` (in evaluation mode) on every image of ``loader`` as ``mode`` says."""
+    """Scores ``network`` (in evaluation mode) on every image of ``loader`` as ``mode`` says.
+
+    Mode center scores the centre of ``loader.center_size`` alone.
+    """
     linear = ConfusionMatrix(loader.num_classes, loader.ignore_label)
     proto = ConfusionMatrix(loader.num_classes, loader.ignore_label)
     scored_proto = False
     quiet = not sys.stderr.isatty()
     for name, image, mask in tqdm(loader, desc="evaluate", unit="image", leave=False, disable=quiet):
         if mode.mode == "center":
-            image, mask = center_crop(image, mode.crop_size, 0), center_crop(mask, mode.crop_size, loader.ignore_label)
+            image, mask = (
+                center_crop(image, loader.center_size, 0),
+                center_crop(mask, loader.center_size, loader.ignore_label),
+            )
         logits = image_logits(network, Tensor(np.ascontiguousarray(image[None])), mode)
         prediction = logits.linear.asnumpy()[0].argmax(0).astype(np.uint8)
         linear.update(prediction, mask)

@@ -1,12 +1,14 @@
 """Training from a configuration: ``python -m semiseg.train --config F [key.sub=value ...]``."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from semiseg import assemble, cli
-from semiseg.config import Config, dump, flatten, load, unread_keys
+from semiseg.config import Config, EvaluationConfig, dump, flatten, load
+from semiseg.config_rules import unread_keys
 from semiseg.data.loaders import eval_samples
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
@@ -55,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         loader = assemble.EvalLoader(config, spec)
 
         def evaluator(network):
-            return evaluate(network, loader, config.evaluation).summary()
+            return evaluate(network, loader, evaluation_during_training(config)).summary()
 
     run = loop.Run(
         folder=folder,
@@ -90,6 +92,12 @@ def settings_of(config: Config, per_epoch: int) -> Settings:
         mean=data.mean,
         std=data.std,
     )
+
+
+def evaluation_during_training(config: Config) -> EvaluationConfig:
+    """``evaluation`` with the mode of ``trainer.eval_mode`` (sliding windows over a whole set take long)."""
+    mode = config.trainer.eval_mode
+    return config.evaluation if mode == "same" else dataclasses.replace(config.evaluation, mode=mode)
 
 
 def check_folder(folder: Path, config: Config) -> None:

@@ -7,6 +7,7 @@ origin of each value. Only the command lines see the whole ``Config``; everyone 
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -294,7 +295,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def _read_chain(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.absolute()
+    path = Path(os.path.normpath(path.absolute()))
     if path.resolve() in above:
         chain = " -> ".join(p.name for p in (*above, path))
         raise ConfigError(f"{path}: base: the files name each other in a circle ({chain})")

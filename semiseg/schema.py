@@ -6,6 +6,7 @@ that wrote it, so that errors and ``config show`` can name it.
 
 import dataclasses
 import difflib
+import os
 import re
 import types
 import typing
@@ -183,8 +184,6 @@ def _convert_tuple(kinds: tuple, leaf: Leaf) -> tuple:
 
 def _normalise(path: Path) -> str:
     # Without resolve(): a data folder that is a link keeps the name the user gave it.
-    import os.path
-
     return os.path.normpath(path.absolute())
 
 

@@ -149,8 +149,8 @@ def opening_lines(config: Config, split: assemble.Split, per_epoch: int, device:
     """What a run says of itself before the first step."""
     steps = config.trainer.epochs * per_epoch
     lines = [
-        f"{config.method} on {config.dataset.type}, split {assemble.split_name(config)}: {len(split.labeled)} labelled, "
-        f"{len(split.unlabeled)} unlabelled, {len(split.val)} validation images",
+        f"{config.method} on {config.dataset.type}, split {assemble.split_name(config)}: {len(split.labeled)} labelled,"
+        f" {len(split.unlabeled)} unlabelled, {len(split.val)} validation images",
         f"{config.trainer.epochs} epochs of {per_epoch} steps = {steps} steps; device: {device}",
         *(f"note: {note}" for note in unread_keys(config)),
     ]

@@ -52,7 +52,7 @@ def load_evaluated(network: SegmentationNetwork, path: Path) -> None:
 
 
 def evaluated_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of the network that is scored, under its own names: teacher.* of a run, or what stands after module."""
+    """The arrays of the network that is scored, by its own names: teacher.* of a run, or what follows module."""
     for prefix in ("teacher.", checkpoint.PREFIX):
         found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         if found:

@@ -1,4 +1,4 @@
-"""Methods by name. A new method: one file with a subclass of ``Method``, one line here, one YAML in experiments/_base."""
+"""Methods by name. A new one: a file with a subclass of ``Method``, a line here, a YAML in experiments/_base."""
 
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, Settings

@@ -1,8 +1,8 @@
 """``ours``: prototype-based consistency regularization (NeurIPS 2022), with or without its prototype head.
 
-Teacher pseudo-labels on unlabelled images, CutMix, a linear head on all pixels and a prototype head on a grid of pixels,
-both trained on labelled and unlabelled images alike. With ``net.proto_head: null`` the same file is the CutMix mean
-teacher. Shapes: B images of each kind, H x W crop, P selected pixels an image, D feature channels.
+Teacher pseudo-labels on unlabelled images, CutMix, a linear head on all pixels and a prototype head on a grid of
+pixels, both trained on labelled and unlabelled images alike. With ``net.proto_head: null`` the same file is the CutMix
+mean teacher. Shapes: B images of each kind, H x W crop, P selected pixels an image, D feature channels.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ _assign = ops.Assign()
 
 
 class PseudoLabels(NamedTuple):
-    """image B x 3 x H x W as the student sees it; label B x H x W int32; kept B x H x W, 1 where the label is trusted."""
+    """image B x 3 x H x W as the student sees it; label B x H x W int32; kept B x H x W, 1 where label is trusted."""
 
     image: Tensor
     label: Tensor

@@ -14,9 +14,9 @@ from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import Norm, ResNet, conv1x1, conv3x3
 
 Output = namedtuple("Output", ["pred", "rep", "aux", "proto"])
-Output.__doc__ = """What the network returns: ``pred`` B x C x h x w logits of the linear head; ``rep`` B x D x h x w, the
-feature that the prototype head compares; ``aux`` B x C logits at layer3's size and ``proto`` B x C x H x W logits of
-the prototype head, each None where the network has no such head."""
+Output.__doc__ = """What the network returns: ``pred`` B x C x h x w logits of the linear head; ``rep`` B x D x h x w,
+the feature that the prototype head compares; ``aux`` B x C logits at layer3's size and ``proto`` B x C x H x W logits
+of the prototype head, each None where the network has no such head."""
 
 
 def _conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.SequentialCell:
@@ -130,7 +130,7 @@ class SegmentationNetwork(nn.Cell):
 
     @staticmethod
     def feature_size(height: int, width: int) -> tuple[int, int]:
-        """Height and width of ``pred`` and ``rep`` for an input: about a quarter, as stem and ceil_mode pooling round."""
+        """Height and width of ``pred`` and ``rep`` for an input: about a quarter, as stem and pooling round."""
         # The stem halves rounding up; the pooling of a side n gives ceil((n - 1) / 2) + 1.
         return (height + 1) // 2 // 2 + 1, (width + 1) // 2 // 2 + 1
 

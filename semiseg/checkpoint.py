@@ -4,7 +4,9 @@
 alone under the published names (``module.`` prefix). MindSpore's format is protobuf: reading it never executes code.
 """
 
+import contextlib
 import json
+import mmap
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
+from semiseg.checkpoint_file import DamagedFile, read_file
 from semiseg.errors import CheckpointError
 
 _RECORD = "semiseg.record"
@@ -38,7 +41,8 @@ def save(path: Path, arrays: Mapping[str, Tensor | Parameter], record: Mapping[s
         partial.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); the last good checkpoint is untouched") from error
 
@@ -65,14 +69,25 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        loaded = ms.load_checkpoint(str(path), crc_check=True)  # files without a checksum (published ones) pass
-    except (ValueError, RuntimeError, TypeError) as error:
+        content = read_file(path)
+        record = json.loads(content.texts[_RECORD]) if _RECORD in content.texts else None
+        if record is not None and not content.checked:  # published files have no checksum, ours always
+            raise DamagedFile("its checksum is gone")
+    except (DamagedFile, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            f"{path}: damaged, cut off or no MindSpore checkpoint (.ckpt); fetch or train it again"
+            f"{path}: damaged, cut off or no MindSpore checkpoint (.ckpt): {reason}; fetch or train it again"
         ) from error
-    record = loaded.pop(_RECORD, None)
-    arrays = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, Tensor)}
-    return arrays, None if record is None else json.loads(str(record))
+    return content.arrays, record
+
+
+def is_ours(path: Path) -> bool:
+    """Whether ``save`` wrote this file (a published one has no record); looks for the record's name alone."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(_RECORD.encode()) >= 0
 
 
 def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Parameter]) -> None:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from semiseg import config_rules, schema
 from semiseg.errors import ConfigError, UserError
+from semiseg.interop import published_config
+
+# Fields of Config that load() fills: no keys, and not written out.
+_ABOUT = ("origins", "notes")
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class TrainDataConfig:
     """The training streams. Lists are derived from ``dataset.split`` unless written here."""
 
     data_root: Path | None = None
-    data_list: Path | None = None  # labelled ids
+    data_list: Path | None = None  # labelled ids; with dataset.labeled_ratio: the pool it is drawn from
     unlabeled_list: Path | None = None
+    unlabeled_dir: Path | None = None  # instead of a list: every image in this folder
     flip: bool = True
     rand_resize: tuple[float, float] | None = (0.5, 2.0)
     crop: CropConfig = CropConfig()
@@ -51,10 +54,28 @@ class ValDataConfig:
 
 
 @dataclass(frozen=True)
+class CustomConfig:
+    """A data set of one's own (``dataset.type: custom``); docs/datasets.md walks through it.
+
+    ``image`` and ``mask``: paths below the data root, ``{id}`` where the sample's id goes. Masks hold class indices, or
+    ``colors`` (one per class, ``ignore_color`` for pixels that do not count).
+    """
+
+    name: str = "custom"  # the folder of its runs below saver.root
+    classes: tuple[str, ...] = ()
+    image: str = "images/{id}.jpg"
+    mask: str = "masks/{id}.png"
+    mask_kind: Literal["index", "color"] = "index"
+    colors: tuple[tuple[int, int, int], ...] | None = None
+    ignore_color: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
 class DatasetConfig:
     """Which images, which split, how they are read. ``batch_size`` counts labelled images (and as many unlabelled)."""
 
     type: str = "synthetic"
+    custom: CustomConfig | None = None
     data_root: Path | None = None
     splits: Path | None = None  # folder that holds <split>/labeled.txt, <split>/unlabeled.txt and val.txt
     split: str | None = None
@@ -67,7 +88,7 @@ class DatasetConfig:
     workers: int = 2
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    ignore_label: int = 255
+    ignore_label: int = 255  # the value of pixels that do not count in index masks
 
 
 @dataclass(frozen=True)
@@ -166,7 +187,7 @@ class EncoderKwargs:
 class EncoderConfig:
     """``pretrained``: a .pth or .ckpt of a deep-stem ResNet, loaded at the start of training."""
 
-    type: Literal["resnet18", "resnet50", "resnet101"] = "resnet101"
+    type: Literal["resnet10", "resnet18", "resnet50", "resnet101"] = "resnet101"
     pretrained: Path | None = None
     kwargs: EncoderKwargs = EncoderKwargs()
 
@@ -272,6 +293,8 @@ class Config:
     expected: ExpectedConfig | None = None
     # Filled by load(): dotted key -> file or "command line", for every key that was written.
     origins: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    # Filled by load(): what a published file's keys were taken for.
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -284,31 +307,36 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         ConfigError: unknown key, wrong type, impossible value, missing or broken file, cycle of bases.
     """
     path = Path(path)
-    tree = _read_chain(path / "config.yaml" if path.is_dir() else path, ())
+    notes: list[str] = []
+    tree = _read_chain(path / "config.yaml" if path.is_dir() else path, (), notes)
     for assignment in overrides:
         tree = schema.merge(tree, schema.override(assignment))
     origins: dict[str, str] = {}
     config = schema.build(Config, tree, "", origins)
-    config = dataclasses.replace(config, origins=origins)
+    config = dataclasses.replace(config, origins=origins, notes=tuple(notes))
     config_rules.validate(config)
     return config
 
 
-def _read_chain(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> dict[str, Any]:
     path = Path(os.path.normpath(path.absolute()))
     if path.resolve() in above:
         chain = " -> ".join(p.name for p in (*above, path))
         raise ConfigError(f"{path}: base: the files name each other in a circle ({chain})")
     content = schema.read_yaml(path)
+    if published_config.is_published(content):
+        content, found = published_config.translate(content, path)
+        notes += found
     bases = content.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: base: expected a file name or a list of file names, got {bases!r}")
-    if "origins" in content:
-        raise ConfigError(f"{path}: unknown key origins")
+    for key in _ABOUT:
+        if key in content:
+            raise ConfigError(f"{path}: unknown key {key}")
     tree: dict[str, Any] = {}
     for base in bases:
-        tree = schema.merge(tree, _read_chain(path.parent / base, (*above, path.resolve())))
+        tree = schema.merge(tree, _read_chain(path.parent / base, (*above, path.resolve()), notes))
     return schema.merge(tree, schema.annotate(content, str(path)))
 
 
@@ -316,7 +344,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted key -> value, nested dataclasses opened, in the order of the schema."""
     flat: dict[str, Any] = {}
     for item in dataclasses.fields(config):
-        if item.name == "origins":
+        if item.name in _ABOUT:
             continue
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
@@ -329,7 +357,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Dataclasses, paths and tuples as what YAML can hold."""
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "origins"}
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in _ABOUT}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
@@ -337,7 +365,7 @@ def _plain(value: Any) -> Any:
 
 def dump(config: Config) -> str:
     """The resolved configuration as YAML that ``load`` reads back to an equal Config."""
-    return yaml.safe_dump(_plain(config), sort_keys=False)
+    return schema.to_yaml(_plain(config))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -356,10 +384,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     flat = flatten(config)
     width = max(map(len, flat))
     for key, value in flat.items():
-        text = yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+        text = schema.to_yaml(_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
         origin = config.origins.get(key, "default")
         print(f"{key:<{width}}  {text:<24}  # {origin}")
-    for note in config_rules.unread_keys(config):
+    for note in (*config.notes, *config_rules.unread_keys(config)):
         print(f"note: {note}")
     return 0
 

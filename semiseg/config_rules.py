@@ -1,6 +1,7 @@
 """What values can work together: checks of a loaded Config beyond types, and keys that stay unread."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.errors import ConfigError
@@ -25,6 +26,7 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     positive = "a number above 0"
     yield "dataset.batch_size", data.batch_size >= 1, "at least 1"
     yield "dataset.workers", data.workers >= 0, "0 or more threads"
+    yield "dataset.split_seed", data.split_seed >= 0, "0 or more"
     yield "dataset.ignore_label", 0 <= data.ignore_label <= 255, "0..255"
     yield "dataset.std", min(data.std) > 0, "three numbers above 0"
     ratio = data.labeled_ratio
@@ -34,6 +36,7 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
         ratio is None or "dataset.split" not in config.origins or data.split is None,
         f"no dataset.split beside it (one says which images are labelled, here split {data.split}; set it to null)",
     )
+    yield from _unlabeled_rules(data.train.unlabeled_list, data.train.unlabeled_dir, ratio)
     resize = data.train.rand_resize
     yield "dataset.train.rand_resize", resize is None or 0 < resize[0] <= resize[1], "[low, high] with 0 < low <= high"
     yield "dataset.train.pad_label", 0 <= data.train.pad_label <= 255, "0..255"
@@ -45,7 +48,8 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     )
     yield "trainer.eval_every", trainer.eval_every >= 1, "at least 1 epoch"
     yield "trainer.log_every", trainer.log_every >= 1, "at least 1 step"
-    yield "trainer.seed", trainer.seed >= 0, "0 or more"
+    yield "trainer.seed", 0 <= trainer.seed < 2**32, "0..4294967295"
+    yield "trainer.lr_scheduler.kwargs.power", trainer.lr_scheduler.kwargs.power >= 0, "0 or more"
     sgd = trainer.optimizer
     yield "trainer.optimizer.kwargs.lr", sgd.kwargs.lr > 0, positive
     yield "trainer.optimizer.kwargs.momentum", 0 <= sgd.kwargs.momentum < 1, "0 <= momentum < 1"
@@ -83,6 +87,8 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     smallest = 2 * stride + 1
     enough = f"at least {smallest} px a side (twice the output stride of {stride}, plus 1)"
     yield "dataset.train.crop.size", min(data.train.crop.size) >= smallest, enough
+    yield "dataset.train.crop.type", data.train.crop.type == "rand", "rand (training draws its crops)"
+    yield "dataset.val.crop.type", data.val.crop.type == "center", "center (evaluation draws nothing)"
     yield "evaluation.crop_size", min(config.evaluation.crop_size) >= smallest, enough
     yield "dataset.val.crop.size", min(data.val.crop.size) >= smallest, enough
     yield "evaluation.stride_rate", 0 < config.evaluation.stride_rate <= 1, "a share of the window, 0..1"
@@ -94,6 +100,15 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
         "at least 1 px",
     )
     yield "saver.every", config.saver.every >= 1, "at least 1 step"
+
+
+def _unlabeled_rules(written: Path | None, folder: Path | None, ratio: float | None) -> Iterator[tuple[str, bool, str]]:
+    """The unlabelled images come from one place."""
+    taken = f"beside dataset.labeled_ratio {ratio}, which leaves the rest of its pool unlabelled (set one to null)"
+    yield "dataset.train.unlabeled_list", written is None or ratio is None, f"no such list {taken}"
+    yield "dataset.train.unlabeled_dir", folder is None or ratio is None, f"no such folder {taken}"
+    other = f"no such folder beside dataset.train.unlabeled_list {written} (set one to null)"
+    yield "dataset.train.unlabeled_dir", folder is None or written is None, other
 
 
 def unread_keys(config: "Config") -> list[str]:

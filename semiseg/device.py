@@ -28,11 +28,14 @@ def set_device(wanted: str) -> str:
 
 
 def _try(name: str) -> str:
-    """Sets the device; empty if it works, else the first line of the reason."""
+    """Sets the device; empty if it works, else the first line of the reason.
+
+    A failure leaves the choice open. Never set another device in its place here: MindSpore takes the first that works
+    for good, so that a GPU could no longer be chosen after an Ascend was not found.
+    """
     try:
         ms.set_device(_NAMES[name])
         ms.Tensor([1.0]).asnumpy()
     except (RuntimeError, ValueError, TypeError) as error:
-        ms.set_device("CPU")
         return (str(error).strip().splitlines() or ["no reason given"])[0]
     return ""

@@ -171,10 +171,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_intermixed_args(argv)
     config, spec = assemble.complete(load(args.config, args.overrides))
-    if args.save and args.save.exists() and any(args.save.iterdir()):
-        raise ConfigError(f"{args.save}: holds files already; name an empty or new folder for --save")
+    check_outputs(args.save, args.json)
     checkpoint, note = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
     loader = assemble.EvalLoader(config, spec)
+    for line in config.notes:
+        print(f"note: {line}")
     print(f"device: {set_device(config.device)}")
     print(f"checkpoint: {checkpoint}{note}")
     print(f"images: {len(loader)} of {spec.name}, {config.evaluation.mode}")
@@ -187,9 +188,29 @@ def main(argv: Sequence[str]) -> int:
         for line in compare(found, config.expected):
             print(line)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        partial = args.json.with_name(f".{args.json.name}.partial")
+        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        partial.replace(args.json)
     return 0
+
+
+def check_outputs(save: Path | None, json_file: Path | None) -> None:
+    """Makes the folders that results go to, so that a wrong path is refused before the work and not after.
+
+    Raises:
+        ConfigError: --save holds files, or one of the two cannot be written.
+    """
+    for option, path, folder in (("--save", save, save), ("--json", json_file, json_file and json_file.parent)):
+        if path is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another path for {option}") from None
+    if save and any(save.iterdir()):
+        raise ConfigError(f"{save}: holds files already; name an empty or new folder for --save")
+    if json_file and json_file.is_dir():
+        raise ConfigError(f"{json_file}: is a folder; --json expects the name of a file")
 
 
 def best_path(config: Config, spec: DatasetSpec) -> Path:

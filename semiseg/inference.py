@@ -29,7 +29,7 @@ def image_logits(network: SegmentationNetwork, image: Tensor, cfg: EvaluationCon
     height, width = image.shape[2:]
     total = None
     for scale in cfg.scales:
-        size = _scaled_size(height, width, scale, cfg.base_size)
+        size = _scaled_size(height, width, scale, cfg.base_size if cfg.mode == "slide" else None)
         scaled = image if size == (height, width) else resize(image, size)
         for mirrored in (False, True) if cfg.flip else (False,):
             part = _at_scale(network, scaled[:, :, :, ::-1] if mirrored else scaled, cfg)

@@ -6,11 +6,12 @@ that wrote it, so that errors and ``config show`` can name it.
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +30,14 @@ class Leaf(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the plain scalars of YAML 1.2: ``1e-3`` is a number, ``1_16`` and ``on`` are text."""
+    """SafeLoader with the plain scalars of YAML 1.2: ``1e-3`` is a number; ``1_16``, ``007`` and ``on`` are text."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is written twice", key_node.start_mark
@@ -43,14 +46,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that also quotes text which ``_Loader`` would take for something else (``1e3``)."""
+
+
+_DECIMAL = r"(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?"
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+0123456789."),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", rf"[-+]?({_DECIMAL}|[0-9]+[eE][-+]?[0-9]+)|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+0123456789."),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -73,10 +82,16 @@ def parse_scalar_or_tree(text: str, where: str) -> Any:
     """YAML text to plain Python values; ConfigError with the line on a syntax error."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a tag that its value does not fit, as in "!!int x"
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{where}:{line} is not valid YAML: {getattr(error, 'problem', error)}") from None
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise ConfigError(f"{where}:{line} is not valid YAML: {problem}") from None
+
+
+def to_yaml(content: Any, **options: Any) -> str:
+    """Plain values as YAML text that ``parse_scalar_or_tree`` reads back to the same."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, **options)
 
 
 def annotate(content: Mapping, origin: str) -> dict[str, Any]:
@@ -138,7 +153,7 @@ def _build_value(hint: Any, node: Any, dotted: str, origins: dict[str, str] | No
         if not dataclasses.is_dataclass(option):
             try:
                 return _convert(option, node)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 continue
     expected = "a mapping of keys" + (" or null" if len(options) > 1 else "") if nested else _expected(hint)
     raise ConfigError(f"{node.origin}: {dotted}: expected {expected}, got {_describe(node.value)}")
@@ -156,6 +171,8 @@ def _convert(kind: Any, leaf: Leaf) -> Any:
         return _convert_tuple(typing.get_args(kind), leaf)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
     if kind is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a split named 183 needs no quotes
     if kind is Path:
@@ -209,7 +226,7 @@ def _is_union(hint: Any) -> bool:
 
 _NAMES = {
     int: "a whole number",
-    float: "a number",
+    float: "a finite number",
     str: "text",
     bool: "true or false",
     Path: "a path",

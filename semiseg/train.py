@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg import assemble, cli
+from semiseg import assemble, checkpoint, cli
 from semiseg.config import Config, EvaluationConfig, dump, flatten, load
 from semiseg.config_rules import unread_keys
 from semiseg.data.loaders import eval_samples
@@ -18,7 +18,8 @@ from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
 from semiseg.errors import ConfigError
 from semiseg.evaluate import evaluate
-from semiseg.methods import Settings, get_method
+from semiseg.interop.pretrained import load_encoder
+from semiseg.methods import Method, Settings, get_method
 
 # What may change between two starts of one run: it does not touch the result.
 _FREE = ("device", "dataset.workers", "trainer.log_every", "trainer.resume", "saver.", "expected", "dataset.data_root")
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     if progress.step >= config.trainer.epochs * per_epoch:
         print(f"{folder}: this run is finished ({progress.step} steps, best mIoU {progress.best:.2f})")
         return 0
+    pretrained = load_pretrained(method, config) if not progress.step else []
     write_config(folder, config)
     data = assemble.train_data(config, spec, split, progress.step, method.uses_unlabeled)
     evaluator = None
@@ -71,11 +73,11 @@ def main(argv: Sequence[str]) -> int:
         evaluate=evaluator,
     )
     with data, RunLog(folder, progress.step, method.settings.steps) as log:
-        for line in opening_lines(config, split, per_epoch, device, progress.step):
+        for line in (*opening_lines(config, split, per_epoch, device, progress.step), *pretrained):
             log.line(line)
         progress = loop.train(run, progress, log)
         best = f"best mIoU {progress.best:.2f} at step {progress.best_step}" if evaluator else "not evaluated"
-        log.line(f"finished: {progress.step} steps, {best}; {run.best}")
+        log.line(f"finished: {progress.step} steps, {best}; {run.best if evaluator else run.last}")
     return 0
 
 
@@ -107,25 +109,35 @@ def check_folder(folder: Path, config: Config) -> None:
         ConfigError: the folder holds a run of another configuration, or a best.ckpt that no run of ours wrote.
     """
     written = folder / "config.resolved.yaml"
+    best = folder / config.saver.snapshot_dir / "best.ckpt"
+    if best.is_file() and not (written.is_file() and checkpoint.is_ours(best)):
+        raise ConfigError(
+            f"{best}: there is a checkpoint that this run did not write (a published one?) and training would "
+            "overwrite it; choose another folder, e.g. saver.name=mine"
+        )
     if not written.is_file():
-        best = folder / config.saver.snapshot_dir / "best.ckpt"
-        if best.is_file():
-            raise ConfigError(
-                f"{best}: there is a checkpoint that this run did not write (a published one?) and training would "
-                "overwrite it; choose another folder, e.g. saver.name=mine"
-            )
         return
     before, now = flatten(load(written)), flatten(config)
     changed = [
-        f"{key} was {before.get(key)}, now {value}"
-        for key, value in now.items()
-        if before.get(key) != value and not key.startswith(_FREE)
+        f"{key} was {before.get(key)}, now {now.get(key)}"
+        for key in now | before  # a section that is null on one side has its keys on the other only
+        if before.get(key) != now.get(key) and not key.startswith(_FREE)
     ]
     if changed:
         raise ConfigError(
             f"{folder}: holds a run of another configuration ({'; '.join(changed[:4])}); choose another folder, e.g. "
             "saver.name=mine, or move this one away"
         )
+
+
+def load_pretrained(method: Method, config: Config) -> list[str]:
+    """Puts ``net.encoder.pretrained`` into student and teacher; returns lines for the log. A fresh run alone does so.
+
+    Raises:
+        CheckpointError: the file cannot be read or is of another encoder.
+    """
+    path = config.net.encoder.pretrained
+    return [load_encoder(network.encoder, path) for network in (method.teacher, method.student)][:1] if path else []
 
 
 def check_data_first(config: Config, spec: DatasetSpec, split: assemble.Split, with_unlabeled: bool) -> None:
@@ -138,11 +150,18 @@ def check_data_first(config: Config, spec: DatasetSpec, split: assemble.Split, w
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """config.resolved.yaml in the run folder, written beside and moved into place."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """config.resolved.yaml in the run folder, written beside and moved into place.
+
+    Raises:
+        ConfigError: the folder cannot be made or written.
+    """
     partial = folder / ".config.resolved.partial"
-    partial.write_text(dump(config), encoding="utf-8")
-    partial.replace(folder / "config.resolved.yaml")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(dump(config), encoding="utf-8")
+        partial.replace(folder / "config.resolved.yaml")
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); saver.main_dir names another") from error
 
 
 def opening_lines(config: Config, split: assemble.Split, per_epoch: int, device: str, step: int) -> list[str]:
@@ -152,7 +171,7 @@ def opening_lines(config: Config, split: assemble.Split, per_epoch: int, device:
         f"{config.method} on {config.dataset.type}, split {assemble.split_name(config)}: {len(split.labeled)} labelled,"
         f" {len(split.unlabeled)} unlabelled, {len(split.val)} validation images",
         f"{config.trainer.epochs} epochs of {per_epoch} steps = {steps} steps; device: {device}",
-        *(f"note: {note}" for note in unread_keys(config)),
+        *(f"note: {note}" for note in (*config.notes, *unread_keys(config))),
     ]
     if step:
         lines.append(f"continues after step {step} of {steps}")

@@ -13,6 +13,7 @@ from semiseg import checkpoint
 from semiseg.config import SaverConfig
 from semiseg.engine.log import RunLog
 from semiseg.engine.step import StepResult, TrainStep
+from semiseg.errors import CheckpointError
 from semiseg.methods import Method
 from semiseg.methods.base import LabeledImages, TrainBatch
 from semiseg.models import SegmentationNetwork
@@ -58,10 +59,16 @@ class Run:
 
 
 def resume(last: Path, state: Mapping[str, Parameter]) -> Progress:
-    """Continues from ``last`` if there is one: restores the state and says where the run stands."""
+    """Continues from ``last`` if there is one: restores the state and says where the run stands.
+
+    Raises:
+        CheckpointError: damaged, of another network, or not a run's last.ckpt.
+    """
     if not last.is_file():
         return Progress()
     arrays, record = checkpoint.read(last)
+    if record is None or set(record) != set(vars(Progress())):
+        raise CheckpointError(f"{last}: holds no training run that this version continues; move it away to start anew")
     checkpoint.restore(last, arrays, state)
     return Progress(**record)
 
@@ -87,9 +94,10 @@ def train(run: Run, progress: Progress, log: RunLog) -> Progress:
             ended = progress.step == settings.steps
             if run.evaluate and (ended or progress.step % (trainer.eval_every * settings.steps_per_epoch) == 0):
                 _evaluate(run, progress, log)
-            if ended or interrupted() or progress.step % run.saver.every == 0:
+            stop = interrupted()  # asked once: a signal between saving and stopping would stop an unsaved step
+            if ended or stop or progress.step % run.saver.every == 0:
                 save(run, progress)
-            if interrupted() and not ended:
+            if stop and not ended:
                 log.line(f"stopped after step {progress.step}; {run.last} is written, the same command continues")
                 raise KeyboardInterrupt
     return progress

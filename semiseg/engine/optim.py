@@ -1,5 +1,7 @@
 """SGD with momentum and weight decay on two groups of parameters, and the learning-rate schedule."""
 
+import math
+
 from mindspore import Parameter, Tensor, float32, jit, mutable, ops
 
 from semiseg.config import TrainerConfig
@@ -30,6 +32,7 @@ class SGD:
         self._in_encoder = tuple(name.startswith("encoder.") for name, _ in named)
         self._kwargs, self._times = trainer.optimizer.kwargs, trainer.optimizer.decoder_lr_times
         self._step = jit(self._apply) if trainer.jit else self._apply
+        self._sum = jit(self._summed) if trainer.jit else self._summed
 
     def __call__(self, gradients: tuple[Tensor, ...], factor: float) -> float:
         """One update with ``factor`` times the configured rates; gradients in the order of ``weights``.
@@ -40,9 +43,19 @@ class SGD:
         self._step(mutable(gradients), Tensor(rate, float32), Tensor(rate * self._times, float32))
         return rate
 
+    def all_finite(self, gradients: tuple[Tensor, ...]) -> bool:
+        """Whether no gradient holds NaN or infinity. The loss alone does not tell: on CPU the ReLU of NaN is 0."""
+        return math.isfinite(float(self._sum(mutable(gradients))))
+
     def state(self) -> dict[str, Parameter]:
         """The momenta, by name."""
         return {parameter.name: parameter for parameter in self.momenta}
+
+    def _summed(self, gradients: tuple) -> Tensor:
+        total = gradients[0].sum()
+        for i in range(1, len(self.weights)):
+            total = total + gradients[i].sum()
+        return total
 
     def _apply(self, gradients: tuple, encoder_rate: Tensor, other_rate: Tensor) -> None:
         decay, momentum = self._kwargs.weight_decay, self._kwargs.momentum

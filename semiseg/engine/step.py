@@ -13,7 +13,7 @@ from semiseg.methods.base import TrainBatch
 
 
 class NonFiniteLossError(UserError):
-    """The loss is NaN or infinite; nothing was updated."""
+    """The loss or its gradient is NaN or infinite; no weight was updated."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class TrainStep:
         (loss, (terms, changes)), gradients = self._gradient(objective)(*inputs)
         values = np.array([float(value) for value in (loss, *terms)])
         named = dict(zip(names, values[1:].tolist(), strict=True))
-        if not np.isfinite(values).all():
+        if not (np.isfinite(values).all() and self._optimizer.all_finite(gradients)):
             shown = ", ".join(f"{name} {value:g}" for name, value in named.items())
             raise NonFiniteLossError(
-                f"step {step}: the loss is not finite ({shown}); nothing was updated, last.ckpt stands. Lower "
+                f"step {step}: the loss or its gradient is not finite ({shown}); last.ckpt stands. Lower "
                 f"trainer.optimizer.kwargs.lr, or look at these images: {', '.join(self._ids(labeled, unlabeled))}"
             )
         lr = self._optimizer(gradients, poly(step, settings.steps, settings.trainer.lr_scheduler.kwargs.power))

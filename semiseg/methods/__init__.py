@@ -13,6 +13,11 @@ METHODS: dict[str, type[Method]] = {"suponly": Supervised, "ours": PrototypeCons
 
 def get_method(name: str) -> type[Method]:
     """The class of a method. ConfigError names the known ones."""
+    if name == "u2pl":  # what a published config.yaml with trainer.contrastive asks for
+        raise ConfigError(
+            "method: u2pl (trainer.contrastive in U2PL's files) cannot be trained by this version, only evaluated; "
+            "method=ours trains its CutMix mean teacher without the contrastive loss"
+        )
     if name not in METHODS:
         raise ConfigError(f"method: unknown method {name!r}{did_you_mean(name, METHODS)}")
     return METHODS[name]

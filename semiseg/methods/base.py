@@ -75,6 +75,12 @@ class Method:
         self._ema = ExponentialMovingAverage(student, teacher, trainer.teacher_bn == "ema", trainer.jit)
         if settings.trainer.teacher_bn == "forward" and not self.uses_unlabeled:
             raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
+        if settings.batch == 1 and not self.semi_phase(0):
+            raise ConfigError(
+                "dataset.batch_size: expected at least 2 in steps of labelled images alone (BatchNorm has no variance "
+                "over the one value that image pooling gives), got 1; take 2, or trainer.sup_only_epoch=0 where the "
+                "method takes unlabelled images"
+            )
         self._ema.copy()
 
     def semi_phase(self, step: int) -> bool:

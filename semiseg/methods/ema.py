@@ -39,6 +39,12 @@ class ExponentialMovingAverage:
         for teacher, student in self._pairs:
             _assign(teacher, student.value())
 
+    def copy_statistics(self) -> None:
+        """Makes the teacher's BatchNorm statistics those of the student."""
+        for teacher, student in self._pairs:
+            if not student.requires_grad:
+                _assign(teacher, student.value())
+
     def _averaged(self, decay: Tensor) -> None:
         for i in range(len(self._teacher)):
             teacher, student = self._teacher[i], self._student[i]

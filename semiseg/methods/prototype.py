@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, jit, ops
 from semiseg.losses import certain_cross_entropy, confident_cross_entropy, cross_entropy
 from semiseg.methods.base import LabeledImages, Method, Settings, TrainBatch
 from semiseg.methods.draws import grid_points
-from semiseg.methods.proto_init import initial_prototypes
+from semiseg.methods.proto_init import from_file, initial_prototypes
 from semiseg.methods.pseudo import PseudoLabeler
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import at_points, resize
@@ -31,6 +31,8 @@ class PrototypeConsistency(Method):
         trainer = settings.trainer
         self._labeler = PseudoLabeler(teacher, trainer, settings.batch, settings.crop)
         self._head = settings.net.proto_head
+        if self._head and self._head.init_proto_path:  # now, not after the supervised epochs
+            from_file(self._head.init_proto_path, student.proto_net.proto_list.shape)
         self._update = jit(self._updated_prototypes) if trainer.jit else self._updated_prototypes
 
     def enter_step(self, step: int, labeled_images: LabeledImages) -> list[str]:
@@ -38,6 +40,8 @@ class PrototypeConsistency(Method):
             return []
         if self.settings.trainer.teacher_start == "semi_phase":
             self._ema.copy()
+        elif self.settings.trainer.teacher_bn == "forward":
+            self._ema.copy_statistics()  # none were taken yet: the teacher's own forwards begin with this step
         if self._head is None:
             return []
         self.student.set_train(False)

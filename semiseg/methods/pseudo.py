@@ -7,6 +7,7 @@ from mindspore import Parameter, Tensor, jit, ops
 
 from semiseg.config import TrainerConfig
 from semiseg.data.mixing import box_masks, cutmix_boxes
+from semiseg.losses import entropy
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 from semiseg.rng import generator
@@ -29,9 +30,8 @@ def confidence_of(logits: Tensor) -> Tensor:
 
 
 def entropy_of(logits: Tensor) -> Tensor:
-    """Entropy of the softmax in nats, with U2PL's 1e-10: B x C x H x W -> B x H x W."""
-    probability = ops.softmax(logits, 1)
-    return -(probability * ops.log(probability + 1e-10)).sum(1)
+    """Entropy of the softmax in nats: B x C x H x W -> B x H x W."""
+    return entropy(ops.softmax(logits, 1))
 
 
 class PseudoLabeler:

@@ -153,6 +153,7 @@ def _initialise(encoder: ResNet, zero_init_residual: bool) -> None:
 
 
 DEPTHS = {
+    "resnet10": (BasicBlock, (1, 1, 1, 1)),
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),

@@ -1,0 +1,45 @@
+"""Fixtures of the core's tests: a folder of tiny images and a configuration that trains on it."""
+
+import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
+
+from pathlib import Path
+
+import pytest
+from tiny import ROOT, TINY_NET, write_voc
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """Synthetic data set's layout: 4 labelled, 6 unlabelled, 3 validation images of 44 x 52 px. Not to be written."""
+    root = tmp_path_factory.mktemp("tiny data")
+    write_voc(root, {"labeled": 4, "unlabeled": 6, "val": 3}, (44, 52), 6, "4")
+    return root
+
+
+@pytest.fixture
+def tiny_config(tmp_path, tiny_data):
+    """Writes tmp_path/config.yaml for a method (2 + 2 images, 3 steps an epoch, 3 epochs) and gives its path."""
+
+    def write(method: str = "ours") -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(f"base: {ROOT}/experiments/_base/synthetic_{method}.yaml\n")
+        lines = [
+            f"dataset: {{data_root: '{tiny_data}', splits: '{tiny_data}/splits', split: 4, batch_size: 2, workers: 0}}",
+            "trainer: {epochs: 3, sup_only_epoch: 1, eval_every: 2, jit: false, log_every: 2}",
+            f"saver: {{main_dir: '{tmp_path}/run', every: 4}}",
+            "device: cpu",
+        ]
+        with path.open("a") as file:
+            file.write("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny_overrides() -> list[str]:
+    """Command-line overrides that make the network and the crops tiny."""
+    return [*TINY_NET, "dataset.train.crop.size=[33, 33]", *PROTO]
+
+
+PROTO = ["net.proto_head.select_granularity=8", "net.proto_head.init_samples=100"]

@@ -1,0 +1,211 @@
+"""From a configuration to lists and data sets: one value changes the label ratio, contradictions show both numbers."""
+
+import pytest
+from own_data import make_set, write_config, write_ids, write_split
+from tiny import ROOT
+
+from semiseg import assemble, train
+from semiseg.config import dump, load
+from semiseg.data.splits import read_list
+from semiseg.errors import ConfigError, DataError
+
+ALL = [f"{i:02}" for i in range(20)]
+VAL = ["18", "19"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """20 images with masks, splits of 4 and 8, validation images 18 and 19."""
+    make_set(tmp_path / "data", count=20)
+    write_split(tmp_path, "4", ALL[:4], ALL[4:18], VAL)
+    write_split(tmp_path, "8", ALL[:8], ALL[8:18], VAL)
+    return tmp_path
+
+
+def split_of(path, *overrides):
+    config, spec = assemble.complete(load(path, overrides))
+    return config, assemble.read_split(config, spec)
+
+
+def first_log_line(path, *overrides):
+    config, split = split_of(path, *overrides)
+    per_epoch = assemble.steps_per_epoch(config, split)
+    return train.opening_lines(config, split, per_epoch, "cpu", 0)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "counts"),
+    [
+        ("split: '4'", "split 4: 4 labelled, 14 unlabelled"),
+        ("split: '8'", "split 8: 8 labelled, 10 unlabelled"),
+        ("labeled_ratio: 0.5", "split ratio_0.5_seed_0: 9 labelled, 9 unlabelled"),
+        ("labeled_ratio: 0.125", "split ratio_0.125_seed_0: 3 labelled, 15 unlabelled"),
+    ],
+)
+def test_one_value_in_the_yaml_reaches_the_log(folder, value, counts):
+    path = write_config(folder)
+    text = path.read_text().replace("dataset:\n", f"dataset:\n  {value}\n", 1)
+    path.write_text(text)
+    assert counts + ", " in first_log_line(path)
+    assert "2 validation images" in first_log_line(path)
+
+
+def test_published_splits_change_by_one_value_too(tmp_path):
+    splits = tmp_path / "splits"
+    for count in (92, 183):
+        write_ids(splits / f"{count}/labeled.txt", range(count))
+        write_ids(splits / f"{count}/unlabeled.txt", range(count, 1000))
+    write_ids(splits / "val.txt", range(1000, 1010))
+    leaf = ROOT / "experiments/pascal/183/ours"
+    assert ": 183 labelled, 817 unlabelled, 10 validation" in first_log_line(leaf, f"dataset.splits={splits}")
+    changed = first_log_line(leaf, f"dataset.splits={splits}", "dataset.split=92")
+    assert ": 92 labelled, 908 unlabelled" in changed
+
+
+def test_ratio_is_drawn_from_the_seed_alone(folder):
+    path = write_config(folder, labeled_ratio=0.5)
+    first, again = split_of(path)[1], split_of(path)[1]
+    assert first == again
+    other = split_of(path, "dataset.split_seed=1")[1]
+    assert set(other.labeled) != set(first.labeled)
+    assert sorted(other.labeled + other.unlabeled) == ALL[:18]
+    names = {assemble.split_name(load(path, [f"dataset.split_seed={seed}"])) for seed in (0, 1)}
+    assert len(names) == 2
+
+
+def test_ratio_of_a_published_set_is_drawn_from_its_pool(tmp_path):
+    write_ids(tmp_path / "s/92/labeled.txt", ["c", "a"])
+    write_ids(tmp_path / "s/92/unlabeled.txt", ["d", "b"])
+    write_ids(tmp_path / "s/val.txt", ["v"])
+    leaf = ROOT / "experiments/_base/pascal_ours.yaml"
+    overrides = [f"dataset.splits={tmp_path}/s", "dataset.labeled_ratio=0.5"]
+    split = split_of(leaf, *overrides)[1]
+    assert sorted(split.labeled + split.unlabeled) == list("abcd")
+    assert len(split.labeled) == 2
+    write_ids(tmp_path / "s/train.txt", [f"{i}" for i in range(10)])
+    assert len(split_of(leaf, *overrides)[1].labeled) == 5
+    pool = write_ids(tmp_path / "pool.txt", [f"p{i}" for i in range(6)])
+    split = split_of(leaf, *overrides, f"dataset.train.data_list={pool}")[1]
+    assert (len(split.labeled), len(split.unlabeled)) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ({"split": "4", "n_sup": 8}, ["n_sup is 8", "4 ids", "config.yaml"]),
+        ({"split": "4", "labeled_ratio": 0.5}, ["labeled_ratio", "0.5", "split 4"]),
+        ({"split": "4", "train": {"data_list": "splits/8/labeled.txt"}}, ["8 ids", "split 4 has 4 (4 in both)"]),
+        ({"labeled_ratio": 0.5, "train": {"unlabeled_list": "x.txt"}}, ["unlabeled_list", "labeled_ratio 0.5"]),
+        ({"labeled_ratio": 0.5, "train": {"unlabeled_dir": "more"}}, ["unlabeled_dir", "labeled_ratio 0.5"]),
+        (
+            {"split": "4", "train": {"unlabeled_dir": "more", "unlabeled_list": "x.txt"}},
+            ["unlabeled_dir", "unlabeled_list", "x.txt"],
+        ),
+        ({"split": None}, ["dataset.split", "labeled_ratio"]),
+    ],
+)
+def test_contradictions_name_both_sides(folder, keys, parts):
+    path = write_config(folder, **keys)
+    with pytest.raises(ConfigError) as error:
+        split_of(path)
+    assert all(part in str(error.value) for part in parts), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_matching_n_sup_and_list_are_fine(folder):
+    path = write_config(folder, split="4", n_sup=4, train={"data_list": "splits/4/labeled.txt"})
+    assert split_of(path)[1].labeled == ALL[:4]
+
+
+def test_written_lists_need_no_splits_folder(folder):
+    path = write_config(
+        folder,
+        splits=None,
+        train={"data_list": "splits/4/labeled.txt", "unlabeled_list": "splits/4/unlabeled.txt"},
+        val={"data_list": "splits/val.txt"},
+    )
+    config, split = split_of(path)
+    assert (len(split.labeled), len(split.unlabeled), split.val) == (4, 14, VAL)
+    assert assemble.split_name(config) == "lists"
+
+
+def test_missing_split_names_those_that_are_there(folder):
+    with pytest.raises(DataError, match=r"splits there: 4, 8.*make_splits"):
+        split_of(write_config(folder, split="5"))
+
+
+# ---- saved lists
+
+
+def test_lists_are_saved_and_a_changed_pool_is_refused(folder):
+    path = write_config(folder, labeled_ratio=0.5)
+    split = split_of(path)[1]
+    run = folder / "run"
+    assemble.save_lists(run, split)
+    assert read_list(run / "lists/labeled.txt") == split.labeled
+    assert read_list(run / "lists/unlabeled.txt") == split.unlabeled
+    assert read_list(run / "lists/val.txt") == VAL
+    before = (run / "lists/labeled.txt").stat().st_mtime_ns
+    assemble.save_lists(run, split)
+    assert (run / "lists/labeled.txt").stat().st_mtime_ns == before
+    make_set(folder / "data", count=30)
+    with pytest.raises(DataError, match=r"began with 9 ids, now the configuration gives 14"):
+        assemble.save_lists(run, split_of(path)[1])
+    assert read_list(run / "lists/unlabeled.txt") == split.unlabeled
+
+
+def test_saved_lists_give_the_same_split_again(folder):
+    split = split_of(write_config(folder, labeled_ratio=0.5))[1]
+    assemble.save_lists(folder / "run", split)
+    lists = {
+        "train": {"data_list": "run/lists/labeled.txt", "unlabeled_list": "run/lists/unlabeled.txt"},
+        "val": {"data_list": "run/lists/val.txt"},
+    }
+    assert split_of(write_config(folder, **lists))[1] == split
+
+
+# ---- the quick check
+
+
+def quick(path, *overrides, **options):
+    config, spec = assemble.complete(load(path, overrides))
+    return assemble.quick_check(config, spec, assemble.read_split(config, spec), **options)
+
+
+def test_quick_check_passes_good_data_and_names_what_is_missing(folder):
+    path = write_config(folder, split="4")
+    quick(path)
+    (folder / "data/images/10.jpg").unlink()
+    quick(path, with_unlabeled=False)
+    with pytest.raises(DataError, match=r"10\.jpg: not there.*1 files"):
+        quick(path)
+    (folder / "data/masks/19.png").unlink()
+    quick(path, "trainer.eval_on=false", with_unlabeled=False)
+    with pytest.raises(DataError, match=r"19\.png"):
+        quick(path, with_unlabeled=False)
+
+
+def test_quick_check_finds_one_file_under_two_names(folder):
+    (folder / "data/images/10.jpg").unlink()
+    (folder / "data/images/10.jpg").symlink_to(folder / "data/images/18.jpg")
+    with pytest.raises(DataError, match="share 1 image files"):
+        quick(write_config(folder, split="4"))
+
+
+@pytest.mark.parametrize(
+    ("leaf", "root", "tool"),
+    [("pascal/183/ours", "VOC2012", "prepare_voc"), ("cityscapes/186/ours", "cityscapes", "prepare_cityscapes")],
+)
+def test_missing_masks_name_the_tool_that_makes_them(tmp_path, leaf, root, tool):
+    config, spec = assemble.complete(load(ROOT / "experiments" / leaf, [f"dataset.data_root={tmp_path}"]))
+    image = tmp_path / spec.image_path("train/x")
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"tools/{tool}\.py makes the masks"):
+        assemble.dataset(config, spec, ["train/x"], "train")
+
+
+def test_resolved_configuration_of_own_data_loads_again(folder):
+    config = load(write_config(folder, split="4", train={"unlabeled_dir": "data/images"}))
+    (folder / "resolved.yaml").write_text(dump(config))
+    assert load(folder / "resolved.yaml") == config

@@ -1,0 +1,221 @@
+"""tools/check_data.py: what it counts, what it finds, its exit codes; inputs as bad as people have them."""
+
+import numpy as np
+import pytest
+from own_data import image_of, make_set, mask_of, write_config, write_ids, write_split
+from PIL import Image
+from tool import load_tool, run_tool
+
+TOOL = load_tool("check_data")
+LABELED, UNLABELED, VAL = ["00", "01", "02"], ["03", "04", "05", "06"], ["07", "08"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Three labelled, four unlabelled, two validation images; a folder with a space in its name."""
+    folder = tmp_path / "my field"
+    make_set(folder / "data", count=9)
+    write_split(folder, "3", LABELED, UNLABELED, VAL)
+    return write_config(folder, split="3")
+
+
+def data(config):
+    return config.parent / "data"
+
+
+def check(capsys, config, *more):
+    return run_tool(capsys, TOOL, "--config", config, "--workers", 2, *more)
+
+
+def save_jpeg(config, name, mode=None, turn=None, size=None):
+    picture = Image.fromarray(image_of(name, mask_of(name)))
+    picture = picture.convert(mode) if mode else picture
+    picture = picture.resize(size) if size else picture
+    exif = Image.Exif()
+    if turn:
+        exif[274] = turn
+    picture.save(data(config) / f"images/{name}.jpg", exif=exif)
+
+
+def row(out, name):
+    return next(line.split() for line in out.splitlines() if line.split()[:1] == [name])
+
+
+def test_table_counts_files_and_pixels(capsys, config):
+    code, out, _ = check(capsys, config)
+    assert code == 0
+    assert "no problems found" in out
+    for name, count in (("labeled", 3), ("unlabeled", 4), ("val", 2)):
+        assert row(out, name)[1:4] == [str(count), "0", "0"]
+        assert "40 x 44, JPEG RGB" in " ".join(row(out, name))
+    for value, name in enumerate(("ground", "crop", "weed")):
+        cells = row(out, str(value))
+        assert cells[1] == name
+        for column, names in ((2, LABELED), (4, VAL)):
+            masks = np.stack([mask_of(n) for n in names])
+            assert cells[column] == f"{(masks == value).mean():.2%}"
+            assert cells[column + 1] == str(sum((mask == value).any() for mask in masks))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_gray_and_cmyk_images_are_counted_and_fine(capsys, config, mode):
+    save_jpeg(config, "00", mode)
+    code, out, _ = check(capsys, config)
+    assert code == 0
+    assert f"JPEG {mode} 1" in out
+
+
+def test_exif_rotation_is_noted_and_fine_where_it_fits_the_mask(capsys, config):
+    save_jpeg(config, "00", turn=3)
+    turned = Image.fromarray(image_of("01", mask_of("01"))).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[274] = 6
+    turned.save(data(config) / "images/01.jpg", exif=exif)
+    code, out, _ = check(capsys, config)
+    assert code == 0
+    assert "2 images of the labeled part carry an EXIF rotation (first 00)" in out
+
+
+def cut(config):
+    path = data(config) / "images/04.jpg"
+    path.write_bytes(path.read_bytes()[:400])
+    return path
+
+
+def remove_image(config):
+    path = data(config) / "images/04.jpg"
+    path.unlink()
+    return path
+
+
+def remove_mask(config):
+    path = data(config) / "masks/07.png"
+    path.unlink()
+    return path
+
+
+def other_size(config):
+    Image.fromarray(np.zeros((40, 45), np.uint8)).save(data(config) / "masks/02.png")
+    return data(config) / "masks/02.png"
+
+
+def bad_labels(config):
+    mask = mask_of("02")
+    mask[0, 0] = 17
+    Image.fromarray(mask).save(data(config) / "masks/02.png")
+    return "label values 17"
+
+
+def color_mask(config):
+    Image.fromarray(np.zeros((40, 44, 3), np.uint8)).save(data(config) / "masks/02.png")
+    return "mask_kind: color"
+
+
+@pytest.mark.parametrize("damage", [cut, remove_image, remove_mask, other_size, bad_labels, color_mask])
+def test_bad_file_is_named_and_the_others_are_read(capsys, config, damage):
+    named = str(damage(config))
+    code, out, _ = check(capsys, config)
+    assert code == 1
+    problems = [line for line in out.splitlines() if line.startswith("problem: ")]
+    assert len(problems) == 1
+    assert named in problems[0]
+    assert sum(int(row(out, part)[1]) for part in ("labeled", "unlabeled", "val")) == 9
+    assert "problems found" in out
+
+
+def test_many_problems_are_shortened(capsys, config):
+    for name in UNLABELED:
+        (data(config) / f"images/{name}.jpg").unlink()
+    out = check(capsys, config, "--show", "1")[1]
+    assert "... and 3 more unlabeled files not there" in out
+
+
+@pytest.mark.parametrize(
+    ("unlabeled", "message"),
+    [
+        (["03", "00"], "the labeled and the unlabeled list share 1 sample: 00"),
+        (["03", "07"], "the unlabeled and the val list share 1 sample: 07"),
+        (["03", "03"], "'03' on lines 1, 2"),
+        ([], "the list is empty"),
+    ],
+)
+def test_lists_that_leak_repeat_or_are_empty(capsys, config, unlabeled, message):
+    write_ids(config.parent / "splits/3/unlabeled.txt", unlabeled)
+    code, out, _ = check(capsys, config)
+    assert code == 1
+    assert message in out
+
+
+def test_same_image_under_another_name_is_a_leak(capsys, config):
+    (data(config) / "images/05.jpg").write_bytes((data(config) / "images/08.jpg").read_bytes())
+    code, out, _ = check(capsys, config)
+    assert code == 1
+    assert "under another name: 05 = 08" in out
+
+
+def test_same_image_twice_in_training_is_only_noted(capsys, config):
+    (data(config) / "images/05.jpg").write_bytes((data(config) / "images/01.jpg").read_bytes())
+    code, out, _ = check(capsys, config)
+    assert code == 0
+    assert "note: 1 images of the labeled part are in the unlabeled part under another name: 01 = 05" in out
+
+
+def test_link_to_the_same_file_is_a_leak(capsys, config):
+    path = data(config) / "images/05.jpg"
+    path.unlink()
+    path.symlink_to(data(config) / "images/08.jpg")
+    code, out, _ = check(capsys, config, "--quick")
+    assert code == 1
+    assert "the unlabeled and the val part share 1 image files" in out
+
+
+def test_windows_lists_without_final_line_end_are_fine(capsys, config):
+    (config.parent / "splits/3/unlabeled.txt").write_bytes(b"\xef\xbb\xbf03\r\n04\r\n\r\n05\r\n06")
+    assert check(capsys, config)[0] == 0
+
+
+def test_class_that_no_labelled_image_shows_is_noted(capsys, config):
+    Image.fromarray(np.zeros((40, 44), np.uint8)).save(data(config) / "masks/00.png")
+    write_ids(config.parent / "splits/3/labeled.txt", ["00"])
+    code, out, _ = check(capsys, config)
+    assert code == 0
+    assert "no pixel of crop, weed in the labeled part" in out
+
+
+def test_quick_opens_no_image(capsys, config):
+    cut(config)
+    assert check(capsys, config, "--quick")[0] == 0
+    remove_mask(config)
+    code, out, _ = check(capsys, config, "--quick")
+    assert code == 1
+    assert "masks/07.png: not there" in out
+
+
+def test_missing_masks_of_voc_name_the_tool(capsys, tmp_path, tiny_data):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"dataset: {{type: pascal, data_root: '{tiny_data}', splits: '{tiny_data}/splits', split: 4}}\n"
+        "saver: {root: runs}\n"
+    )
+    write_ids(tmp_path / "labeled.txt", ["unlabeled_000"])
+    out = check(
+        capsys,
+        config,
+        "dataset.split=null",
+        f"dataset.train.data_list={tmp_path}/labeled.txt",
+        f"dataset.train.unlabeled_list={tiny_data}/splits/4/labeled.txt",
+    )[1]
+    assert "SegmentationClassAug/unlabeled_000.png: not there; python tools/prepare_voc.py makes the masks" in out
+
+
+@pytest.mark.parametrize("more", ["dataset.splitt=3", "dataset.split=null", "dataset.n_sup=5", "dataset.custom=null"])
+def test_wrong_configuration_is_exit_code_2(capsys, config, more):
+    code, _, err = check(capsys, config, more)
+    assert (code, len(err.splitlines())) == (2, 1)
+
+
+def test_missing_root_and_split_are_problems(capsys, config):
+    assert check(capsys, config, "dataset.data_root=/nowhere")[0] == 1
+    code, out, _ = check(capsys, config, "dataset.split=4")
+    assert code == 1
+    assert "splits there: 3" in out

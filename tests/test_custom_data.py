@@ -1,0 +1,270 @@
+"""Data of one's own from a YAML alone: description, masks of every kind, a folder of unlabelled images, a whole run."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from own_data import COLORS, QUICK, add, make_set, mask_of, write_config, write_split
+from PIL import Image
+from tiny import ROOT
+
+from semiseg import assemble
+from semiseg.config import load
+from semiseg.errors import ConfigError, DataError
+
+NAMES = [f"{i:02}" for i in range(12)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve images with masks in a folder with a space: 4 labelled, 6 unlabelled, 2 validation images."""
+    folder = tmp_path / "my field"
+    make_set(folder / "data", count=12)
+    write_split(folder, "4", NAMES[:4], NAMES[4:10], NAMES[10:])
+    return folder
+
+
+def open_data(path, *overrides):
+    config, spec = assemble.complete(load(path, overrides))
+    return config, spec, assemble.read_split(config, spec)
+
+
+def first_mask(path, *overrides):
+    config, spec, split = open_data(path, *overrides)
+    return assemble.dataset(config, spec, split.labeled, "train").read(0)[1]
+
+
+# ---- the description
+
+
+def test_shipped_example_describes_a_data_set():
+    config, spec = assemble.complete(load(ROOT / "experiments/custom/20/ours"))
+    assert spec.classes == ("background", "crop", "weed")
+    assert config.net.num_classes == 3
+    assert spec.image_path("a") == "images/a.jpg"
+    assert spec.palette[1] == (60, 180, 75)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"custom": {"classes": ["one"]}}, "at least two names"),
+        ({"custom": {"classes": ["a", "b", "a"]}}, "occur twice: a"),
+        ({"custom": {"colors": [[0, 0, 0]]}}, "1 colors for 3 classes"),
+        ({"custom": {"colors": None, "mask_kind": "color"}}, "needs colors"),
+        ({"custom": {"image": "images/x.jpg"}}, "must hold {id} once"),
+        ({"custom": {"mask": "../masks/{id}.png"}}, "below the data root"),
+        ({"custom": {"name": "a/b"}}, "plain names"),
+        ({"ignore_label": 2}, "also the index of class 'weed'"),
+        ({"type": "pascal"}, "write type: custom"),
+        ({"type": "pascal", "custom": None}, None),
+        ({"custom": {"mask_kind": "rgb"}}, "one of index, color"),
+        ({"custom": {"clases": ["a"]}}, "did you mean 'classes'"),
+    ],
+)
+def test_descriptions_that_cannot_work_are_one_line(folder, keys, message):
+    path = write_config(folder, **keys)
+    if message is None:  # pascal needs no description
+        path.write_text(path.read_text().replace("custom: null", ""))
+        message = "dataset.custom"
+        path.write_text(path.read_text().replace("dataset:", "dataset:\n  ignore_label: 254", 1))
+    with pytest.raises(ConfigError) as error:
+        assemble.complete(load(path))
+    assert message in str(error.value)
+    assert "config.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_type_custom_without_description_says_so(tmp_path):
+    (tmp_path / "c.yaml").write_text("dataset: {type: custom}\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: .*dataset\.custom must describe"):
+        assemble.complete(load(tmp_path / "c.yaml"))
+
+
+def test_ignore_label_of_a_built_in_set_is_not_a_choice(tmp_path):
+    (tmp_path / "c.yaml").write_text("dataset: {type: pascal, ignore_label: 254}\n")
+    with pytest.raises(ConfigError, match=r"ignore_label is 254, but pascal's is 255"):
+        assemble.complete(load(tmp_path / "c.yaml"))
+
+
+def test_ids_below_folders_and_images_of_several_kinds(tmp_path):
+    for name in ("north/a 1.jpg", "south/b.png"):
+        path = tmp_path / "data/images" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.zeros((40, 44, 3), np.uint8)).save(path)
+        mask = (tmp_path / "data/masks" / name).with_suffix(".png")
+        mask.parent.mkdir(parents=True)
+        Image.fromarray(mask_of("00")).save(mask)
+    write_split(tmp_path, "1", ["north/a 1.jpg"], ["south/b.png"], ["val.png"])
+    path = write_config(tmp_path, split="1", custom={"image": "images/{id}", "mask": "masks/{stem}.png"})
+    assert np.array_equal(first_mask(path), mask_of("00"))
+
+
+# ---- masks of every kind
+
+
+def replace_mask(folder, picture):
+    picture.save(folder / "data/masks/00.png")
+
+
+def test_semantic_masks_as_coco_writes_them_are_read(folder):
+    expected = mask_of("00")
+    expected[:5] = 255
+    replace_mask(folder, Image.fromarray(expected))
+    assert np.array_equal(first_mask(write_config(folder, split="4")), expected)
+
+
+def test_sixteen_bit_masks_are_read(folder):
+    expected = mask_of("00")
+    expected[:5] = 255
+    replace_mask(folder, Image.fromarray(expected.astype(np.uint16)))
+    assert np.array_equal(first_mask(write_config(folder, split="4")), expected)
+
+
+def test_indexed_masks_are_read_by_index(folder):
+    picture = Image.fromarray(mask_of("00"))
+    picture.putpalette([7] * 768)
+    replace_mask(folder, picture)
+    assert np.array_equal(first_mask(write_config(folder, split="4")), mask_of("00"))
+
+
+def test_another_ignore_label_is_kept_out_of_training_and_score(folder):
+    mask = mask_of("10")
+    mask[:20] = 200
+    Image.fromarray(mask).save(folder / "data/masks/10.png")
+    path = write_config(folder, split="4", ignore_label=200)
+    config, spec = assemble.complete(load(path))
+    loader = assemble.EvalLoader(config, spec)
+    assert loader.ignore_label == 200
+    assert np.array_equal(next(iter(loader))[2], mask)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_color_masks_are_read_where_the_colors_are_told(folder, mode):
+    picture = Image.fromarray(np.array(COLORS, np.uint8)[mask_of("00")])
+    replace_mask(folder, picture.quantize(8) if mode == "P" else picture.convert(mode))
+    path = write_config(folder, split="4", custom={"mask_kind": "color"})
+    assert np.array_equal(first_mask(path), mask_of("00"))
+
+
+def test_ignored_color_becomes_the_ignore_label(folder):
+    expected = mask_of("00")
+    rgb = np.array(COLORS, np.uint8)[expected]
+    rgb[:5], expected[:5] = (255, 255, 255), 255
+    replace_mask(folder, Image.fromarray(rgb))
+    path = write_config(folder, split="4", custom={"mask_kind": "color", "ignore_color": [255, 255, 255]})
+    assert np.array_equal(first_mask(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "fix"),
+    [
+        (lambda m: np.array(COLORS, np.uint8)[m], "index", "mask_kind: color"),
+        (lambda m: np.where(m == 0, 65535, m).astype(np.uint16), "index", "save them as 8 bit"),
+        (lambda m: m + np.uint8(1), "index", "start at 0"),
+        (lambda m: np.where(m > 0, 255, 0).astype(np.uint8), "index", None),
+        (lambda m: np.array([(9, 9, 9), (0, 200, 0), (200, 0, 0)], np.uint8)[m], "color", "add them to colors"),
+    ],
+)
+def test_masks_that_cannot_be_right_are_refused_with_the_fix(folder, picture, kind, fix):
+    replace_mask(folder, Image.fromarray(picture(mask_of("00"))))
+    path = write_config(folder, split="4", custom={"mask_kind": kind})
+    if fix is None:  # 255 is the ignore label: background and ignored pixels, both allowed
+        assert set(np.unique(first_mask(path))) == {0, 255}
+        return
+    with pytest.raises(DataError) as error:
+        first_mask(path)
+    assert "00.png" in str(error.value)
+    assert fix in str(error.value)
+
+
+# ---- a folder of unlabelled images
+
+
+def test_folder_of_images_stands_for_a_list(folder):
+    more = folder / "more pictures"
+    for name in ("a", "deep/b"):
+        path = more / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((50, 60, 3), np.uint8)).save(path)
+    path = write_config(folder, split="4", train={"unlabeled_dir": "more pictures"})
+    config, spec, split = open_data(path)
+    assert split.unlabeled == ["a.png", "deep/b.png"]
+    assert split.notes == ()
+    part = assemble.dataset(config, spec, split.unlabeled, "train", with_mask=False)
+    assert part.read(1)[0].shape == (50, 60, 3)
+    assemble.quick_check(config, spec, split)
+
+
+@pytest.mark.parametrize("which", ["data/images", "data"])
+def test_folder_with_everything_leaves_out_known_images_and_masks(folder, which):
+    config, spec, split = open_data(write_config(folder, split="4", train={"unlabeled_dir": which}))
+    prefix = "" if which.endswith("images") else "images/"
+    assert split.unlabeled == [f"{prefix}{name}.jpg" for name in NAMES[4:10]]
+    assert len(split.notes) == 1
+    assert split.notes[0].startswith("6 of 12 " if which.endswith("images") else "18 of 24 ")
+    assemble.quick_check(config, spec, split)
+
+
+def test_folder_with_nothing_left_or_no_images_is_one_line(folder):
+    write_split(folder, "10", NAMES[:10], [], NAMES[10:])
+    path = write_config(folder, split="10", train={"unlabeled_dir": "data/images"})
+    with pytest.raises(DataError, match="nothing is left"):
+        open_data(path)
+    with pytest.raises(DataError, match="no image in this folder"):
+        open_data(write_config(folder, split="4", train={"unlabeled_dir": "splits"}))
+
+
+def test_images_without_masks_are_unlabelled_by_themselves(folder):
+    make_set(folder / "data", count=12, without_mask=5)
+    split = open_data(write_config(folder, labeled_ratio=0.3))[2]
+    assert len(split.labeled) == 3
+    assert len(split.unlabeled) == 7 + 5
+    assert {f"{i:02}" for i in range(12, 17)} <= set(split.unlabeled)
+
+
+# ---- the whole way, as a user goes it
+
+
+def run(folder, *arguments):
+    """python ARGUMENTS from another working directory; standard output and error."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_own_data_is_split_checked_trained_and_evaluated(tmp_path):
+    folder = tmp_path / "my field"
+    make_set(folder / "data", count=10, without_mask=4, color=True)
+    add(folder / "data", "deep/extra", with_mask=False)
+    config = write_config(folder, "ours", split="4", custom={"mask_kind": "color"})
+    run(folder, ROOT / "tools/make_splits.py", "--config", config, "--count", 4, "--val-count", 3, "--class-aware")
+    assert "no problems found" in run(folder, ROOT / "tools/check_data.py", "--config", config)
+    options = (*QUICK, "dataset.batch_size=4", "trainer.epochs=2", "trainer.sup_only_epoch=1", "trainer.eval_every=2")
+    said = run(folder, "-m", "semiseg.train", "--config", config, *options)
+    assert "split 4: 4 labelled, 8 unlabelled, 3 validation images" in said
+    assert "2 epochs of 2 steps = 4 steps" in said
+    assert (folder / "runs/field/4/semiseg_with_proto/checkpoints/best.ckpt").is_file()
+    run(
+        folder,
+        "-m",
+        "semiseg.evaluate",
+        "--config",
+        config,
+        "--json",
+        folder / "s.json",
+        "--save",
+        folder / "p",
+        *QUICK,
+    )
+    scores = json.loads((folder / "s.json").read_text())
+    assert scores["images"] == 3
+    assert list(scores["iou"]) == ["ground", "crop", "weed"]
+    assert 0 <= scores["miou"] <= 100
+    assert 0 <= scores["proto_miou"] <= 100
+    assert len(list((folder / "p/index").rglob("*.png"))) == 3

@@ -1,0 +1,213 @@
+"""Scores, reports and saved predictions, with networks that know the answer; then the command line."""
+
+import json
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from PIL import Image
+from tiny import ROOT
+
+from semiseg import assemble, checkpoint, cli
+from semiseg import evaluate as module
+from semiseg.config import EvaluationConfig, ExpectedConfig, load
+from semiseg.data.specs import get_spec
+from semiseg.errors import CheckpointError
+from semiseg.evaluate import center_crop, compare, evaluate, load_network, report
+from semiseg.metrics import ConfusionMatrix
+from semiseg.models import Output
+
+CLASSES = ("background", "cat", "dog")
+SPEC = get_spec("synthetic")
+
+
+class Images:
+    """Three images whose first channel is the mask itself; label 255 at some places."""
+
+    num_classes, ignore_label, center_size = 3, 255, (20, 20)
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.masks = [rng.integers(0, 3, size).astype(np.uint8) for size in ((20, 30), (25, 20), (40, 22))]
+        self.images = [np.stack([mask] * 3).astype(np.float32) for mask in self.masks]
+        for mask in self.masks:
+            mask[:2] = 255
+
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        return iter([(f"id{i}", x, m) for i, (x, m) in enumerate(zip(self.images, self.masks, strict=True))])
+
+
+class Oracle:
+    """Says what the first channel says; the prototype head always says class 0."""
+
+    def __call__(self, x):
+        values = x.asnumpy()[:, 0]
+        logits = np.stack([-np.abs(values - c) for c in range(3)], 1).astype(np.float32)
+        zero = np.zeros_like(logits)
+        zero[:, 0] = 1
+        return Output(Tensor(logits), None, None, Tensor(zero))
+
+    def logits(self, x):
+        return self(x).pred
+
+
+def test_a_network_that_knows_the_answer_scores_100():
+    found = report(evaluate(Oracle(), Images(), EvaluationConfig()), CLASSES)
+    assert found["miou"] == pytest.approx(100)
+    assert found["pixel_accuracy"] == pytest.approx(100)
+    assert list(found["iou"]) == list(CLASSES)
+    labels = np.concatenate([m[m != 255] for m in Images().masks])
+    assert found["proto_iou"]["background"] == pytest.approx(100 * (labels == 0).mean())
+    assert found["proto_miou"] == pytest.approx(100 * (labels == 0).mean() / 3)
+
+
+def test_each_prediction_is_handed_over_with_its_name():
+    seen = {}
+    evaluate(Oracle(), Images(), EvaluationConfig(), lambda name, prediction: seen.update({name: prediction}))
+    assert list(seen) == ["id0", "id1", "id2"]
+    for prediction, image in zip(seen.values(), Images().images, strict=True):
+        assert prediction.dtype == np.uint8
+        assert np.array_equal(prediction, image[0])
+
+
+def test_the_centre_alone_is_scored_where_asked_for():
+    found = evaluate(Oracle(), Images(), EvaluationConfig(mode="center"))
+    masks = [center_crop(mask, (20, 20), 255) for mask in Images().masks]
+    assert found.linear.counts.sum() == sum((mask != 255).sum() for mask in masks)
+
+
+def test_the_sliding_window_leaves_the_prototype_head_out():
+    found = evaluate(Oracle(), Images(), EvaluationConfig(mode="slide", crop_size=(17, 17)))
+    assert found.proto is None
+    assert found.summary() == {"miou": pytest.approx(100)}
+    assert report(found, CLASSES)["proto_miou"] is None
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 3), (5, 7), (12, 12)])
+def test_centre_crops_pad_small_images_at_right_and_bottom(size):
+    array = np.arange(5 * 7).reshape(5, 7)
+    found = center_crop(array, size, 255)
+    assert found.shape == size
+    kept = found[found != 255]
+    assert len(kept) == min(size[0], 5) * min(size[1], 7)
+    top, left = max(0, (5 - size[0]) // 2), max(0, (7 - size[1]) // 2)
+    assert found[0, 0] == array[top, left]
+
+
+def test_scores_are_set_beside_the_published_ones():
+    lines = compare({"miou": 70.7, "proto_miou": 71.0}, ExpectedConfig(70.78, 75.0))
+    assert lines == [
+        "linear head: measured 70.70, published 70.78, -0.08 (as published)",
+        "prototype head: measured 71.00, published 75.00, -4.00 (differs)",
+    ]
+    assert compare({"miou": 70.7, "proto_miou": None}, ExpectedConfig(None, 75.0)) == []
+
+
+def test_saved_predictions_hold_indices_and_the_palettes_colours(tmp_path):
+    prediction = np.random.default_rng(0).integers(0, 6, (7, 9)).astype(np.uint8)
+    writer = module.PredictionWriter(tmp_path, SPEC)
+    for name, file in (("2007_000032", "2007_000032.png"), ("2007.32", "2007.32.png"), ("town/a_1", "town/a_1.png")):
+        writer(name, prediction)
+        with Image.open(tmp_path / "index" / file) as index:
+            assert index.mode == "P"
+            assert np.array_equal(np.asarray(index), prediction)
+            assert np.array_equal(np.asarray(index.convert("RGB")), np.array(SPEC.palette, np.uint8)[prediction])
+        with Image.open(tmp_path / "color" / file) as color:
+            assert np.array_equal(np.asarray(color.convert("RGB")), np.array(SPEC.palette, np.uint8)[prediction])
+
+
+@pytest.fixture
+def ready(tiny_config, tiny_overrides, tmp_path):
+    """(config file, overrides, run folder's best.ckpt) with a network of random weights as best."""
+    path = tiny_config()
+    config, _ = assemble.complete(load(path, tiny_overrides))
+    best = tmp_path / "run/checkpoints/best.ckpt"
+    network = assemble.fresh_network(config, seed=3)
+    checkpoint.save(best, checkpoint.network_arrays(network), {"step": 1})
+    return path, tiny_overrides, best
+
+
+def run(path, overrides, *options):
+    return cli.run(module.main, ["--config", str(path), *options, *overrides])
+
+
+def test_the_command_line_writes_table_json_and_pictures(ready, tmp_path, capsys):
+    path, overrides, best = ready
+    out = tmp_path / "deep/scores.json"
+    assert run(path, overrides, "--json", str(out), "--save", str(tmp_path / "png")) == 0
+    found = json.loads(out.read_text())
+    assert list(found["iou"]) == list(SPEC.classes)
+    assert found["miou"] == pytest.approx(np.mean(list(found["iou"].values())))
+    assert found["proto_miou"] == pytest.approx(np.mean(list(found["proto_iou"].values())))
+    assert (found["images"], found["checkpoint"]) == (3, str(best))
+    assert sorted(p.name for p in (tmp_path / "png/index").iterdir()) == [f"val_00{i}.png" for i in range(3)]
+    printed = capsys.readouterr().out
+    assert f"checkpoint: {best}" in printed
+    assert printed.splitlines()[-1].split() == ["mIoU", f"{found['miou']:.2f}", f"{found['proto_miou']:.2f}"]
+    assert [p.name for p in out.parent.iterdir()] == ["scores.json"]
+    matrix = ConfusionMatrix(6)  # a second way to the same number: from the pictures
+    for i in range(3):
+        truth = Image.open(load(path).dataset.data_root / f"SegmentationClassAug/val_00{i}.png")
+        matrix.update(np.asarray(Image.open(tmp_path / f"png/index/val_00{i}.png")), np.asarray(truth))
+    assert 100 * matrix.compute().miou == pytest.approx(found["miou"])
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(ready, tmp_path, capsys, monkeypatch):
+    path, overrides, _ = ready
+    monkeypatch.setattr(module, "evaluate", None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/old.png").write_text("keep")
+    (tmp_path / "file").write_text("keep")
+    for options, message in (
+        (["--save", str(tmp_path / "full")], "holds files already"),
+        (["--save", str(tmp_path / "file")], "cannot be written"),
+        (["--json", str(tmp_path / "file/x.json")], "cannot be written"),
+        (["--json", str(tmp_path / "full")], "is a folder"),
+    ):
+        assert run(path, overrides, *options) == 2
+        captured = capsys.readouterr().err.splitlines()
+        assert len(captured) == 1
+        assert captured[0].startswith("error: ")
+        assert message in captured[0]
+    assert (tmp_path / "full/old.png").read_text() == (tmp_path / "file").read_text() == "keep"
+
+
+def test_checkpoints_that_do_not_fit_are_refused(ready, tmp_path, capsys):
+    path, overrides, best = ready
+    assert run(path, [*overrides, "net.proto_head=null"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "1 unexpected" in message
+    assert "proto_net.proto_list" in message
+    assert run(path, overrides, "--checkpoint", str(tmp_path / "absent.ckpt")) == 2
+    assert "no such checkpoint" in capsys.readouterr().err
+    content = bytearray(best.read_bytes())
+    content[len(content) // 2] ^= 1
+    best.write_bytes(content)
+    assert run(path, overrides) == 2
+    assert "damaged" in capsys.readouterr().err
+    best.unlink()
+    assert run(path, overrides) == 2
+    assert "train first" in capsys.readouterr().err
+
+
+def test_of_student_and_teacher_the_teacher_is_loaded(ready, tmp_path):
+    path, overrides, _ = ready
+    config = load(path, overrides)
+    networks = {
+        name: assemble.fresh_network(assemble.complete(config)[0], seed)
+        for name, seed in (("student", 1), ("teacher", 2))
+    }
+    state = {f"{name}.{key}": p for name, net in networks.items() for key, p in net.parameters_and_names()}
+    checkpoint.save(tmp_path / "last.ckpt", state | {"optimizer.x": ms.Parameter(Tensor([1.0]), "x")}, {})
+    found = load_network(config, tmp_path / "last.ckpt")
+    assert not found.training
+    for name, parameter in networks["teacher"].parameters_and_names():
+        assert np.array_equal(dict(found.parameters_and_names())[name].asnumpy(), parameter.asnumpy()), name
+    with pytest.raises(CheckpointError):
+        load_network(config, Path(ROOT / "README.md"))

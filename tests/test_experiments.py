@@ -1,0 +1,123 @@
+"""Every shipped experiment loads, says only what makes it differ, and carries the published settings."""
+
+import pytest
+from tiny import ROOT
+
+from semiseg import assemble, schema
+from semiseg.config import load
+from semiseg.config_rules import unread_keys
+
+LEAVES = sorted(ROOT.glob("experiments/*/*/*/config.yaml"))
+SPLITS = {"pascal": ["92", "183", "366", "732", "1464"], "cityscapes": ["186", "372", "744", "1488"]}
+
+
+def name_of(path):
+    return "/".join(path.parts[-4:-1])
+
+
+@pytest.fixture(params=LEAVES, ids=name_of)
+def leaf(request):
+    return request.param
+
+
+def test_every_split_of_the_tables_is_there():
+    found = {tuple(path.parts[-4:-1]) for path in LEAVES}
+    for dataset, splits in SPLITS.items():
+        assert {(dataset, split, method) for split in splits for method in ("suponly", "ours")} <= found
+    assert len({split for dataset, split, _ in found if dataset == "synthetic"}) >= 2
+
+
+def test_a_leaf_loads_and_its_folder_says_what_it_is(leaf):
+    dataset, split, method = leaf.parts[-4:-1]
+    config, spec = assemble.complete(load(leaf))
+    assert config.dataset.split == split
+    assert config.method == method
+    assert spec.name == dataset
+    name = "semiseg_with_proto" if method == "ours" else method
+    assert assemble.run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
+    assert unread_keys(config) == []
+
+
+def test_a_leaf_holds_base_split_and_expected_score_only(leaf):
+    content = schema.read_yaml(leaf)
+    assert set(content) <= {"base", "dataset", "expected"}
+    assert set(content["dataset"]) == {"split"}
+
+
+def published(leaf):
+    config = load(leaf)
+    sgd, unsup, net = config.trainer.optimizer, config.trainer.unsupervised, config.net
+    found = {
+        "crop": config.dataset.train.crop.size,
+        "rand_resize": config.dataset.train.rand_resize,
+        "batch": config.dataset.batch_size,
+        "epochs": (config.trainer.epochs, config.trainer.sup_only_epoch),
+        "sgd": (sgd.kwargs.lr, sgd.kwargs.momentum, sgd.kwargs.weight_decay, sgd.decoder_lr_times),
+        "schedule": (config.trainer.lr_scheduler.mode, config.trainer.lr_scheduler.kwargs.power),
+        "threshold": unsup.confid_thresh,
+        "aug": (unsup.rule, unsup.apply_aug, unsup.aug_prob),
+        "aux": net.aux_loss and (net.aux_loss.aux_plane, net.aux_loss.loss_weight),
+        "mode": config.evaluation.mode,
+        "criterion": (config.criterion.type, config.criterion.kwargs.thresh, config.criterion.kwargs.min_kept),
+        "encoder": (net.encoder.type, net.encoder.kwargs.multi_grid, net.encoder.kwargs.replace_stride_with_dilation),
+        "decoder": (net.decoder.kwargs.inner_planes, net.decoder.kwargs.dilations, net.decoder.kwargs.dropout),
+        "ema": net.ema_decay,
+    }
+    if net.proto_head:
+        head = net.proto_head
+        found["head"] = (head.in_planes, head.temperature, head.proto_update_momentum, head.select_granularity)
+        found["weights"] = (head.loss_weight, head.dynamic_update_proto, head.num_micro_proto)
+    return found
+
+
+COMMON = {
+    "rand_resize": (0.5, 2.0),
+    "batch": 2,
+    "schedule": ("poly", 0.9),
+    "aug": ("confidence", "cutmix", 0.5),
+    "criterion": ("ohem", 0.7, 100000),
+    "encoder": ("resnet101", True, (False, True, True)),
+    "decoder": (256, (12, 24, 36), 0.1),
+    "ema": 0.99,
+}
+PASCAL = COMMON | {
+    "crop": (513, 513),
+    "epochs": (80, 1),
+    "sgd": (0.001, 0.9, 0.0001, 10.0),
+    "threshold": 0.8,
+    "aux": None,
+    "mode": "whole",
+}
+CITYSCAPES = COMMON | {
+    "crop": (769, 769),
+    "epochs": (200, 1),
+    "sgd": (0.01, 0.9, 0.0005, 1.0),
+    "threshold": 0.65,
+    "aux": (1024, 0.4),
+    "mode": "slide",
+}
+
+
+@pytest.mark.parametrize("method", ["suponly", "ours"])
+@pytest.mark.parametrize(("dataset", "expected", "prototypes"), [("pascal", PASCAL, 4), ("cityscapes", CITYSCAPES, 3)])
+def test_published_settings_arrive(dataset, expected, prototypes, method):
+    if method == "ours":
+        expected = expected | {"head": (512, 0.1, 0.99, 32), "weights": (1.0, True, prototypes)}
+    for split in SPLITS[dataset]:
+        assert published(ROOT / f"experiments/{dataset}/{split}/{method}") == expected
+
+
+def test_the_sliding_window_is_the_published_one():
+    mode = load(ROOT / "experiments/cityscapes/186/ours").evaluation
+    assert (mode.crop_size, mode.base_size, mode.scales, mode.flip) == ((769, 769), 2048, (1.0,), False)
+    assert mode.stride_rate == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "scores"),
+    [("pascal", [70.78, 74.65, 76.77, 78.70, 80.18]), ("cityscapes", [73.99, 77.10, 78.58, 79.55])],
+)
+def test_published_checkpoints_scores_are_expected(dataset, scores):
+    for split, score in zip(SPLITS[dataset], scores, strict=True):
+        assert load(ROOT / f"experiments/{dataset}/{split}/ours").expected.miou == score
+        assert load(ROOT / f"experiments/{dataset}/{split}/suponly").expected is None

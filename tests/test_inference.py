@@ -1,0 +1,110 @@
+"""Whole images, sliding windows, scales and mirror images, with networks whose answer is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from tiny import network_of, settings_of
+
+from semiseg.config import EvaluationConfig
+from semiseg.inference import _windows, image_logits, sliding_window
+from semiseg.models import Output
+from semiseg.models.interpolate import resize
+
+WHOLE = EvaluationConfig()
+
+
+def image(height=37, width=45, seed=0):
+    return Tensor(np.random.default_rng(seed).normal(size=(1, 3, height, width)).astype(np.float32))
+
+
+class Echo:
+    """Its logits are the pixels themselves, so that what comes out must be the image that went in."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, x):
+        self.sizes.append(x.shape[2:])
+        return Output(x, None, None, 2 * x)
+
+    def logits(self, x):
+        self.sizes.append(x.shape[2:])
+        return x
+
+
+def test_whole_image_logits_are_the_networks_at_image_size():
+    network = network_of(settings_of())
+    x = image()
+    out, found = network(x), image_logits(network, x, WHOLE)
+    assert np.array_equal(found.linear.asnumpy(), resize(out.pred, (37, 45)).asnumpy())
+    assert np.array_equal(found.proto.asnumpy(), out.proto.asnumpy())
+
+
+def test_a_network_without_prototypes_has_none():
+    network = network_of(settings_of("net.proto_head=null"))
+    assert image_logits(network, image(), WHOLE).proto is None
+
+
+def test_mirroring_adds_the_mirrored_answer_turned_back():
+    x = image()
+    found = image_logits(Echo(), x, replace(WHOLE, flip=True))
+    np.testing.assert_allclose(found.linear.asnumpy(), 2 * x.asnumpy(), rtol=1e-6)
+    np.testing.assert_allclose(found.proto.asnumpy(), 4 * x.asnumpy(), rtol=1e-6)
+    network = network_of(settings_of())
+    flipped = Tensor(np.ascontiguousarray(x.asnumpy()[:, :, :, ::-1]))
+    first = image_logits(network, x, replace(WHOLE, flip=True)).linear.asnumpy()
+    second = image_logits(network, flipped, replace(WHOLE, flip=True)).linear.asnumpy()
+    np.testing.assert_allclose(first, second[:, :, :, ::-1], atol=1e-3)  # with both, left and right are alike
+
+
+def test_scales_are_summed_at_the_images_size():
+    echo = Echo()
+    constant = Tensor(np.full((1, 3, 40, 60), 1.5, np.float32))
+    found = image_logits(echo, constant, replace(WHOLE, scales=(0.5, 1.0, 1.75)))
+    assert echo.sizes == [(20, 30), (40, 60), (70, 105)]
+    np.testing.assert_allclose(found.linear.asnumpy(), 4.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((40, 80), (64, 128)), ((80, 40), (128, 64)), ((50, 50), (128, 128))])
+def test_the_long_side_is_brought_to_the_base_size_in_sliding_only(size, expected):
+    slide = replace(WHOLE, mode="slide", base_size=128, crop_size=(128, 128))
+    echo = Echo()
+    image_logits(echo, image(*size), slide)
+    assert set(echo.sizes) == {(128, 128)}
+    for mode in ("whole", "center"):
+        other = Echo()
+        image_logits(other, image(*size), replace(slide, mode=mode))
+        assert other.sizes == [size]
+    windows = Echo()
+    image_logits(windows, image(*size), replace(slide, crop_size=(17, 17), stride_rate=1.0))
+    assert len(windows.sizes) == -(-expected[0] // 17) * -(-expected[1] // 17)
+
+
+@pytest.mark.parametrize("size", [(37, 45), (20, 90), (16, 16), (33, 33), (34, 33)])
+@pytest.mark.parametrize("rate", [1.0, 2 / 3, 0.3])
+def test_overlapping_windows_are_averaged_seamlessly(size, rate):
+    x = image(*size)
+    echo = Echo()
+    found = sliding_window(echo, x, (33, 25), rate)
+    np.testing.assert_allclose(found.asnumpy(), x.asnumpy(), rtol=1e-5, atol=1e-5)
+    assert set(echo.sizes) == {(33, 25)}
+
+
+def test_one_window_as_large_as_the_image_is_the_whole_image():
+    network = network_of(settings_of())
+    x = image(33, 41)
+    expected = resize(network.logits(x), (33, 41)).asnumpy()
+    np.testing.assert_allclose(sliding_window(network, x, (33, 41), 2 / 3).asnumpy(), expected, rtol=1e-6)
+
+
+def test_windows_cover_a_cityscapes_image_as_published():
+    rows, cols = list(_windows(1024, 769, 2 / 3)), list(_windows(2048, 769, 2 / 3))
+    assert [(w.start, w.stop) for w in rows] == [(0, 769), (255, 1024)]
+    assert [(w.start, w.stop) for w in cols] == [(0, 769), (513, 1282), (1026, 1795), (1279, 2048)]
+
+
+def test_the_sliding_window_scores_the_linear_head_only():
+    slide = replace(WHOLE, mode="slide", crop_size=(33, 33))
+    assert image_logits(Echo(), image(), slide).proto is None

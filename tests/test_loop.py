@@ -1,0 +1,251 @@
+"""The training loop on a method of one number: when it evaluates and saves; a stop anywhere changes nothing."""
+
+import itertools
+import json
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, nn
+from tiny import settings_of
+
+from semiseg import checkpoint
+from semiseg.config import SaverConfig
+from semiseg.engine import loop
+from semiseg.engine.log import RunLog
+from semiseg.engine.step import NonFiniteLossError, StepResult
+from semiseg.errors import CheckpointError
+
+STEPS = 12
+SCORES = {3: 10.0, 6: 40.0, 9: 30.0, 12: 40.0}
+
+
+class OneNumber(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.value = Parameter(Tensor(np.zeros(1, np.float32)), "value")
+
+
+class Fake:
+    """A run over 12 steps, 3 an epoch, whose state is one number; ``at(step)`` is called in the middle of each step."""
+
+    def __init__(self, folder, at=lambda step: None, every=5, log_every=4, evaluate=True, eval_every=1):
+        settings = settings_of(f"trainer={{log_every: {log_every}, eval_every: {eval_every}}}", steps_per_epoch=3)
+        self.settings, self.network = settings, OneNumber()
+        self.seen, self.scored, self._at = [], [], at
+        self.run = loop.Run(
+            folder=folder,
+            saver=replace(SaverConfig(), every=every),
+            method=self,
+            train_step=self.step,
+            state={"student.value": self.network.value},
+            labeled=(),
+            unlabeled=None,
+            labeled_images=list,
+            evaluate=self.evaluate if evaluate else None,
+        )
+
+    def enter_step(self, step, labeled_images):
+        return ["half way"] if step == STEPS // 2 else []
+
+    def eval_network(self, step):
+        return self.network
+
+    def step(self, step, labeled, unlabeled):
+        assert labeled == step  # the streams go on where the run goes on
+        self._at(step)
+        self.seen.append(step)
+        value = self.network.value.asnumpy()[0] * np.float32(0.9) + np.float32(np.sin(step))
+        self.network.value.set_data(Tensor(np.array([value], np.float32)))
+        terms = {"sup": 1 / (step + 3)} if step < 6 else {"sup": 1 / (step + 3), "kept": 0.5}
+        return StepResult(float(value) / 3, terms, 0.1 * (1 - step / STEPS))
+
+    def evaluate(self, network):
+        assert not network.training
+        self.scored.append(float(network.value.asnumpy()[0]))
+        return {"miou": SCORES[loop_step(self)], "proto_miou": 1.5}
+
+    def train(self):
+        progress = loop.resume(self.run.last, self.run.state)
+        run = replace(self.run, labeled=itertools.count(progress.step))
+        with RunLog(self.run.folder, progress.step, STEPS) as log:
+            return loop.train(run, progress, log)
+
+
+def loop_step(fake):
+    return fake.seen[-1] + 1
+
+
+def outcome(folder):
+    """Everything that a run leaves and that must not depend on interruptions."""
+    files = [folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt")]
+    arrays = [({n: a.tolist() for n, a in found.items()}, record) for found, record in map(checkpoint.read, files)]
+    return (folder / "metrics.jsonl").read_text(), arrays
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    progress = Fake(folder).train()
+    return folder, progress
+
+
+def test_the_run_goes_to_its_end_and_knows_its_best(whole):
+    folder, progress = whole
+    assert (progress.step, progress.best, progress.best_step) == (12, 40.0, 6)
+    found, record = checkpoint.read(folder / "checkpoints/best.ckpt")
+    assert list(found) == ["module.value"]
+    assert record == {"step": 6, "miou": 40.0}
+    found, record = checkpoint.read(folder / "checkpoints/last.ckpt")
+    assert list(found) == ["student.value"]
+    assert record == {"step": 12, "best": 40.0, "best_step": 6, "sums": {}}
+    log = (folder / "log.txt").read_text()
+    assert "half way" in log
+    assert "step 9: mIoU 30.00, prototype head 1.50 (best 40.00 at step 6)" in log
+
+
+def test_metrics_are_means_over_the_steps_since_the_last_line(whole):
+    lines = [record for record in records(whole[0]) if "eval" not in record]
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    assert lines[0]["sup"] == pytest.approx(np.mean([1 / 3, 1 / 4, 1 / 5, 1 / 6]))
+    assert lines[1]["kept"] == 0.5  # the mean over the two steps that had it
+    assert lines[0]["lr"] == pytest.approx(0.1 * (1 - 3 / 12))
+
+
+def test_each_epoch_is_evaluated_once_and_the_last_step_too(whole):
+    evaluated = [(r["step"], r["eval"]["miou"]) for r in records(whole[0]) if "eval" in r]
+    assert evaluated == [(3, 10.0), (6, 40.0), (9, 30.0), (12, 40.0)]
+
+
+def test_the_last_step_is_evaluated_also_between_two_cadences(tmp_path):
+    fake = Fake(tmp_path, eval_every=3)
+    fake.train()
+    assert [r["step"] for r in records(tmp_path) if "eval" in r] == [9, 12]
+
+
+def test_without_evaluation_there_is_a_last_checkpoint_and_no_best(tmp_path):
+    progress = Fake(tmp_path, evaluate=False).train()
+    assert (progress.step, progress.best) == (12, -1.0)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [0, 2, 4, 5, 6, 8, 10])
+def test_a_run_stopped_by_a_signal_and_continued_is_the_same(tmp_path, whole, stop, number):
+    def at(step):
+        if step == stop:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    first = Fake(tmp_path, at)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    assert signal.getsignal(number) == before
+    assert first.seen[-1] == stop  # the step is finished
+    assert f"stopped after step {stop + 1}" in (tmp_path / "log.txt").read_text()
+    second = Fake(tmp_path)
+    second.train()
+    assert second.seen == list(range(stop + 1, STEPS))
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 7, 10, 11])
+def test_a_run_killed_between_two_savings_and_continued_is_the_same(tmp_path, whole, stop):
+    def at(step):
+        if step == stop:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Fake(tmp_path, at).train()
+    second = Fake(tmp_path)
+    second.train()
+    assert second.seen[0] == (0 if stop < 5 else 5 if stop < 10 else 10)
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_a_run_killed_after_the_best_was_written_writes_it_again(tmp_path, whole):
+    def at(step):
+        if step == 7:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Fake(tmp_path, at).train()
+    assert checkpoint.read(tmp_path / "checkpoints/best.ckpt")[1]["step"] == 6
+    assert checkpoint.read(tmp_path / "checkpoints/last.ckpt")[1]["best_step"] == 3
+    Fake(tmp_path).train()
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_a_signal_in_the_last_step_is_no_interruption(tmp_path, whole):
+    Fake(tmp_path, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS - 1 else None).train()
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    def at(step):
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fake = Fake(tmp_path, at)
+    with pytest.raises(KeyboardInterrupt):
+        fake.train()
+    assert fake.seen[-1] == 5
+    assert checkpoint.read(fake.run.last)[1]["step"] == 5
+
+
+def test_a_signal_between_saving_and_asking_loses_no_step(tmp_path, monkeypatch, whole):
+    real = loop.save
+
+    def save(run, progress):
+        real(run, progress)
+        if progress.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        Fake(tmp_path).train()
+    monkeypatch.undo()
+    assert checkpoint.read(tmp_path / "checkpoints/last.ckpt")[1]["step"] == 6
+    Fake(tmp_path).train()
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_an_error_leaves_the_last_checkpoint_and_the_signal_handlers(tmp_path):
+    def at(step):
+        if step == 8:
+            raise NonFiniteLossError("step 8: the loss is not finite")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(NonFiniteLossError):
+        Fake(tmp_path, at).train()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert checkpoint.read(tmp_path / "checkpoints/last.ckpt")[1]["step"] == 5
+
+
+def test_a_full_disk_is_one_line_and_the_run_continues_later(tmp_path, monkeypatch, whole):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space left"):
+        Fake(tmp_path, lambda step: patch.setattr(checkpoint.os, "fsync", full) if step == 8 else None).train()
+    Fake(tmp_path).train()
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_only_a_runs_own_checkpoint_is_continued(tmp_path):
+    fake = Fake(tmp_path)
+    assert loop.resume(fake.run.last, fake.run.state) == loop.Progress()
+    for record in ({"step": 6, "miou": 40.0}, {"step": 1, "best": 2.0, "best_step": 1}):
+        checkpoint.save(fake.run.last, fake.run.state, record)
+        with pytest.raises(CheckpointError, match=r"last\.ckpt: holds no training run"):
+            loop.resume(fake.run.last, fake.run.state)
+    checkpoint.save(fake.run.last, {"student.other": fake.network.value}, vars(loop.Progress(3)))
+    with pytest.raises(CheckpointError, match=r"1 missing: student\.value; 1 unexpected: student\.other"):
+        loop.resume(fake.run.last, fake.run.state)

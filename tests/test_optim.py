@@ -1,0 +1,61 @@
+"""SGD with momentum, weight decay and two rates against numpy; the schedule."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from tiny import network_of, settings_of
+
+from semiseg.engine.optim import SGD, poly
+
+
+def test_poly_falls_from_one_to_zero():
+    assert poly(0, 10, 0.9) == 1
+    assert poly(10, 10, 0.9) == 0
+    assert poly(5, 10, 1.0) == 0.5
+    assert poly(5, 10, 0.9) == pytest.approx(0.5**0.9)
+    factors = [poly(step, 100, 0.9) for step in range(101)]
+    assert factors == sorted(factors, reverse=True)
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_three_steps_are_those_of_the_formula(times):
+    settings = settings_of(
+        f"trainer.optimizer={{kwargs: {{lr: 0.1, momentum: 0.8, weight_decay: 0.01}}, decoder_lr_times: {times}}}"
+    )
+    network = network_of(settings)
+    optimizer = SGD(network, settings.trainer)
+    named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
+    expected = {name: p.asnumpy().astype(np.float64) for name, p in named.items()}
+    momenta = {name: np.zeros(p.shape) for name, p in named.items()}
+    rng = np.random.default_rng(0)
+    for factor in (1.0, 0.7, 0.2):
+        gradients = {name: rng.normal(size=p.shape).astype(np.float32) for name, p in named.items()}
+        rate = optimizer(tuple(Tensor(g) for g in gradients.values()), factor)
+        assert rate == pytest.approx(0.1 * factor)
+        for name in named:
+            momenta[name] = 0.8 * momenta[name] + gradients[name] + 0.01 * expected[name]
+            expected[name] -= rate * (1 if name.startswith("encoder.") else times) * momenta[name]
+    for name, parameter in named.items():
+        np.testing.assert_allclose(parameter.asnumpy(), expected[name], rtol=2e-4, atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(
+            optimizer.state()[f"optimizer.{name}"].asnumpy(), momenta[name], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_prototypes_and_statistics_are_not_optimised():
+    settings = settings_of()
+    network = network_of(settings)
+    names = SGD(network, settings.trainer).state()
+    assert not [name for name in names if "proto_list" in name or "moving_" in name]
+    assert len(names) == len([p for p in network.get_parameters() if p.requires_grad])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_one_wrong_gradient_is_noticed(wrong):
+    settings = settings_of()
+    network = network_of(settings)
+    optimizer = SGD(network, settings.trainer)
+    gradients = [np.ones(weight.shape, np.float32) for weight in optimizer.weights]
+    assert optimizer.all_finite(tuple(map(Tensor, gradients)))
+    gradients[7].flat[3] = wrong
+    assert not optimizer.all_finite(tuple(map(Tensor, gradients)))

@@ -1,0 +1,127 @@
+"""First prototypes: which pixels are taken, their features, k-means, and files."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from tiny import CLASSES, labeled_images, network_of, settings_of
+
+from semiseg.data.transforms import normalize
+from semiseg.errors import CheckpointError
+from semiseg.methods.proto_init import choose_pixels, class_centres, from_file, gather_features, initial_prototypes
+from semiseg.models.interpolate import resize
+
+
+def totals():
+    return np.sum([np.bincount(mask.ravel(), minlength=256)[:CLASSES] for _, mask in labeled_images()], 0)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 300, 10**6])
+def test_pixels_are_of_their_class_without_doubles_up_to_the_limit(limit):
+    chosen = choose_pixels(labeled_images, CLASSES, limit, seed=0)
+    counts = np.zeros(CLASSES, int)
+    for (_, mask), classes in zip(labeled_images(), chosen, strict=True):
+        for class_id, pixels in classes.items():
+            assert np.all(mask.ravel()[pixels] == class_id)
+            assert len(np.unique(pixels)) == len(pixels)
+            counts[class_id] += len(pixels)
+    assert np.array_equal(counts, np.minimum(limit, totals()))
+
+
+def test_the_choice_is_uniform_over_the_pixels_of_the_set():
+    shares = [np.bincount(mask.ravel(), minlength=256)[0] for _, mask in labeled_images()]
+    drawn = np.zeros(3)
+    for seed in range(60):
+        for image, classes in enumerate(choose_pixels(labeled_images, CLASSES, 50, seed)):
+            drawn[image] += len(classes.get(0, ()))
+    expected = np.array(shares) / sum(shares)
+    assert np.abs(drawn / drawn.sum() - expected).max() < 0.04  # 3000 draws: four standard deviations
+
+
+def test_features_are_those_of_the_upsampled_map():
+    settings = settings_of()
+    network = network_of(settings)
+    chosen = choose_pixels(labeled_images, CLASSES, 40, seed=1)
+    found = gather_features(network, settings, labeled_images, chosen)
+    expected: dict[int, list] = {}
+    for (image, mask), classes in zip(labeled_images(), chosen, strict=True):
+        feature = network(Tensor(normalize(image, settings.mean, settings.std)[None])).rep
+        flat = resize(feature, mask.shape).asnumpy()[0].reshape(feature.shape[1], -1)
+        for class_id, pixels in classes.items():
+            expected.setdefault(class_id, []).append(flat[:, pixels].T)
+    assert list(found) == [0, 1, 2]
+    for class_id, rows in found.items():
+        np.testing.assert_allclose(rows, np.concatenate(expected[class_id]), atol=1e-4)
+
+
+def test_centres_of_clear_groups_are_their_means():
+    rng = np.random.default_rng(0)
+    middles = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10], [-10, -10, 0]], float)
+    groups = [middle + rng.normal(0, 0.1, (size, 3)) for middle, size in zip(middles, (50, 80, 20, 40), strict=True)]
+    centres, note = class_centres(np.concatenate(groups).astype(np.float32), 4, np.random.default_rng(1))
+    assert note == ""
+    expected = np.array([group.mean(0) for group in groups])
+    found = centres[[np.linalg.norm(centres - mean, axis=1).argmin() for mean in expected]]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_class_without_pixels_gets_small_random_vectors_and_says_so():
+    centres, note = class_centres(np.zeros((0, 8), np.float32), 4, np.random.default_rng(0))
+    assert centres.shape == (4, 8)
+    assert 0 < np.abs(centres).max() < 0.1
+    assert "no labelled pixel" in note
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 3])
+def test_too_few_distinct_pixels_are_used_and_filled_up(distinct):
+    rows = np.random.default_rng(0).normal(0, 5, (distinct, 8)).astype(np.float32)
+    centres, note = class_centres(np.repeat(rows, 6, 0), 4, np.random.default_rng(0))
+    assert centres.shape == (4, 8)
+    assert len(np.unique(centres, axis=0)) == 4
+    for row in rows:
+        assert np.abs(centres - row).max(1).min() == 0
+    assert np.abs(centres[:, None] - rows[None]).max(2).min(1).max() < 0.1
+    assert f"only {distinct} distinct" in note
+
+
+def test_exactly_as_many_distinct_pixels_as_prototypes_are_fine():
+    rows = np.random.default_rng(0).normal(0, 5, (4, 8)).astype(np.float32)
+    centres, _ = class_centres(np.repeat(rows, 10, 0), 4, np.random.default_rng(3))
+    assert np.isfinite(centres).all()
+    assert len(np.unique(centres.round(4), axis=0)) == 4
+
+
+def test_prototypes_of_a_run_are_class_major_and_depend_on_the_seed_alone():
+    settings = settings_of()
+    network = network_of(settings)
+    rows, notes = initial_prototypes(network, settings, labeled_images)
+    assert rows.shape == (CLASSES * 2, 16)
+    assert rows.dtype == np.float32
+    assert notes == ["prototypes by k-means on 180 labelled pixels of 3 classes"]
+    assert np.array_equal(initial_prototypes(network, settings, labeled_images)[0], rows)
+    features = gather_features(network, settings, labeled_images, choose_pixels(labeled_images, CLASSES, 60, 5))
+    for class_id in range(CLASSES):  # k-means: the centres' mean, weighted by members, is the class mean
+        centres = rows[2 * class_id : 2 * class_id + 2].astype(np.float64)
+        x = features[class_id].astype(np.float64)
+        near = np.linalg.norm(x[:, None] - centres[None], axis=2).argmin(1)
+        for k in range(2):
+            np.testing.assert_allclose(centres[k], x[near == k].mean(0), atol=0.05)
+
+
+def test_a_class_that_no_label_shows_is_named():
+    settings = settings_of()
+    two = labeled_images()[:2]  # without class 2
+    _, notes = initial_prototypes(network_of(settings), settings, lambda: two)
+    assert any(note.startswith("prototypes of class 2: no labelled pixel") for note in notes)
+
+
+def test_a_file_must_fit_the_network(tmp_path):
+    path = tmp_path / "prototypes.npz"
+    rows = np.random.default_rng(0).normal(size=(CLASSES, 2, 16)).astype(np.float32)
+    np.savez(path, rows)
+    assert np.array_equal(from_file(path, (CLASSES * 2, 16)), rows.reshape(-1, 16))
+    with pytest.raises(CheckpointError, match=r"expected prototypes of shape \(84, 512\)"):
+        from_file(path, (84, 512))
+    settings = settings_of(f"net.proto_head.init_proto_path='{path}'")
+    found, notes = initial_prototypes(network_of(settings), settings, lambda: [])
+    assert np.array_equal(found, rows.reshape(-1, 16))
+    assert notes == [f"prototypes from {path}"]

@@ -1,0 +1,113 @@
+"""Pseudo-labels: the teacher's argmax and reliability, mixed by CutMix, and which pixels are kept."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from tiny import CROP, batch_of, network_of, settings_of
+
+from semiseg.data.mixing import box_masks, cutmix_boxes
+from semiseg.methods.pseudo import PseudoLabeler, confidence_of, entropy_of
+from semiseg.models.interpolate import resize
+from semiseg.rng import generator
+
+
+def softmax(logits):
+    exact = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return exact / exact.sum(1, keepdims=True)
+
+
+def labeler(*overrides, batch=2):
+    settings = settings_of("trainer.unsupervised.aug_prob=1", *overrides)
+    return PseudoLabeler(network_of(settings), settings.trainer, batch, CROP)
+
+
+def images(step=0, size=2):
+    return batch_of(step, "unlabeled", size).images
+
+
+def teacher_scores(source, x):
+    """(label, softmax) of the teacher at full size."""
+    logits = resize(source._teacher.logits(Tensor(x)), CROP).asnumpy()
+    return logits.argmax(1), softmax(logits)
+
+
+def test_confidence_and_entropy_are_those_of_the_softmax():
+    logits = np.random.default_rng(0).normal(0, 4, (2, 5, 3, 4)).astype(np.float32)
+    probability = softmax(logits)
+    np.testing.assert_allclose(confidence_of(Tensor(logits)).asnumpy(), probability.max(1), rtol=1e-5)
+    expected = -(probability * np.log(probability + 1e-10)).sum(1)
+    np.testing.assert_allclose(entropy_of(Tensor(logits)).asnumpy(), expected, atol=1e-5)
+
+
+def test_without_mixing_labels_are_the_teachers_and_confident_pixels_are_kept():
+    source = labeler("trainer.unsupervised={apply_aug: none, confid_thresh: 0.4}")
+    x = images()
+    found = source(3, x, 80)
+    label, probability = teacher_scores(source, x)
+    assert np.array_equal(found.image.asnumpy(), x)
+    assert np.array_equal(found.label.asnumpy(), label)
+    assert np.array_equal(found.kept.asnumpy(), (probability.max(1) >= 0.4).astype(np.float32))
+    assert 0.02 < found.kept.asnumpy().mean() < 0.98
+    assert found.label.asnumpy().dtype == np.int32
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_cutmix_pastes_image_label_and_reliability_of_the_next_image_alike(size):
+    source = labeler("trainer.unsupervised.confid_thresh=0.4", batch=size)
+    x = images(size=size)
+    found = source(7, x, 80)
+    label, probability = teacher_scores(source, x)
+    mask = box_masks(cutmix_boxes(size, *CROP, generator(5, "cutmix", 7)), *CROP)
+    nxt = np.roll(np.arange(size), -1)
+    assert np.array_equal(found.image.asnumpy(), np.where(mask[:, None], x[nxt], x))
+    assert np.array_equal(found.label.asnumpy(), np.where(mask, label[nxt], label))
+    kept = probability.max(1) >= 0.4
+    assert np.array_equal(found.kept.asnumpy(), np.where(mask, kept[nxt], kept).astype(np.float32))
+
+
+def test_the_share_of_mixing_steps_is_aug_prob():
+    source = labeler("trainer.unsupervised.aug_prob=0.3")
+    x = images()
+    known = source._label(Tensor(x))
+    source._label = lambda image: known  # the teacher's forward is not what is counted here
+    mixed = [not np.array_equal(source(step, x, 80).image.asnumpy(), x) for step in range(100)]
+    assert 0.12 < np.mean(mixed) < 0.48  # four standard deviations
+    never = labeler("trainer.unsupervised.aug_prob=0")
+    assert all(np.array_equal(never(step, x, 80).image.asnumpy(), x) for step in range(5))
+
+
+def test_rule_entropy_keeps_the_most_certain_percent():
+    source = labeler("trainer.unsupervised={rule: entropy, apply_aug: none}")
+    x = images()
+    _, probability = teacher_scores(source, x)
+    entropy = -(probability * np.log(probability + 1e-10)).sum(1)
+    for percent in (20, 80):
+        kept = source(0, x, percent).kept.asnumpy().astype(bool)
+        assert kept.mean() == pytest.approx(percent / 100, abs=0.01)
+        assert entropy[kept].max() <= entropy[~kept].min() + 1e-5
+    assert source(0, x, 100).kept.asnumpy().mean() > 0.99
+
+
+def test_a_batch_of_one_is_mixed_with_the_image_of_the_step_before():
+    source = labeler("trainer.unsupervised.confid_thresh=0.4", batch=1)
+    first, second = images(0, 1), images(1, 1)
+    assert np.array_equal(source(0, first, 80).image.asnumpy(), first)  # nothing has gone before
+    found = source(1, second, 80)
+    mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 1)), *CROP)
+    labels = [teacher_scores(source, x)[0] for x in (first, second)]
+    assert np.array_equal(found.image.asnumpy(), np.where(mask[:, None], first, second))
+    assert np.array_equal(found.label.asnumpy(), np.where(mask, *labels))
+    third = source(2, images(2, 1), 80).image.asnumpy()
+    mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 2)), *CROP)
+    assert np.array_equal(third, np.where(mask[:, None], second, images(2, 1)))  # the plain one, not the mixed one
+
+
+def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
+    assert labeler().state() == {}
+    source = labeler(batch=1)
+    source(0, images(0, 1), 80)
+    restored = labeler(batch=1)
+    for name, parameter in restored.state().items():
+        parameter.set_data(Tensor(source.state()[name].asnumpy()))
+    for a, b in zip(source(1, images(1, 1), 80), restored(1, images(1, 1), 80), strict=True):
+        assert np.array_equal(a.asnumpy(), b.asnumpy())

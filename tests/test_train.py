@@ -1,0 +1,230 @@
+"""The training command line in this process: runs that stop and continue, and input that cannot work."""
+
+import json
+import os
+import shutil
+import signal
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from PIL import Image
+
+from semiseg import checkpoint, cli, train
+from semiseg.config import load
+from semiseg.engine.step import TrainStep
+
+
+def run(path, overrides, *more):
+    return cli.run(train.main, ["--config", str(path), *overrides, *more])
+
+
+def at_step(monkeypatch, number, action):
+    """Calls ``action`` in the middle of training step ``number``."""
+    real = TrainStep.__call__
+
+    def call(self, step, labeled, unlabeled):
+        if step == number:
+            action()
+        return real(self, step, labeled, unlabeled)
+
+    monkeypatch.setattr(TrainStep, "__call__", call)
+
+
+def crash():
+    raise MemoryError
+
+
+def outcome(folder):
+    arrays = [checkpoint.read(folder / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")]
+    return (folder / "metrics.jsonl").read_text(), [record for _, record in arrays], [found for found, _ in arrays]
+
+
+def test_a_stopped_and_a_killed_run_end_bit_for_bit_as_an_uninterrupted_one(
+    tiny_config, tiny_overrides, tmp_path, monkeypatch, capsys
+):
+    path = tiny_config()
+    whole, parts = tmp_path / "run", tmp_path / "parts"
+    tiny = [*tiny_overrides, "trainer.epochs=2", "trainer.eval_every=1"]  # 6 steps, 3 of them supervised
+    assert run(path, tiny) == 0
+    more = [*tiny, f"saver.main_dir={parts}"]
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(path, more) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, crash)
+        with pytest.raises(MemoryError):
+            run(path, more)
+    assert run(path, more, "dataset.workers=2") == 0  # readers change nothing
+    (metrics, records, arrays), (metrics_parts, records_parts, arrays_parts) = outcome(whole), outcome(parts)
+    assert metrics_parts == metrics
+    assert records_parts == records
+    for found, expected in zip(arrays_parts, arrays, strict=True):
+        assert found.keys() == expected.keys()
+        assert [name for name in found if not np.array_equal(found[name], expected[name])] == []
+    log = (parts / "log.txt").read_text()
+    assert "stopped after step 3" in log
+    assert "continues after step 3 of 6" in log
+    assert "continues after step 4 of 6" in log
+    lines = [json.loads(line) for line in metrics.splitlines()]
+    assert [line["step"] for line in lines if "eval" not in line] == [2, 4, 6]
+    assert [line["step"] for line in lines if "eval" in line] == [3, 6]
+    assert all("proto_unsup" in line for line in lines if "eval" not in line and line["step"] > 3)
+    # A finished run is left alone.
+    before = (whole / "checkpoints/last.ckpt").stat().st_mtime_ns
+    assert run(path, tiny) == 0
+    assert "this run is finished (6 steps" in capsys.readouterr().out
+    assert (whole / "checkpoints/last.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_supervised_run_evaluates_in_its_only_phase_and_dumps_its_configuration(
+    tiny_config, tiny_overrides, tmp_path
+):
+    path = tiny_config("suponly")
+    tiny = [item for item in tiny_overrides if "proto_head" not in item]
+    assert run(path, tiny, "trainer.epochs=1", "trainer.sup_only_epoch=0", "trainer.eval_every=1") == 0
+    assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [2, 3, 3]
+    resolved = load(tmp_path / "run/config.resolved.yaml")
+    assert (resolved.method, resolved.net.num_classes, resolved.net.proto_head) == ("suponly", 6, None)
+    assert checkpoint.is_ours(tmp_path / "run/checkpoints/best.ckpt")
+
+
+# Input that cannot work: one line, exit code 2, nothing written.
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def refused(capsys, tmp_path, path, overrides, *more):
+    """The one line of a refusal; checks the exit code and that no file has changed."""
+    before = files(tmp_path)
+    capsys.readouterr()
+    assert run(path, overrides, *more) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert files(tmp_path) == before
+    return lines[0]
+
+
+CASES = {
+    "missing data root": (["dataset.data_root=/no/such/place"], "/no/such/place: no such folder"),
+    "no data root": (["dataset.data_root=null"], "dataset.data_root"),
+    "missing list": (["dataset.train.data_list=/no/list.txt"], "/no/list.txt: no such list"),
+    "missing split": (["dataset.split=999"], "999/labeled.txt: no such list (splits there: 4)"),
+    "label count": (["dataset.n_sup=5"], "dataset.n_sup is 5, but the labelled list has 4 ids"),
+    "small crop": (["dataset.train.crop.size=[16, 33]"], "dataset.train.crop.size: expected at least 17 px"),
+    "unknown key": (["trainer.epoch=3"], "unknown key trainer.epoch; did you mean 'epochs'?"),
+    "wrong type": (["trainer.epochs=many"], "trainer.epochs: expected a whole number, got 'many'"),
+    "unknown method": (["method=our"], "unknown method 'our'; did you mean 'ours'?"),
+    "unknown data set": (["dataset.type=pascla"], "did you mean 'pascal'?"),
+    "other classes": (["net.num_classes=21"], "net.num_classes: synthetic has 6 classes, got 21"),
+    "one image alone": (["dataset.batch_size=1"], "dataset.batch_size: expected at least 2"),
+    "head without training": (["method=suponly"], "net.proto_head"),
+    "device that is not there": (["device=gpu"], "device: gpu does not initialise here"),
+    "missing prototypes": (["net.proto_head.init_proto_path=/no/p.npz"], "/no/p.npz"),
+    "no override": (["epochs"], "expected section.key=value"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_impossible_input_is_one_line_and_writes_nothing(tiny_config, tiny_overrides, tmp_path, capsys, case):
+    overrides, message = CASES[case]
+    assert message in refused(capsys, tmp_path, tiny_config(), tiny_overrides, *overrides)
+
+
+def test_a_missing_configuration_is_one_line(tmp_path, capsys):
+    assert "no such configuration file" in refused(capsys, tmp_path, tmp_path / "absent.yaml", [])
+
+
+def own_data(tiny_data, tmp_path):
+    root = tmp_path / "own"
+    shutil.copytree(tiny_data, root)
+    return root, [f"dataset.data_root={root}", f"dataset.splits={root}/splits"]
+
+
+def test_a_list_that_names_a_missing_file_is_refused_at_the_start(
+    tiny_config, tiny_overrides, tiny_data, tmp_path, capsys
+):
+    root, data = own_data(tiny_data, tmp_path)
+    for part in ("JPEGImages/unlabeled_002.jpg", "SegmentationClassAug/labeled_001.png", "JPEGImages/val_000.jpg"):
+        (root / part).rename(tmp_path / "aside")
+        message = refused(capsys, tmp_path, tiny_config(), tiny_overrides, *data)
+        assert f"{root / part}: not there, though a list names it (1 files are missing" in message
+        (tmp_path / "aside").rename(root / part)
+
+
+def test_overlapping_lists_are_refused(tiny_config, tiny_overrides, tiny_data, tmp_path, capsys):
+    root, data = own_data(tiny_data, tmp_path)
+    with (root / "splits/4/unlabeled.txt").open("a") as file:
+        file.write("val_001\n")
+    assert "share 1 sample: val_001" in refused(capsys, tmp_path, tiny_config(), tiny_overrides, *data)
+
+
+def test_a_label_outside_the_classes_is_one_line_that_names_the_file(
+    tiny_config, tiny_overrides, tiny_data, tmp_path, capsys
+):
+    root, data = own_data(tiny_data, tmp_path)
+    for index in range(4):
+        mask = root / f"SegmentationClassAug/labeled_00{index}.png"
+        Image.fromarray(np.full_like(np.asarray(Image.open(mask)), 77)).save(mask)
+    assert run(tiny_config(), tiny_overrides, *data) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "label values 77 are neither one of the 6 classes" in line
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.fixture
+def used(tiny_config, tiny_overrides, tmp_path):
+    """A run folder after one epoch of another configuration."""
+    path = tiny_config()
+    assert run(path, tiny_overrides, "trainer.epochs=1", "trainer.eval_on=false") == 0
+    return path
+
+
+def test_a_run_folder_of_another_configuration_is_refused(used, tiny_overrides, tmp_path, capsys):
+    same = ["trainer.epochs=1", "trainer.eval_on=false"]
+    for change, message in (
+        ("trainer.seed=3", "trainer.seed was 0, now 3"),
+        ("net.proto_head=null", "net.proto_head"),
+        ("net.aux_loss={}", "net.aux_loss"),
+        ("trainer.epochs=2", "trainer.epochs was 1, now 2"),
+    ):
+        line = refused(capsys, tmp_path, used, tiny_overrides, *same, change)
+        assert "holds a run of another configuration" in line
+        assert message in line
+    # What does not touch the result may change.
+    assert run(used, tiny_overrides, *same, "dataset.workers=1", "saver.every=1", "trainer.log_every=1") == 0
+    damaged = bytearray((tmp_path / "run/checkpoints/last.ckpt").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "run/checkpoints/last.ckpt").write_bytes(damaged)
+    assert "last.ckpt: damaged" in refused(capsys, tmp_path, used, tiny_overrides, *same)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["fresh folder", "folder of this run"])
+def test_a_published_checkpoint_is_never_overwritten(tiny_config, tiny_overrides, tmp_path, capsys, started):
+    path = tiny_config()
+    best = tmp_path / "run/checkpoints/best.ckpt"
+    best.parent.mkdir(parents=True)
+    ms.save_checkpoint([{"name": "module.x", "data": Tensor(np.ones(3, np.float32))}], str(best))
+    if started:
+        config, _ = train.assemble.complete(load(path, tiny_overrides))
+        train.write_config(tmp_path / "run", config)
+    line = refused(capsys, tmp_path, path, tiny_overrides)
+    assert f"{best}: there is a checkpoint that this run did not write" in line
+    assert "saver.name=mine" in line
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(tiny_config, tiny_overrides, tmp_path, capsys):
+    (tmp_path / "file").write_text("keep")
+    line = refused(capsys, tmp_path, tiny_config(), tiny_overrides, f"saver.main_dir={tmp_path}/file/run")
+    assert "file/run: cannot be written" in line
+
+
+def test_debug_shows_where_an_error_came_from(tiny_config, tiny_overrides):
+    with pytest.raises(train.ConfigError):
+        run(tiny_config(), tiny_overrides, "method=our", "--debug")

@@ -1,0 +1,153 @@
+"""What the tests of the core share: a tiny network, settings, random batches, a small folder of images."""
+
+import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mindspore as ms
+import numpy as np
+from PIL import Image
+
+from semiseg import schema
+from semiseg.config import Config
+from semiseg.engine.optim import SGD
+from semiseg.engine.step import TrainStep
+from semiseg.methods import Method, Settings, get_method
+from semiseg.models import SegmentationNetwork, build_model
+
+ms.set_device("CPU")  # here, because MindSpore takes no device after the first operation
+ROOT = Path(__file__).resolve().parents[1]
+CROP = (33, 37)
+CLASSES = 3
+
+# Overrides that make any configuration small enough for a step in a fraction of a second.
+TINY_NET = (
+    "net.encoder.type=resnet18",
+    "net.encoder.kwargs.width=4",
+    "net.decoder.kwargs={inner_planes: 8, dilations: [1, 2, 3]}",
+)
+
+
+def config_of(*overrides: str) -> Config:
+    """The defaults with overrides, without a file."""
+    tree: dict[str, Any] = {}
+    for assignment in overrides:
+        tree = schema.merge(tree, schema.override(assignment))
+    return schema.build(Config, tree)
+
+
+def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1) -> Settings:
+    """Settings of a run with the tiny network, not compiled, three classes, a prototype head of two a class."""
+    config = config_of(
+        *TINY_NET,
+        f"net.num_classes={CLASSES}",
+        "net.proto_head={num_micro_proto: 2, select_granularity: 8, init_samples: 60}",
+        "trainer={epochs: 4, sup_only_epoch: 1, jit: false, seed: 5}",
+        "trainer.optimizer={kwargs: {lr: 0.05}, decoder_lr_times: 2}",
+        "trainer.unsupervised={confid_thresh: 0.34, aug_prob: 0.7}",
+        *overrides,
+    )
+    data = config.dataset
+    return Settings(config.trainer, config.criterion, config.net, batch, CROP, steps_per_epoch, data.mean, data.std)
+
+
+def settings_for(name: str, *overrides: str, **options: int) -> Settings:
+    """``settings_of`` without the prototype head for the method that refuses it."""
+    return settings_of(*(["net.proto_head=null"] if name == "suponly" else []), *overrides, **options)
+
+
+def network_of(settings: Settings, seed: int = 0) -> SegmentationNetwork:
+    """A network whose BatchNorm scales and statistics are not 0 and 1, so that a forgotten one shows."""
+    ms.set_seed(seed)
+    network = build_model(settings.net)
+    rng = np.random.default_rng(seed)
+    for name, parameter in network.parameters_and_names():
+        if name.endswith(("gamma", "moving_variance")):
+            parameter.set_data(ms.Tensor(rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)))
+        elif name.endswith(("beta", "moving_mean")):
+            parameter.set_data(ms.Tensor(rng.normal(0, 0.3, parameter.shape).astype(np.float32)))
+    return network
+
+
+class Batch(NamedTuple):
+    """As the streams give it."""
+
+    step: int
+    ids: list[str]
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+def batch_of(step: int, kind: str, size: int = 2, crop: tuple[int, int] = CROP) -> Batch:
+    """Random images; labels in blocks, with ignored pixels; none for kind ``unlabeled``."""
+    rng = np.random.default_rng([step, kind == "labeled"])
+    images = rng.normal(0, 1, (size, 3, *crop)).astype(np.float32)
+    labels = np.kron(rng.integers(0, CLASSES, (size, 4, 4)), np.ones((1, 10, 10), int))[:, : crop[0], : crop[1]]
+    labels = labels.astype(np.int32)
+    labels[:, :2] = 255
+    return Batch(step, [f"{kind} {i}" for i in range(size)], images, labels if kind == "labeled" else None)
+
+
+def labeled_images() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Three labelled images as uint8, two of one size and one of another; class 2 occurs in the last alone."""
+    rng = np.random.default_rng(9)
+    found = []
+    for size, classes in (((40, 36), (0, 1)), ((40, 36), (0,)), ((34, 50), (0, 1, 2))):
+        mask = rng.choice(classes, size).astype(np.uint8)
+        mask[:3] = 255
+        found.append((rng.integers(0, 256, (*size, 3), dtype=np.uint8), mask))
+    return found
+
+
+class Trainee:
+    """A method with its optimizer; ``run(first, last)`` makes the steps first..last-1."""
+
+    def __init__(self, name: str, settings: Settings, seed: int = 0):
+        student, teacher = network_of(settings, seed), network_of(settings, seed)
+        self.method: Method = get_method(name)(student, teacher, settings)
+        self.optimizer = SGD(student, settings.trainer)
+        self.step = TrainStep(self.method, self.optimizer)
+        self.state = self.method.state() | self.optimizer.state()
+
+    def run(self, first: int, last: int) -> list:
+        results = []
+        for step in range(first, last):
+            self.method.enter_step(step, labeled_images)
+            size = self.method.settings.batch
+            results.append(self.step(step, batch_of(step, "labeled", size), batch_of(step, "unlabeled", size)))
+        return results
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: parameter.asnumpy().copy() for name, parameter in self.state.items()}
+
+
+def same_arrays(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    """The same names with bit-identical values."""
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def write_voc(
+    root: Path, parts: dict[str, int], size: tuple[int, int], classes: int, split: str, seed: int = 0
+) -> None:
+    """A VOC-layout folder of blocky random images (JPEG) and masks (PNG), with the lists of one split.
+
+    ``parts``: labeled, unlabeled, val -> number of images. Unlabelled images get no mask.
+    """
+    rng = np.random.default_rng(seed)
+    lists = {"labeled": root / f"splits/{split}/labeled.txt", "unlabeled": root / f"splits/{split}/unlabeled.txt"}
+    for folder in ("JPEGImages", "SegmentationClassAug", f"splits/{split}"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    colours = rng.integers(0, 256, (classes, 3))
+    for part, count in parts.items():
+        names = [f"{part}_{index:03}" for index in range(count)]
+        for name in names:
+            cells = rng.integers(0, classes, (4, 5))
+            mask = np.kron(cells, np.ones((-(-size[0] // 4), -(-size[1] // 5)), int))[: size[0], : size[1]]
+            image = np.clip(colours[mask] + rng.normal(0, 20, (*size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(root / f"JPEGImages/{name}.jpg", quality=90)
+            if part != "unlabeled":
+                mask = mask.astype(np.uint8)
+                mask[0] = 255
+                Image.fromarray(mask).save(root / f"SegmentationClassAug/{name}.png")
+        lists.get(part, root / f"splits/{part}.txt").write_text("".join(f"{name}\n" for name in names))

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from semiseg import assemble, checkpoint, cli
 from semiseg.config import Config, EvaluationConfig, dump, flatten, load
 from semiseg.config_rules import unread_keys
 from semiseg.data.loaders import eval_samples
-from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
 from semiseg.engine import loop
 from semiseg.engine.log import RunLog
@@ -31,13 +31,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, e.g. trainer.epochs=40")
     args = parser.parse_intermixed_args(argv)
+    if int(os.environ.get("MS_WORKER_NUM", "1")) > 1:
+        raise ConfigError("training on several devices is not part of this version: start train.sh without a number")
     config, spec = assemble.complete(load(args.config, args.overrides))
     folder = assemble.run_folder(config, spec)
     check_folder(folder, config)
     split = assemble.read_split(config, spec)
     per_epoch = assemble.steps_per_epoch(config, split)
     method_class = get_method(config.method)
-    check_data_first(config, spec, split, method_class.uses_unlabeled)
+    assemble.quick_check(config, spec, split, method_class.uses_unlabeled)
     device = set_device(config.device)
     method = method_class(
         assemble.fresh_network(config, config.trainer.seed),
@@ -53,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     pretrained = load_pretrained(method, config) if not progress.step else []
     write_config(folder, config)
+    assemble.save_lists(folder, split)
     data = assemble.train_data(config, spec, split, progress.step, method.uses_unlabeled)
     evaluator = None
     if config.trainer.eval_on:
@@ -140,15 +143,6 @@ def load_pretrained(method: Method, config: Config) -> list[str]:
     return [load_encoder(network.encoder, path) for network in (method.teacher, method.student)][:1] if path else []
 
 
-def check_data_first(config: Config, spec: DatasetSpec, split: assemble.Split, with_unlabeled: bool) -> None:
-    """Everything that can be refused about data before the network is built: roots and files."""
-    assemble.dataset(config, spec, split.labeled, "train")
-    if with_unlabeled:
-        assemble.dataset(config, spec, split.unlabeled, "train", with_mask=False)
-    if config.trainer.eval_on:
-        assemble.dataset(config, spec, split.val, "val")
-
-
 def write_config(folder: Path, config: Config) -> None:
     """config.resolved.yaml in the run folder, written beside and moved into place.
 
@@ -171,7 +165,7 @@ def opening_lines(config: Config, split: assemble.Split, per_epoch: int, device:
         f"{config.method} on {config.dataset.type}, split {assemble.split_name(config)}: {len(split.labeled)} labelled,"
         f" {len(split.unlabeled)} unlabelled, {len(split.val)} validation images",
         f"{config.trainer.epochs} epochs of {per_epoch} steps = {steps} steps; device: {device}",
-        *(f"note: {note}" for note in (*config.notes, *unread_keys(config))),
+        *(f"note: {note}" for note in (*config.notes, *split.notes, *unread_keys(config))),
     ]
     if step:
         lines.append(f"continues after step {step} of {steps}")

@@ -53,6 +53,9 @@ class Fake:
     def eval_network(self, step):
         return self.network
 
+    def proto_ready(self, step):
+        return step >= 6
+
     def step(self, step, labeled, unlabeled):
         assert labeled == step  # the streams go on where the run goes on
         self._at(step)

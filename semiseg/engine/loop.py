@@ -114,6 +114,8 @@ def _evaluate(run: Run, progress: Progress, log: RunLog) -> None:
     network.set_train(False)
     scores = run.evaluate(network)
     network.set_train(training)
+    if not run.method.proto_ready(progress.step):
+        scores.pop("proto_miou", None)  # the prototypes are still the random ones
     log.numbers({"step": progress.step, "eval": scores})
     better = scores["miou"] > progress.best
     if better:

@@ -132,6 +132,10 @@ class Method:
         """The network that is scored and saved as best after ``step`` steps."""
         return self.teacher
 
+    def proto_ready(self, step: int) -> bool:
+        """Whether the prototype head, where there is one, means anything after ``step`` steps."""
+        return True
+
     def state(self) -> dict[str, Parameter]:
         """Everything that lives between steps, by name."""
         state = {f"student.{name}": parameter for name, parameter in self.student.parameters_and_names()}

@@ -105,6 +105,9 @@ class PrototypeConsistency(Method):
     def eval_network(self, step: int) -> SegmentationNetwork:
         return self.teacher if self.semi_phase(step - 1) else self.student
 
+    def proto_ready(self, step: int) -> bool:
+        return self.semi_phase(step - 1)
+
     def state(self) -> dict[str, Parameter]:
         return super().state() | self._labeler.state()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bash tools/demo.sh: see semi-supervised training beat supervised training, from nothing, in minutes on two CPU cores.
+# bash tools/demo.sh: semi-supervised beside supervised training, from nothing, in minutes on two CPU cores.
 # Makes the synthetic data, trains `suponly` and `ours` on the same 16 labelled images with the same number of steps,
 # scores both with their eval.sh, prints a table and draws a picture. Run again it reuses what is finished.
 set -euo pipefail

@@ -2,10 +2,13 @@
 
 import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
 
+import os
 from pathlib import Path
 
 import pytest
 from tiny import ROOT, TINY_NET, write_voc
+
+os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")  # as device.set_device does on CPU; not every test calls it
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def leaf(request):
 def test_every_split_of_the_tables_is_there():
     found = {tuple(path.parts[-4:-1]) for path in LEAVES}
     for dataset, splits in SPLITS.items():
-        assert {(dataset, split, method) for split in splits for method in ("suponly", "ours")} <= found
+        assert {(dataset, split, method) for split in splits for method in ("suponly", "mean_teacher", "ours")} <= found
     assert len({split for dataset, split, _ in found if dataset == "synthetic"}) >= 2
 
 
@@ -98,7 +98,7 @@ CITYSCAPES = COMMON | {
 }
 
 
-@pytest.mark.parametrize("method", ["suponly", "ours"])
+@pytest.mark.parametrize("method", ["suponly", "mean_teacher", "ours"])
 @pytest.mark.parametrize(("dataset", "expected", "prototypes"), [("pascal", PASCAL, 4), ("cityscapes", CITYSCAPES, 3)])
 def test_published_settings_arrive(dataset, expected, prototypes, method):
     if method == "ours":

@@ -227,13 +227,13 @@ def test_u2pl_files_with_its_contrastive_loss_can_be_evaluated_but_not_trained(t
     assert config.trainer.unsupervised.rule == "entropy"
     assert config.trainer.unsupervised.drop_percent == 80
     assert any("contrastive" in note and "u2pl" in note for note in config.notes)
-    with pytest.raises(ConfigError, match=r"u2pl .*cannot be trained.*method=ours"):
+    with pytest.raises(ConfigError, match=r"u2pl .*cannot be trained.*method=mean_teacher"):
         get_method(config.method)
 
 
 def test_u2pl_without_the_contrastive_loss_is_the_mean_teacher(tmp_path):
     config = load(write(tmp_path, without(u2pl(), "trainer.contrastive")))
-    assert (config.method, config.net.proto_head) == ("ours", None)
+    assert (config.method, config.net.proto_head) == ("mean_teacher", None)
     assert config.trainer.unsupervised.rule == "entropy"
 
 

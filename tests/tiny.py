@@ -53,8 +53,8 @@ def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1) -> Se
 
 
 def settings_for(name: str, *overrides: str, **options: int) -> Settings:
-    """``settings_of`` without the prototype head for the method that refuses it."""
-    return settings_of(*(["net.proto_head=null"] if name == "suponly" else []), *overrides, **options)
+    """``settings_of`` without the prototype head for the methods that refuse it."""
+    return settings_of(*([] if name == "ours" else ["net.proto_head=null"]), *overrides, **options)
 
 
 def network_of(settings: Settings, seed: int = 0) -> SegmentationNetwork:
@@ -105,7 +105,7 @@ class Trainee:
 
     def __init__(self, name: str, settings: Settings, seed: int = 0):
         student, teacher = network_of(settings, seed), network_of(settings, seed)
-        self.method: Method = get_method(name)(student, teacher, settings)
+        self.method: Method = get_method(name, settings.net.proto_head is not None)(student, teacher, settings)
         self.optimizer = SGD(student, settings.trainer)
         self.step = TrainStep(self.method, self.optimizer)
         self.state = self.method.state() | self.optimizer.state()

@@ -200,7 +200,7 @@ def _translate_method(work: _Work) -> None:
     elif not work.semi:
         method = "suponly"
     else:
-        method = "u2pl" if has_contrastive else "ours"
+        method = "u2pl" if has_contrastive else "mean_teacher"
     if "method" not in work.keys:
         work.keys["method"] = method
         work.note("method", f"{method}, by dataset.type, net.proto_head and trainer.contrastive")

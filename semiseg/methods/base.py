@@ -55,6 +55,10 @@ class Settings:
         """All steps of the run."""
         return self.trainer.epochs * self.steps_per_epoch
 
+    def epoch(self, step: int) -> int:
+        """The epoch that a step belongs to, from 0."""
+        return step // self.steps_per_epoch
+
 
 class Method:
     """Base of every method: student, teacher by EMA, supervised objective.

@@ -17,7 +17,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def get_method(name: str, proto_head: bool = True) -> type[Method]:
-    """The class of a method; ``ours`` without its prototype head is the mean teacher. ConfigError names the known ones."""
+    """The class of a method; ``ours`` without its prototype head is the mean teacher. ConfigError: unknown name."""
     if name == "ours" and not proto_head:
         return MeanTeacher
     if name == "u2pl":  # what a published config.yaml with trainer.contrastive asks for

@@ -1,8 +1,8 @@
 """``ours``: prototype-based consistency regularization (NeurIPS 2022).
 
-The mean teacher with CutMix, and beside the linear head on all pixels a prototype head on a grid of pixels, both trained
-on labelled and unlabelled images alike. Shapes: B images of each kind, H x W crop, P selected pixels an image, D feature
-channels, C classes, K prototypes a class.
+The mean teacher with CutMix, and beside the linear head on all pixels a prototype head on a grid of pixels, both
+trained on labelled and unlabelled images alike. Shapes: B images of each kind, H x W crop, P selected pixels an image,
+D feature channels, C classes, K prototypes a class.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the semi-supervised methods share: a teacher labels the unlabelled images, they are mixed, the student learns both.
+"""What the semi-supervised methods share: a teacher labels the unlabelled images, which are mixed and learnt from.
 
 A step: teacher's pseudo-labels -> mixing -> one forward pass of the student -> supervised and unsupervised loss of the
 linear head -> optimizer -> teacher. Subclasses add what is theirs. Shapes: B images of each kind, H x W crop.

@@ -132,7 +132,7 @@ class UnsupervisedConfig:
     confid_thresh: float = 0.8  # rule confidence: pixels below are left out
     drop_percent: float = 80.0  # rule entropy: percent of pixels kept at the start, rising linearly to 100
     normalize: Literal["all", "confident"] = "all"  # rule confidence: divide by all pixels or by the confident ones
-    apply_aug: Literal["cutmix", "none"] = "cutmix"
+    apply_aug: Literal["cutmix", "classmix", "cutout", "none"] = "cutmix"
     aug_prob: float = 0.5  # share of steps that mix
     loss_weight: float = 1.0
 

@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, ops
 
 from semiseg.losses import certain_cross_entropy, confident_cross_entropy
 from semiseg.methods.base import LabeledImages, Method, Settings, TrainBatch
-from semiseg.methods.pseudo import PseudoLabeler
+from semiseg.methods.pseudo import PseudoLabeler, kept_pixels
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
@@ -36,9 +36,10 @@ class SemiSupervised(Method):
         """(image_l, label_l, image_u mixed, label_u, kept_u, dropout masks) in the semi-supervised phase."""
         if not self.semi_phase(step):
             return super().prepare(step, labeled, unlabeled)
-        pseudo = self._labeler(step, unlabeled.images, self.kept_percent(step))
+        image_u, label_u, score = self._labeler(step, unlabeled.images)
+        kept_u = kept_pixels(score, label_u, self.settings.trainer.unsupervised, self.kept_percent(step))
         masks = self._dropout(step, len(labeled.images) + len(unlabeled.images))
-        return (Tensor(labeled.images), Tensor(labeled.labels), *pseudo, masks)
+        return Tensor(labeled.images), Tensor(labeled.labels), image_u, label_u, kept_u, masks
 
     def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
         if not self.semi_phase(step):

@@ -36,10 +36,17 @@ class SemiSupervised(Method):
         """(image_l, label_l, image_u mixed, label_u, kept_u, dropout masks) in the semi-supervised phase."""
         if not self.semi_phase(step):
             return super().prepare(step, labeled, unlabeled)
-        image_u, label_u, score = self._labeler(step, unlabeled.images)
+        image_l, label_l, image_u, label_u, score, masks = self.mixed(step, labeled, unlabeled)
         kept_u = kept_pixels(score, label_u, self.settings.trainer.unsupervised, self.kept_percent(step))
+        return image_l, label_l, image_u, label_u, kept_u, masks
+
+    def mixed(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch) -> tuple:
+        """Both kinds of images as the student sees them: (image_l, label_l, image_u, label_u, score of label_u, dropout
+        masks).
+        """
+        pseudo = self._labeler(step, unlabeled.images)
         masks = self._dropout(step, len(labeled.images) + len(unlabeled.images))
-        return Tensor(labeled.images), Tensor(labeled.labels), image_u, label_u, kept_u, masks
+        return (Tensor(labeled.images), Tensor(labeled.labels), *pseudo, masks)
 
     def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
         if not self.semi_phase(step):
@@ -74,10 +81,14 @@ class SemiSupervised(Method):
 
     def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
         if self.settings.trainer.teacher_bn == "forward" and self.semi_phase(step):
-            self.teacher.set_train(True)
-            self.teacher.logits(ops.concat((inputs[0], inputs[2]), 0))
-            self.teacher.set_train(False)
+            self.refresh_statistics(inputs[0], inputs[2])
         super().after_update(step, inputs, changes)
+
+    def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
+        """A forward pass of the teacher in training mode, for its BatchNorm statistics alone."""
+        self.teacher.set_train(True)
+        self.teacher.logits(ops.concat((image_l, image_u), 0))
+        self.teacher.set_train(False)
 
     def eval_network(self, step: int) -> SegmentationNetwork:
         return self.teacher if self.semi_phase(step - 1) else self.student

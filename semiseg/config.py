@@ -206,6 +206,8 @@ class TrainerConfig:
     teacher_start: Literal["first_step", "semi_phase"] = "first_step"
     teacher_bn: Literal["ema", "forward"] = "ema"
     resume: Literal["auto", "never"] = "auto"
+    accumulate: int = 1  # micro-batches of dataset.batch_size whose gradients make one step on each device
+    scale_lr: bool = False  # multiply lr by (images a step) / (the published number), where one is published
     jit: bool = True  # compile the step; false starts faster and runs slower
     log_every: int = 10  # steps
 

@@ -46,6 +46,7 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
         0 <= trainer.sup_only_epoch <= trainer.epochs,
         f"0..{trainer.epochs} (trainer.epochs)",
     )
+    yield "trainer.accumulate", trainer.accumulate >= 1, "at least 1 micro-batch"
     yield "trainer.eval_every", trainer.eval_every >= 1, "at least 1 epoch"
     yield "trainer.log_every", trainer.log_every >= 1, "at least 1 step"
     yield "trainer.seed", 0 <= trainer.seed < 2**32, "0..4294967295"

@@ -37,7 +37,7 @@ from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import TrainStep
 from semiseg.interop.torch_names import match, to_mindspore_names
 from semiseg.methods import Settings, get_method
-from semiseg.methods.draws import dropout_masks, grid_pixels
+from semiseg.methods.draws import Rows, dropout_masks, grid_pixels
 from semiseg.models import SegmentationNetwork, build_model
 from semiseg.rng import generator
 
@@ -228,7 +228,7 @@ def twin_step(case: StepCase, double: bool) -> Arrays:
         group["lr"] *= poly(case.step, settings.steps, settings.trainer.lr_scheduler.kwargs.power)
     images = len(case.labeled.images) + (len(case.unlabeled.images) if case.unlabeled else 0)
     planes = (case.spec.inner_planes,) * len(DROPOUT)
-    masks = dropout_masks(settings.trainer.seed, case.step, images, planes, 0.1)
+    masks = dropout_masks(settings.trainer.seed, case.step, Rows(0, images, images), planes, 0.1)
     kept = {name: torch.from_numpy(mask.asnumpy()[:, :, 0, 0] > 0) for name, mask in zip(DROPOUT, masks, strict=True)}
     inject_dropout(student, kept)
     criterion = _twin_criterion(settings)

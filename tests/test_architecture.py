@@ -19,15 +19,16 @@ ALLOWED = {
     "cli": set(),
     "device": set(),
     "metrics": set(),
+    "distributed": set(),
     "losses": set(),
     "config_rules": {"config"},  # for type checkers only
     "config": {"schema", "config_rules", "interop.published_config"},
     "data": set(),
     "models": {"config"},
     "interop": {"checkpoint", "config", "models", "schema", "data"},
-    "methods": {"config", "schema", "data", "models", "losses", "interop"},
+    "methods": {"config", "distributed", "schema", "data", "models", "losses", "interop"},
     "inference": {"config", "models"},
-    "engine": {"config", "checkpoint", "models", "losses", "methods"},
+    "engine": {"config", "distributed", "checkpoint", "models", "losses", "methods"},
 }
 MUST_NOT = {
     "data": {"mindspore", "torch"},

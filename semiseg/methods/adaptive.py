@@ -11,6 +11,7 @@ from mindspore import Tensor
 from semiseg.config import CopyPasteConfig, TrainerConfig
 from semiseg.data.mixing import box_masks, component_box, cutmix_boxes
 from semiseg.methods.base import ImageSource
+from semiseg.methods.draws import Rows, whole
 from semiseg.methods.equalization import ConfidenceBank, ImageBank
 from semiseg.methods.host_array import HostArray
 from semiseg.methods.pseudo import PseudoLabeler, PseudoLabels
@@ -43,15 +44,17 @@ class AdaptiveLabeler(PseudoLabeler):
         """The unlabelled images that partners are drawn from. Called once, before the first step."""
         self._source, self._bank = source, ImageBank(num_classes, len(source))
 
-    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = ()) -> PseudoLabels:
+    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = (), rows: Rows | None = None) -> PseudoLabels:
+        first = (rows or whole(images)).first
         current = self.labels_of(images)
         places = self._source.places(ids)
-        drawn = [self._draw(step, i) for i in range(len(places))]
+        drawn = [self._draw(step, first + i) for i in range(len(places))]
         classes, partners = zip(*drawn, strict=True)
-        other = self.labels_of(np.stack([self._source.read(place, step, i)[0] for i, place in enumerate(partners)]))
+        read = [self._source.read(place, step, first + i)[0] for i, place in enumerate(partners)]
+        other = self.labels_of(np.stack(read))
         predictions = other.label.asnumpy()
         holding = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
-        boxes = np.stack([self._box(step, i, pixels) for i, pixels in enumerate(holding)])
+        boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(holding)])
         for place, prediction in zip((*places, *partners), (*current.label.asnumpy(), *predictions), strict=True):
             self._bank.mark(place, prediction, self._areas.area_thresh2)
         if generator(self._seed, "mix", step).random() >= self._cfg.aug_prob:
@@ -81,17 +84,23 @@ class CopyPaste:
         """The labelled images that are pasted from. Called once, before the first step."""
         self._source = source
 
-    def __call__(self, step: int, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(B x 3 x H x W images, B x H x W labels) with what was pasted; the arguments stay as they are."""
+    def __call__(
+        self, step: int, images: np.ndarray, labels: np.ndarray, rows: Rows | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B x 3 x H x W images, B x H x W labels) with what was pasted; the arguments stay as they are.
+
+        ``rows``: their places in the step's whole batch, if they are not all of it.
+        """
         rng = generator(self._seed, "copy-paste classes", step)
         shares = self._confidence.pasting_shares(self._cfg.leave_out)
         classes = np.unique(rng.choice(len(shares), self._cfg.number, p=shares))
-        images, labels = images.copy(), labels.copy()
+        images, labels, first = images.copy(), labels.copy(), (rows or whole(images)).first
         for i in range(len(images)):
-            rng = generator(self._seed, "copy-paste", step, i)
+            place = first + i
+            rng = generator(self._seed, "copy-paste", step, place)
             happens, other = rng.random() < self._cfg.prob, int(rng.integers(len(self._source)))
             if happens:
-                image, label = self._source.read(other, step, i)
+                image, label = self._source.read(other, step, place)
                 pasted = np.isin(label, classes)
                 images[i][:, pasted], labels[i][pasted] = image[:, pasted], label[pasted]
         return images, labels

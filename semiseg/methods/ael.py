@@ -14,6 +14,7 @@ from mindspore import Tensor, ops
 from semiseg.errors import ConfigError
 from semiseg.losses import weighted_cross_entropy
 from semiseg.methods.base import Settings, TrainBatch
+from semiseg.methods.draws import random_rows
 from semiseg.methods.pseudo import BLANK
 from semiseg.methods.semi import SemiSupervised
 from semiseg.models import SegmentationNetwork
@@ -36,28 +37,35 @@ class AEL(SemiSupervised):
         super().__init__(student, teacher, settings)
         self._cfg = settings.trainer.adaptive
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> tuple:
+    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
         """(image_l, label_l, image_u, dropout masks, pseudo-label, confidence and draw of labelled, of unlabelled
         images, share of pixels kept of each class).
         """
         if not self.semi_phase(step):
-            return super().prepare(step, labeled, unlabeled)
-        image_l, label_l, image_u, label_u, confidence_u, masks = self.mixed(step, labeled, unlabeled)
+            return super().prepare(step, labeled, unlabeled, part)
+        image_l, label_l, image_u, label_u, confidence_u, masks = self.mixed(step, labeled, unlabeled, part)
         _, taught_l, confidence_l = self._labeler.labels_of(image_l.asnumpy())
         rng = generator(self.settings.trainer.seed, "adaptive sampling", step)
-        draw_l, draw_u = (Tensor(rng.random(label.shape).astype(np.float32)) for label in (taught_l, label_u))
+        rows = self.settings.rows(part)
+        drawn = (random_rows(rng, rows, label.shape[1:]) for label in (taught_l, label_u))
+        draw_l, draw_u = (Tensor(draw.astype(np.float32)) for draw in drawn)
         kept = self._confidence.kept_shares(self._cfg.gamma2 if self._cfg.sample else 0)
         of_l, of_u = (taught_l, confidence_l, draw_l), (label_u, confidence_u, draw_u)
         return image_l, label_l, image_u, masks, *of_l, *of_u, Tensor(kept)
 
-    def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
+    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
         if not self.semi_phase(step):
             return super().objective(step)
-        return self.equalized_objective, ("sup", "unsup", "kept", "unsup_labeled")
+        weights = self.linear_weights()
+        return self.equalized_objective, weights | {"unsup_labeled": weights["unsup"]}
+
+    def unsupervised_count(self, name: str, labels: Tensor, kept: Tensor) -> dict[str, Tensor]:
+        """Nothing: which pixels count, and how much, is decided within a part."""
+        return {}
 
     def equalized_objective(
         self, image_l, label_l, image_u, masks, taught_l, confidence_l, draw_l, label_u, confidence_u, draw_u, kept
-    ) -> tuple[Tensor, tuple]:
+    ) -> tuple[tuple, tuple]:
         """Tensors as in ``prepare``."""
         batch = label_l.shape[0]
         pred, _, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
@@ -65,8 +73,7 @@ class AEL(SemiSupervised):
         large = resize(pred, label_l.shape[1:])
         followed, _ = self._followed(large[:batch], taught_l, confidence_l, draw_l, kept)
         unsup, share = self._followed(large[batch:], label_u, confidence_u, draw_u, kept)
-        loss = sup + self.settings.trainer.unsupervised.loss_weight * (followed + unsup)
-        return loss, ((sup, unsup, share, followed), ((), self.confidences(pred, label_l)))
+        return (sup, unsup, share, followed), ((), self.confidences(pred, label_l))
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """Nothing is left to do: the teacher labelled in training mode."""

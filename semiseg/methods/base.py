@@ -3,6 +3,10 @@
 A step of the loop is: ``prepare`` (draws, pseudo-labels; no gradient) -> ``objective`` (traced by value_and_grad) ->
 optimizer -> ``after_update`` (prototypes, teacher). Everything that lives between two steps is in ``state``; the
 checkpoint saves exactly that, so a method never has to think of resuming.
+
+A step may be made in parts: micro-batches on one device (``trainer.accumulate``), and as many on each other device. A
+method sees one part at a time in ``prepare``, ``objective`` and ``counts``; what reaches the optimizer and
+``after_update`` is of the whole batch, put together by ``engine.step``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,12 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, ops
 
 from semiseg.config import CriterionConfig, NetConfig, TrainerConfig
+from semiseg.distributed import Group
 from semiseg.errors import ConfigError
 from semiseg.losses import cross_entropy, ohem_cross_entropy
-from semiseg.methods.draws import dropout_masks
+from semiseg.methods.draws import Rows, dropout_masks
 from semiseg.methods.ema import ExponentialMovingAverage, ema_decay
 from semiseg.methods.host_array import HostArray
 from semiseg.models import SegmentationNetwork
@@ -53,11 +58,22 @@ class Settings:
     trainer: TrainerConfig
     criterion: CriterionConfig
     net: NetConfig
-    batch: int  # labelled images a step on this device, and as many unlabelled
+    batch: int  # labelled images of a part (one micro-batch on this device), and as many unlabelled
     crop: tuple[int, int]  # height and width of a training image
     steps_per_epoch: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    group: Group = Group()  # the devices that train together
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts a step is divided, over devices and micro-batches."""
+        return self.group.world * self.trainer.accumulate
+
+    def rows(self, part: int) -> Rows:
+        """Which images of the whole batch this device's micro-batch ``part`` holds."""
+        first = (part * self.group.world + self.group.rank) * self.batch
+        return Rows(first, self.batch, self.parts * self.batch)
 
     @property
     def first_semi_step(self) -> int:
@@ -75,10 +91,7 @@ class Settings:
 
 
 class Method:
-    """Base of every method: student, teacher by EMA, supervised objective.
-
-    Subclasses name the scalars that their objectives return in ``terms`` (phase -> names).
-    """
+    """Base of every method: student, teacher by EMA, supervised objective."""
 
     uses_unlabeled = False
 
@@ -93,7 +106,8 @@ class Method:
         self._ema = ExponentialMovingAverage(student, teacher, trainer.teacher_bn == "ema", trainer.jit)
         if settings.trainer.teacher_bn == "forward" and not self.uses_unlabeled:
             raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
-        if settings.batch == 1 and not self.semi_phase(0):
+        together = settings.group.world if settings.net.sync_bn else 1
+        if settings.batch * together == 1 and not self.semi_phase(0):
             raise ConfigError(
                 "dataset.batch_size: expected at least 2 in steps of labelled images alone (BatchNorm has no variance "
                 "over the one value that image pooling gives), got 1; take 2, or trainer.sup_only_epoch=0 where the "
@@ -115,20 +129,31 @@ class Method:
         """Called before a step is prepared; for work at the change of phase. Returns lines for the log."""
         return []
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> tuple:
-        """The inputs of ``objective(step)``: tensors, without gradient."""
-        masks = self._dropout(step, len(labeled.images))
-        return Tensor(labeled.images), Tensor(labeled.labels), masks
+    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
+        """The inputs of ``objective(step)``: tensors, without gradient. ``part``: which micro-batch this is."""
+        return Tensor(labeled.images), Tensor(labeled.labels), self._dropout(step, part)
 
-    def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
-        """The function that is differentiated at this step, and the names of the scalars it returns beside the loss."""
-        return self.supervised_objective, ("sup",)
+    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
+        """The function that is differentiated at this step, and the names of its terms with their weights in the loss.
 
-    def supervised_objective(self, image_l: Tensor, label_l: Tensor, masks: tuple) -> tuple[Tensor, tuple]:
-        """(loss, (terms, state changes)) of labelled images alone."""
+        It takes what ``prepare`` gives and returns (terms, changes): scalars that are means over this part, the loss
+        being their weighted sum (weight 0: only reported), and nested tuples of sums over this part for
+        ``after_update``.
+        """
+        return self.supervised_objective, {"sup": 1.0}
+
+    def counts(self, step: int, inputs: tuple) -> dict[str, Tensor]:
+        """How many pixels each term is a mean over, so that parts make up exactly the mean over the whole batch.
+
+        Terms that are not named count each part alike: those of fixed size, and those whose pixels the method chooses
+        within a part (OHEM, rule entropy), which are averaged over the devices as the published code does.
+        """
+        return {} if self.settings.criterion.type == "ohem" else {"sup": self._labelled(inputs[1])}
+
+    def supervised_objective(self, image_l: Tensor, label_l: Tensor, masks: tuple) -> tuple[tuple, tuple]:
+        """(terms, changes) of labelled images alone."""
         pred, _, aux = self.student.forward(image_l, masks)
-        loss = self.supervised_loss(pred, aux, label_l)
-        return loss, ((loss,), ())
+        return (self.supervised_loss(pred, aux, label_l),), ()
 
     def supervised_loss(self, pred: Tensor, aux: Tensor | None, label: Tensor) -> Tensor:
         """The criterion on the logits at label size, plus the weighted auxiliary head."""
@@ -144,8 +169,12 @@ class Method:
             return ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
         return cross_entropy(logits, label)
 
-    def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
-        """What follows the optimizer: here the teacher."""
+    def after_update(self, step: int, parts: Sequence[tuple], changes: tuple) -> None:
+        """What follows the optimizer: here the teacher.
+
+        Args:
+            parts: the inputs of each micro-batch of this device. changes: summed over all parts of the step.
+        """
         start = self.settings.first_semi_step if self.settings.trainer.teacher_start == "semi_phase" else 0
         if self.uses_unlabeled and step < start:
             return
@@ -165,6 +194,15 @@ class Method:
         state = {f"student.{name}": parameter for name, parameter in self.student.parameters_and_names()}
         return state | {f"teacher.{name}": parameter for name, parameter in self.teacher.parameters_and_names()}
 
-    def _dropout(self, step: int, images: int) -> tuple[Tensor, ...]:
-        probability = self.settings.net.decoder.kwargs.dropout
-        return dropout_masks(self.settings.trainer.seed, step, images, self.student.dropout_planes, probability)
+    def own_state(self) -> set[str]:
+        """The names in ``state`` that every device has for itself; everything else is the same on all."""
+        return set()
+
+    def _labelled(self, label: Tensor) -> Tensor:
+        """How many of the labels are classes."""
+        return ops.logical_and(label >= 0, label < self.settings.net.num_classes).astype("float32").sum()
+
+    def _dropout(self, step: int, part: int, kinds: int = 1) -> tuple[Tensor, ...]:
+        settings = self.settings
+        planes, probability = self.student.dropout_planes, settings.net.decoder.kwargs.dropout
+        return dropout_masks(settings.trainer.seed, step, settings.rows(part), planes, probability, kinds)

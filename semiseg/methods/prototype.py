@@ -5,7 +5,7 @@ trained on labelled and unlabelled images alike. Shapes: B images of each kind, 
 D feature channels, C classes, K prototypes a class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mindspore import Tensor, jit, ops
 
@@ -35,32 +35,43 @@ class PrototypeConsistency(SemiSupervised):
         notes = super().enter_step(step, labeled_images)
         if step != self.settings.first_semi_step:
             return notes
-        self.student.set_train(False)
-        rows, found = initial_prototypes(self.student, self.settings, labeled_images)
-        self.student.set_train(True)
-        self._set_prototypes(Tensor(rows))
-        return [*notes, *found]
+        if self.settings.group.first:
+            self.student.set_train(False)
+            rows, found = initial_prototypes(self.student, self.settings, labeled_images)
+            self.student.set_train(True)
+            self._set_prototypes(Tensor(rows))
+            notes = [*notes, *found]
+        self.settings.group.broadcast((self.student.proto_net.proto_list, self.teacher.proto_net.proto_list))
+        return notes
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> tuple:
-        """As the base's, then the selected pixels (``interpolate.Points``)."""
-        inputs = super().prepare(step, labeled, unlabeled)
+    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
+        """As the base's, then the selected pixels (``interpolate.Points``), the same in all images of the step."""
+        inputs = super().prepare(step, labeled, unlabeled, part)
         if not self.semi_phase(step):
             return inputs
         size = labeled.images.shape[2:]
         source = self.student.feature_size(*size)
         return (*inputs, *grid_points(self.settings.trainer.seed, step, size, source, self._head.select_granularity))
 
-    def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
+    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
         if not self.semi_phase(step):
             return super().objective(step)
-        return self.prototype_objective, ("sup", "unsup", "kept", "proto_sup", "proto_unsup")
+        weights = {"proto_sup": self._head.loss_weight, "proto_unsup": self._head.unsup_loss_weight}
+        return self.prototype_objective, self.linear_weights() | weights
+
+    def counts(self, step: int, inputs: tuple) -> dict[str, Tensor]:
+        counts = super().counts(step, inputs)
+        if self.semi_phase(step):
+            label_l, label_u, kept_u = (_pick(inputs[i], inputs[8]) for i in (1, 3, 4))
+            counts |= {"proto_sup": self._labelled(label_l)} | self.unsupervised_count("proto_unsup", label_u, kept_u)
+        return counts
 
     def prototype_objective(
         self, image_l, label_l, image_u, label_u, kept_u, masks, index, weight, pixel
-    ) -> tuple[Tensor, tuple]:
+    ) -> tuple[tuple, tuple]:
         """Both heads. Own changes: (prototype sums C*K x D, counts C*K)."""
         pred, feature, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
-        loss, terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
+        terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
         rows = at_points(feature, index, weight)  # 2B x P x D
         labels = ops.concat((_pick(label_l, pixel), _pick(label_u, pixel)), 0).reshape(-1)
         kept = _pick(kept_u, pixel).reshape(-1)
@@ -69,15 +80,14 @@ class PrototypeConsistency(SemiSupervised):
         labelled = label_l.shape[0] * pixel.shape[0]
         proto_sup = cross_entropy(logits[:labelled], labels[:labelled])
         proto_unsup = self.unsupervised_loss(logits[labelled:], labels[labelled:], kept)
-        loss = loss + self._head.loss_weight * proto_sup + self._head.unsup_loss_weight * proto_unsup
         valid = ops.concat(((labels[:labelled] < logits.shape[1]).astype("float32"), kept), 0) > 0
         changes = prototype_sums(self.student.proto_net, ops.stop_gradient(rows), labels, valid)
-        return loss, ((*terms, proto_sup, proto_unsup), (changes, self.confidences(pred, label_l)))
+        return (*terms, proto_sup, proto_unsup), (changes, self.confidences(pred, label_l))
 
-    def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
+    def after_update(self, step: int, parts: Sequence[tuple], changes: tuple) -> None:
         if self.semi_phase(step) and self._head.dynamic_update_proto:
             self._set_prototypes(self._update(*changes[0]))
-        super().after_update(step, inputs, changes)
+        super().after_update(step, parts, changes)
 
     def proto_ready(self, step: int) -> bool:
         return self.semi_phase(step - 1)

@@ -9,6 +9,7 @@ from mindspore import Parameter, Tensor, jit, ops
 from semiseg.config import TrainerConfig, UnsupervisedConfig
 from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
 from semiseg.losses import entropy
+from semiseg.methods.draws import Rows, whole
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 from semiseg.rng import generator
@@ -58,8 +59,8 @@ def entropy_percentile(score: np.ndarray, label: np.ndarray, percent: float) -> 
 class PseudoLabeler:
     """The teacher's labels on unlabelled images, mixed as ``trainer.unsupervised.apply_aug`` says.
 
-    The partner of an image is the next one of the batch (cyclic). A batch of one has no such partner: it is mixed with
-    the image of the previous step, which is therefore state.
+    The partner of an image is the next one of the part (cyclic). A part of one image has no such partner: it is mixed
+    with the previous one of this device, which is therefore state.
     """
 
     def __init__(
@@ -76,8 +77,12 @@ class PseudoLabeler:
         self._mix = jit(_mix_pixels) if trainer.jit else _mix_pixels
         self._previous = _room_for_one(crop) if batch == 1 else {}
 
-    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = ()) -> PseudoLabels:
-        """Images (B x 3 x H x W) with pseudo-labels, mixed. ``ids`` name the images for labelers that remember them."""
+    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = (), rows: Rows | None = None) -> PseudoLabels:
+        """Images (B x 3 x H x W) with pseudo-labels, mixed.
+
+        ``rows``: their places in the step's whole batch, if they are not all of it. ``ids`` name them for labelers
+        that remember images.
+        """
         found = self.labels_of(images)
         partner = self._partner(found)
         if self._cfg.apply_aug == "none" or generator(self._seed, "mix", step).random() >= self._cfg.aug_prob:
@@ -86,7 +91,7 @@ class PseudoLabeler:
             partner = _blank(found)
         if partner is None:
             return found
-        return self.mix(Tensor(self._replaced(step, found)), found, partner)
+        return self.mix(Tensor(self._replaced(step, found, rows or whole(images))), found, partner)
 
     def labels_of(self, images: np.ndarray) -> PseudoLabels:
         """What the teacher says of ``images`` (B x 3 x H x W)."""
@@ -104,13 +109,13 @@ class PseudoLabeler:
         """Parameters to save and restore."""
         return dict(self._previous)
 
-    def _replaced(self, step: int, found: PseudoLabels) -> np.ndarray:
+    def _replaced(self, step: int, found: PseudoLabels, rows: Rows) -> np.ndarray:
         """bool B x H x W: the pixels that the partner's replace."""
-        batch, _, height, width = found.image.shape
-        rng = generator(self._seed, "cutmix", step)
-        if self._cfg.apply_aug == "classmix":
-            return class_masks(found.label.asnumpy(), rng)
-        return box_masks(cutmix_boxes(batch, height, width, rng), height, width)
+        height, width = found.image.shape[2:]
+        if self._cfg.apply_aug == "classmix":  # what is drawn depends on the classes: no draw for the whole batch
+            return class_masks(found.label.asnumpy(), generator(self._seed, "cutmix", step, rows.first))
+        boxes = cutmix_boxes(rows.total, height, width, generator(self._seed, "cutmix", step))
+        return box_masks(boxes[rows.first : rows.first + rows.count], height, width)
 
     def _partner(self, current: PseudoLabels) -> PseudoLabels | None:
         if not self._previous:

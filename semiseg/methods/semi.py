@@ -4,7 +4,7 @@ A step: teacher's pseudo-labels -> mixing -> one forward pass of the student -> 
 linear head -> optimizer -> teacher. Subclasses add what is theirs. Shapes: B images of each kind, H x W crop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mindspore import Parameter, Tensor, ops
 
@@ -50,38 +50,54 @@ class SemiSupervised(Method):
                 self._ema.copy_statistics()  # none were taken yet: the teacher's own forwards begin with this step
         return []
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> tuple:
+    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
         """(image_l, label_l, image_u mixed, label_u, kept_u, dropout masks) in the semi-supervised phase."""
         if not self.semi_phase(step):
-            return super().prepare(step, labeled, unlabeled)
-        image_l, label_l, image_u, label_u, score, masks = self.mixed(step, labeled, unlabeled)
+            return super().prepare(step, labeled, unlabeled, part)
+        image_l, label_l, image_u, label_u, score, masks = self.mixed(step, labeled, unlabeled, part)
         kept_u = kept_pixels(score, label_u, self.settings.trainer.unsupervised, self.kept_percent(step))
         return image_l, label_l, image_u, label_u, kept_u, masks
 
-    def mixed(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch) -> tuple:
+    def mixed(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch, part: int) -> tuple:
         """Both kinds of images as the student sees them: (image_l, label_l, image_u, label_u, score of label_u, dropout
         masks).
         """
-        images, labels = labeled.images, labeled.labels
+        images, labels, rows = labeled.images, labeled.labels, self.settings.rows(part)
         if self._paste:
-            images, labels = self._paste(step, images, labels)
-        pseudo = self._labeler(step, unlabeled.images, unlabeled.ids)
-        masks = self._dropout(step, len(images) + len(unlabeled.images))
-        return (Tensor(images), Tensor(labels), *pseudo, masks)
+            images, labels = self._paste(step, images, labels, rows)
+        pseudo = self._labeler(step, unlabeled.images, unlabeled.ids, rows)
+        return (Tensor(images), Tensor(labels), *pseudo, self._dropout(step, part, kinds=2))
 
-    def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
+    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
         if not self.semi_phase(step):
             return super().objective(step)
-        return self.consistency_objective, ("sup", "unsup", "kept")
+        return self.consistency_objective, self.linear_weights()
 
-    def consistency_objective(self, image_l, label_l, image_u, label_u, kept_u, masks) -> tuple[Tensor, tuple]:
-        """The linear head on both kinds of images. Tensors as in ``prepare``; returns (loss, (terms, changes)).
+    def linear_weights(self) -> dict[str, float]:
+        """Names and weights of what ``linear_losses`` returns."""
+        return {"sup": 1.0, "unsup": self.settings.trainer.unsupervised.loss_weight, "kept": 0.0}
+
+    def counts(self, step: int, inputs: tuple) -> dict[str, Tensor]:
+        """The base's, and those of ``linear_losses`` where ``inputs`` begins as this class's ``prepare`` does."""
+        counts = super().counts(step, inputs)
+        if self.semi_phase(step):
+            counts |= self.unsupervised_count("unsup", *inputs[3:5])
+        return counts
+
+    def unsupervised_count(self, name: str, labels: Tensor, kept: Tensor) -> dict[str, Tensor]:
+        """What ``unsupervised_loss`` divides by, under ``name``; nothing where the rule chooses pixels within a part."""
+        unsup = self.settings.trainer.unsupervised
+        if unsup.rule == "entropy":
+            return {}
+        return {name: self._labelled(labels) if unsup.normalize == "all" else kept.sum()}
+
+    def consistency_objective(self, image_l, label_l, image_u, label_u, kept_u, masks) -> tuple[tuple, tuple]:
+        """The linear head on both kinds of images. Tensors as in ``prepare``; returns (terms, changes).
 
         ``changes`` of every semi-supervised objective: (the method's own, ``confidences``).
         """
         pred, _, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
-        loss, terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
-        return loss, (terms, ((), self.confidences(pred, label_l)))
+        return self.linear_losses(pred, aux, label_l, label_u, kept_u), ((), self.confidences(pred, label_l))
 
     def confidences(self, pred: Tensor, label_l: Tensor) -> tuple:
         """What the confidence bank takes in: (sums C, counts C) of the labelled images' logits; () without a bank."""
@@ -90,8 +106,8 @@ class SemiSupervised(Method):
         probability = ops.softmax(resize(ops.stop_gradient(pred[: label_l.shape[0]]), label_l.shape[1:]), 1)
         return class_confidences(probability, label_l)
 
-    def linear_losses(self, pred, aux, label_l, label_u, kept_u) -> tuple[Tensor, tuple]:
-        """(weighted loss, (supervised, unsupervised, share of kept pixels)) of the student's logits on both kinds.
+    def linear_losses(self, pred, aux, label_l, label_u, kept_u) -> tuple[Tensor, Tensor, Tensor]:
+        """(supervised loss, unsupervised loss, share of kept pixels) of the student's logits on both kinds.
 
         Args:
             pred: 2B x C x h x w, labelled images first. aux: the auxiliary head's logits or None.
@@ -100,8 +116,7 @@ class SemiSupervised(Method):
         batch = label_l.shape[0]
         sup = self.supervised_loss(pred[:batch], None if aux is None else aux[:batch], label_l)
         unsup = self.unsupervised_loss(resize(pred[batch:], label_u.shape[1:]), label_u, kept_u)
-        loss = sup + self.settings.trainer.unsupervised.loss_weight * unsup
-        return loss, (sup, unsup, kept_u.mean())
+        return sup, unsup, kept_u.mean()
 
     def unsupervised_loss(self, logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
         """Cross entropy with pseudo-labels, normalised as the configured rule says."""
@@ -110,12 +125,13 @@ class SemiSupervised(Method):
             return certain_cross_entropy(logits, labels, kept)
         return confident_cross_entropy(logits, labels, kept, unsup.normalize == "all")
 
-    def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
+    def after_update(self, step: int, parts: Sequence[tuple], changes: tuple) -> None:
         if self._confidence and self.semi_phase(step):
             self._confidence.update(*(item.asnumpy() for item in changes[1]))
         if self.settings.trainer.teacher_bn == "forward" and self.semi_phase(step):
-            self.refresh_statistics(inputs[0], inputs[2])
-        super().after_update(step, inputs, changes)
+            for inputs in parts:
+                self.refresh_statistics(inputs[0], inputs[2])
+        super().after_update(step, parts, changes)
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """A forward pass of the teacher in training mode, for its BatchNorm statistics alone."""
@@ -128,6 +144,9 @@ class SemiSupervised(Method):
 
     def state(self) -> dict[str, Parameter | HostArray]:
         return super().state() | self._labeler.state() | (self._confidence.state() if self._confidence else {})
+
+    def own_state(self) -> set[str]:
+        return set(self._labeler.state())
 
     def kept_percent(self, step: int) -> float:
         """Rule entropy keeps so many percent of the pixels: drop_percent, rising linearly with the epochs to 100."""

@@ -37,14 +37,16 @@ class U2PL(SemiSupervised):
         super().__init__(student, teacher, settings)
         others = settings.net.num_classes - 1
         sizes = [self._cfg.bank_size_background, *[self._cfg.bank_size] * others]
+        # Each device keeps its share of the bank, filled from its own images; together it has the configured size.
+        sizes = [-(-size // settings.group.world) for size in sizes]
         self._bank = MemoryBank(sizes, student.decoder.rep_planes)
         self._view = jit(self._teacher_view) if settings.trainer.jit else self._teacher_view
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> tuple:
+    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
         """(image_l, label_l, image_u, label_u, kept_u, dropout masks, then ``Contrast``'s fields)."""
         if not self.semi_phase(step):
-            return super().prepare(step, labeled, unlabeled)
-        image_l, label_l, image_u, label_u, score, masks = self.mixed(step, labeled, unlabeled)
+            return super().prepare(step, labeled, unlabeled, part)
+        image_l, label_l, image_u, label_u, score, masks = self.mixed(step, labeled, unlabeled, part)
         by_forward = self.settings.trainer.teacher_bn == "forward"
         self.teacher.set_train(by_forward)
         prob, rows, entropy_u = self._view(image_l, image_u)
@@ -54,31 +56,33 @@ class U2PL(SemiSupervised):
         kept_u = kept_pixels(score, label_u, unsup, self.kept_percent(step))
         size = self.student.feature_size(*image_l.shape[2:])
         pixels = self._pixels(step, prob.asnumpy(), labeled.labels, label_u.asnumpy(), entropy_u.asnumpy(), size)
-        rng = generator(self.settings.trainer.seed, "contrast", step)
+        rng = generator(self.settings.trainer.seed, "contrast", step, self.settings.rows(part).first)
         found = choose(pixels, rows.asnumpy(), self._bank, self._cfg, rng)
         return (image_l, label_l, image_u, label_u, kept_u, masks, *map(Tensor, found))
 
-    def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
+    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
         if not self.semi_phase(step):
             return super().objective(step)
-        return self.contrastive_objective, ("sup", "unsup", "kept", "contrast")
+        return self.contrastive_objective, self.linear_weights() | {"contrast": self._cfg.loss_weight}
 
-    def supervised_objective(self, image_l: Tensor, label_l: Tensor, masks: tuple) -> tuple[Tensor, tuple]:
+    def supervised_objective(self, image_l: Tensor, label_l: Tensor, masks: tuple) -> tuple[tuple, tuple]:
         """As the base's. The representation head runs along, so that its BatchNorm statistics are ready later."""
         pred, feature, aux = self.student.forward(image_l, masks)
         loss = self.supervised_loss(pred, aux, label_l)
-        return loss, ((loss,), (ops.stop_gradient(self.student.decoder.represent(feature, masks)).mean(),))
+        return (loss,), (ops.stop_gradient(self.student.decoder.represent(feature, masks)).mean(),)
 
     def contrastive_objective(
         self, image_l, label_l, image_u, label_u, kept_u, masks, anchor, positive, negative, weight
-    ) -> tuple[Tensor, tuple]:
+    ) -> tuple[tuple, tuple]:
         """Tensors as in ``prepare``."""
         pred, feature, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
-        loss, terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
+        terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
         rep = self.student.decoder.represent(feature, masks)
         contrast = contrastive_loss(rep, anchor, positive, negative, weight, self._cfg.temperature)
-        loss = loss + self._cfg.loss_weight * contrast
-        return loss, ((*terms, contrast), ((), self.confidences(pred, label_l)))
+        return (*terms, contrast), ((), self.confidences(pred, label_l))
+
+    def own_state(self) -> set[str]:
+        return super().own_state() | set(self._bank.state())
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """Nothing is left to do: the forward pass in ``prepare`` was in training mode."""

@@ -1,25 +1,30 @@
 """Networks: ``build_model(net_cfg)`` makes the one that ``config.NetConfig`` describes."""
 
+from functools import partial
+
 from mindspore import nn
 
 from semiseg.config import NetConfig
 from semiseg.errors import ConfigError
 from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
+from semiseg.models.norm import SyncBatchNorm2d
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import DEPTHS, ResNet
 
 __all__ = ["Output", "SegmentationNetwork", "build_model"]
 
 
-def build_model(cfg: NetConfig) -> SegmentationNetwork:
+def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     """A network with fresh weights (drawn from MindSpore's global seed), in evaluation mode.
+
+    ``world``: the number of devices it is trained on together, for net.sync_bn.
 
     Raises:
         ConfigError: num_classes is not set, or a written channel count differs from what the network has.
     """
     if cfg.num_classes is None:
         raise ConfigError("net.num_classes: expected the number of classes; null takes it from the data set")
-    norm = nn.BatchNorm2d
+    norm = partial(SyncBatchNorm2d, world=world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
     block, depths = DEPTHS[cfg.encoder.type]
     options = cfg.encoder.kwargs
     encoder = ResNet(

@@ -1,0 +1,98 @@
+"""Data parallelism: the processes that msrun started, as one group. On one device everything here is the identity.
+
+Every process runs the same program on its own images. What they must agree on goes through a ``Group``: sums, the
+values of rank 0, and yes or no. All processes must make the same calls in the same order, or they wait for each other.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from mindspore import Tensor, ops
+from mindspore.communication import get_group_size, get_rank, init
+
+# How long a process waits for the others inside one operation, in seconds; CPU only, where the default is 60. Rank 0
+# computes prototypes and writes checkpoints while the others wait. A process that dies ends the job at once all the
+# same: msrun sees it.
+_PATIENCE = "7200"
+
+
+class Value(Protocol):
+    """A Parameter, or what a method keeps in main memory."""
+
+    def asnumpy(self) -> np.ndarray: ...
+
+    def set_data(self, value: Tensor) -> None: ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process's place among ``world`` processes; rank 0 writes and speaks for all."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the processes of a small array, added up in the order of the ranks: the same bits everywhere."""
+        return values if self.world == 1 else self.gather(values).sum(0)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set anywhere. Also a place where all wait until the last one has come."""
+        return bool(self.total(np.array([flag], np.int64))[0])
+
+    def tensors(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Sum over the processes of each float32 tensor."""
+        if self.world == 1:
+            return values
+        return tuple(ops.AllReduce()(value) for value in values)
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The arrays of all processes, all of one shape and of a type of 4 or 8 bytes: ... -> world x ..."""
+        if self.world == 1:
+            return values[None]
+        # As int32, which every backend can send, whatever the numbers mean.
+        sent = np.ascontiguousarray(values).reshape(1, -1).view(np.int32)
+        return ops.AllGather()(Tensor(sent)).asnumpy().view(values.dtype).reshape(self.world, *values.shape)
+
+    def broadcast(self, values: Iterable[Value]) -> None:
+        """Gives each value (float32 or int32) what it is on rank 0."""
+        if self.world == 1:
+            return
+        send = ops.Broadcast(0)
+        for value in values:
+            value.set_data(send((Tensor(value.asnumpy()),))[0])
+
+    def texts(self, text: str) -> list[str]:
+        """The texts of all processes, by rank."""
+        if self.world == 1:
+            return [text]
+        content = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        lengths = self.gather(np.array([len(content)], np.int32))[:, 0]
+        padded = np.zeros(max(1, lengths.max()), np.int32)
+        padded[: len(content)] = content
+        rows = self.gather(padded)
+        return [bytes(row[:length].astype(np.uint8)).decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def join() -> Group:
+    """The group of this process: one that msrun started waits here for all others; otherwise ``Group()``.
+
+    Call it early: msrun runs the same program once more as its scheduler, and that process stays in here until the job
+    has ended and then exits.
+    """
+    role = os.environ.get("MS_ROLE")
+    if role is None or int(os.environ.get("MS_WORKER_NUM", "1")) < 2:
+        return Group()
+    os.environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", _PATIENCE)
+    init()
+    if role != "MS_WORKER":
+        sys.exit(0)
+    return Group(get_rank(), get_group_size())

@@ -121,7 +121,8 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
         if data.train.unlabeled_dir:
             unlabeled, notes = _read_folder(config, spec, labeled, val)
         else:
-            unlabeled = read_list(list_path(config, data.train.unlabeled_list, "unlabeled.txt"), spec.sample_id)
+            path = list_path(config, data.train.unlabeled_list, "unlabeled.txt")
+            unlabeled = read_list(path, spec.sample_id, may_be_empty=True)
     if data.n_sup is not None and data.n_sup != len(labeled):
         raise ConfigError(
             f"{_origin(config, 'dataset.n_sup')}: dataset.n_sup is {data.n_sup}, but the labelled list has "
@@ -245,7 +246,8 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     folders = sorted(path.parent for path in data.splits.glob("*/labeled.txt")) if data.splits else []
     if not folders:
         raise DataError(f"{data.splits}: no split to take the pool of images from; {_how_to_get_lists(data.type)}")
-    parts = [read_list(folders[0] / name, spec.sample_id) for name in ("labeled.txt", "unlabeled.txt")]
+    files = [folders[0] / name for name in ("labeled.txt", "unlabeled.txt")]
+    parts = [read_list(path, spec.sample_id, may_be_empty=True) for path in files]
     return Pool(sorted({*parts[0], *parts[1]}), [])
 
 
@@ -286,25 +288,27 @@ def open_part(
 
 
 def dataset(
-    config: Config, spec: DatasetSpec, ids: list[str], part: str, with_mask: bool = True
+    config: Config, spec: DatasetSpec, ids: list[str], part: str, with_mask: bool = True, skip: bool = False
 ) -> SegmentationDataset:
-    """``open_part``; missing files are refused here, all at once.
+    """``open_part``; missing files are refused here, all at once. With ``skip`` only if nothing is left.
 
     Raises:
         ConfigError: no data root is configured. DataError: the root or files are not there.
     """
     found = open_part(config, spec, ids, part, with_mask)
-    _refuse_missing(found)
+    _refuse_missing(found, skip)
     return found
 
 
-def _refuse_missing(part: SegmentationDataset) -> None:
+def _refuse_missing(part: SegmentationDataset, skip: bool = False) -> list[str]:
+    """A note on missing files if they are to be skipped and others are left."""
     missing = part.missing_files()
-    if missing:
-        raise DataError(
-            f"{missing[0]}: not there, though a list names it ({len(missing)} files are missing in {part.root})"
-            f"{how_to_get(part.spec, missing[0])}"
-        )
+    if not missing:
+        return []
+    what = f"{missing[0]}: not there, though a list names it ({len(missing)} files are missing in {part.root})"
+    if skip and len(missing) < len(part):
+        return [f"{what}; skipped (dataset.on_error)"]
+    raise DataError(what + how_to_get(part.spec, missing[0]))
 
 
 def how_to_get(spec: DatasetSpec, path: Path) -> str:
@@ -325,27 +329,36 @@ def parts_of(
     return parts
 
 
-def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled: bool = True) -> None:
+def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled: bool = True) -> list[str]:
     """What can be refused about data before the first step without opening an image: roots, files, overlap.
 
-    Raises: ConfigError or DataError, see ``dataset``; DataError if one file is in two parts.
+    Returns notes on what will be skipped.
+
+    Raises: ConfigError or DataError, see ``dataset``; DataError if one file is in two parts, or there is no unlabelled
+        image for a method that learns from them.
     """
+    if with_unlabeled and not split.unlabeled:
+        raise DataError(
+            f"method {config.method} learns from unlabelled images, and there is none: all {len(split.labeled)} are "
+            "labelled; method=suponly trains on these alone, another dataset.split or dataset.train.unlabeled_list "
+            "brings unlabelled ones"
+        )
     parts = parts_of(config, spec, split, with_unlabeled, config.trainer.eval_on)
-    for part in parts.values():
-        _refuse_missing(part)
+    notes = [note for part in parts.values() for note in _refuse_missing(part, config.dataset.on_error == "skip")]
     for problem in path_overlaps(parts):
         raise DataError(problem)
+    return notes
 
 
 def save_lists(folder: Path, split: Split) -> None:
     """The ids of this run as <folder>/lists/{labeled,unlabeled,val}.txt. A continued run must have the same ones.
 
-    Raises: DataError if lists are there already and differ.
+    Raises: DataError if lists are there already and differ; ConfigError if they cannot be written.
     """
     lists: Mapping[str, list[str]] = {"labeled": split.labeled, "unlabeled": split.unlabeled, "val": split.val}
     for name, ids in lists.items():
         path = folder / "lists" / f"{name}.txt"
-        if path.is_file() and (before := read_list(path)) != ids:
+        if path.is_file() and (before := read_list(path, may_be_empty=True)) != ids:
             raise DataError(
                 f"{path}: this run began with {len(before)} ids, now the configuration gives {len(ids)} "
                 f"({len(set(before) & set(ids))} in both): the lists or images changed since; put them back, or choose "
@@ -354,4 +367,7 @@ def save_lists(folder: Path, split: Split) -> None:
     for name, ids in lists.items():
         path = folder / "lists" / f"{name}.txt"
         if not path.is_file():
-            write_list(path, ids)
+            try:
+                write_list(path, ids)
+            except OSError as error:
+                raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error

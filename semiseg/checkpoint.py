@@ -8,7 +8,7 @@ import contextlib
 import json
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from mindspore import Parameter, Tensor, nn
 
 from semiseg.checkpoint_file import DamagedFile, read_file
 from semiseg.errors import CheckpointError
+from semiseg.misfit import misfit_table
 
 _RECORD = "semiseg.record"
 PREFIX = "module."  # before every name in a published best.ckpt, and in ours
@@ -31,8 +32,15 @@ class Saved(Protocol):
     def asnumpy(self) -> np.ndarray: ...
 
 
-def save(path: Path, arrays: Mapping[str, Saved], record: Mapping[str, Any]) -> None:
+def save(
+    path: Path,
+    arrays: Mapping[str, Saved],
+    record: Mapping[str, Any],
+    before: Callable[[], None] = lambda: None,
+) -> None:
     """Writes tensors and a JSON-able record to ``path``; the file that was there stays until the new one is whole.
+
+    ``before`` is called when the new file is whole and about to take the place of the old one.
 
     Raises:
         CheckpointError: the file cannot be written (full disk, no permission); what was there is untouched.
@@ -46,6 +54,7 @@ def save(path: Path, arrays: Mapping[str, Saved], record: Mapping[str, Any]) -> 
         partial.chmod(0o644)  # MindSpore writes 0400
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        before()
         partial.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
@@ -102,11 +111,13 @@ def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Sa
     """Puts the arrays into the parameters of the same names, all or nothing.
 
     Raises:
-        CheckpointError: names or shapes differ; says how many and the first of each kind.
+        CheckpointError: names or shapes differ; says how many, the first of each kind, and a table of what differs.
     """
-    differences = mismatch({name: array.shape for name, array in arrays.items()}, state)
+    found = {name: array.shape for name, array in arrays.items()}
+    differences = mismatch(found, state)
     if differences:
-        raise CheckpointError(f"{path}: does not fit this network: {differences}")
+        table = misfit_table(found, {name: tuple(value.shape) for name, value in state.items()})
+        raise CheckpointError(f"{path}: does not fit this network: {differences}\n{table}")
     for name, parameter in state.items():
         parameter.set_data(Tensor(arrays[name].astype(_numpy_type(parameter))))
 

@@ -86,6 +86,7 @@ class DatasetConfig:
     val: ValDataConfig = ValDataConfig()
     batch_size: int = 2
     workers: int = 2
+    on_error: Literal["stop", "skip"] = "stop"  # an unreadable training image: stop, or take the next one and count
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     ignore_label: int = 255  # the value of pixels that do not count in index masks
@@ -323,6 +324,8 @@ class SaverConfig:
     main_dir: Path | None = None
     snapshot_dir: str = "checkpoints"
     every: int = 500  # steps between two writings of last.ckpt
+    every_minutes: float | None = 30.0  # and never longer than this between two; null: by steps alone
+    keep: int = 2  # checkpoints to continue from: last.ckpt and those before it, step_<n>.ckpt
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,9 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
         "at least 1 px",
     )
     yield "saver.every", config.saver.every >= 1, "at least 1 step"
+    minutes = config.saver.every_minutes
+    yield "saver.every_minutes", minutes is None or minutes > 0, f"{positive}, or null"
+    yield "saver.keep", config.saver.keep >= 1, "at least 1 checkpoint"
 
 
 def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, bool, str]]:

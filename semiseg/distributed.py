@@ -82,17 +82,28 @@ class Group:
         return [bytes(row[:length].astype(np.uint8)).decode() for row, length in zip(rows, lengths, strict=True)]
 
 
-def join() -> Group:
-    """The group of this process: one that msrun started waits here for all others; otherwise ``Group()``.
+ALONE = Group()
 
-    Call it early: msrun runs the same program once more as its scheduler, and that process stays in here until the job
-    has ended and then exits.
+
+def processes() -> int:
+    """How many processes msrun starts for this run; 1 without it."""
+    return max(1, int(os.environ.get("MS_WORKER_NUM", "1"))) if "MS_ROLE" in os.environ else 1
+
+
+def is_scheduler() -> bool:
+    """Whether this is no worker but the process that msrun starts beside them, of the same program."""
+    return processes() > 1 and os.environ["MS_ROLE"] != "MS_WORKER"
+
+
+def join() -> Group:
+    """The group of this process: one that msrun started waits here for all others; otherwise ``ALONE``.
+
+    The scheduler stays in here until the job has ended, and then exits.
     """
-    role = os.environ.get("MS_ROLE")
-    if role is None or int(os.environ.get("MS_WORKER_NUM", "1")) < 2:
-        return Group()
+    if processes() == 1:
+        return ALONE
     os.environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", _PATIENCE)
     init()
-    if role != "MS_WORKER":
+    if is_scheduler():
         sys.exit(0)
     return Group(get_rank(), get_group_size())

@@ -18,6 +18,7 @@ from semiseg import assemble, cli
 from semiseg.config import Config, EvaluationConfig, ExpectedConfig, load
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
+from semiseg.distributed import ALONE, Group
 from semiseg.errors import ConfigError
 from semiseg.inference import image_logits
 from semiseg.interop.published import find_best, load_evaluated
@@ -69,11 +70,16 @@ def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
 
 
 def evaluate(
-    network: SegmentationNetwork, loader: Loader, mode: EvaluationConfig, on_image: OnImage | None = None
+    network: SegmentationNetwork,
+    loader: Loader,
+    mode: EvaluationConfig,
+    on_image: OnImage | None = None,
+    group: Group = ALONE,
 ) -> Evaluation:
     """Scores ``network`` (in evaluation mode) on every image of ``loader`` as ``mode`` says.
 
-    Mode center scores the centre of ``loader.center_size`` alone.
+    Mode center scores the centre of ``loader.center_size`` alone. Each device of a group has a loader with its share of
+    the images; all get the counts of the whole set.
     """
     linear = ConfusionMatrix(loader.num_classes, loader.ignore_label)
     proto = ConfusionMatrix(loader.num_classes, loader.ignore_label)
@@ -93,7 +99,9 @@ def evaluate(
             proto.update(logits.proto.asnumpy()[0].argmax(0).astype(np.uint8), mask)
         if on_image:
             on_image(name, prediction)
-    return Evaluation(linear, proto if scored_proto else None)
+    for matrix in (linear, proto):
+        matrix.counts = group.total(matrix.counts)
+    return Evaluation(linear, proto if group.any(scored_proto) else None)
 
 
 def center_crop(array: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:

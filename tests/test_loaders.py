@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from semiseg.data.dataset import SegmentationDataset
-from semiseg.data.loaders import TrainStream, eval_samples
+from semiseg.data.loaders import Sharing, TrainStream, eval_samples
 from semiseg.data.specs import get_spec
 from semiseg.data.transforms import TrainTransform
 from semiseg.errors import DataError
@@ -98,7 +98,7 @@ def test_a_sample_is_augmented_anew_in_each_pass(dataset):
 @pytest.mark.parametrize(("world", "batch_size"), [(2, 2), (3, 1), (2, 5)])
 def test_ranks_together_see_what_one_process_sees(dataset, world, batch_size):
     together = take(dataset, 6, batch_size=world * batch_size)
-    ranks = [take(dataset, 6, batch_size=batch_size, rank=r, world=world) for r in range(world)]
+    ranks = [take(dataset, 6, batch_size=batch_size, sharing=Sharing(r, world)) for r in range(world)]
     for step, whole in enumerate(together):
         parts = [rank[step] for rank in ranks]
         assert [s for part in parts for s in part.ids] == whole.ids
@@ -150,7 +150,7 @@ def test_closing_ends_the_threads(dataset):
         next(stream)
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"rank": 2, "world": 2}, {"workers": -1}, {"start_step": -1}])
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"sharing": Sharing(2, 2)}, {"sharing": Sharing(accumulate=0)}, {"workers": -1}, {"start_step": -1}])
 def test_impossible_settings_are_refused(dataset, wrong):
     with pytest.raises(ValueError, match="impossible stream"):
         TrainStream(dataset, TRANSFORM, **{"batch_size": 1, "seed": 0, "purpose": "labeled", **wrong})

@@ -8,9 +8,10 @@ Without a mask, or where both sizes agree (squares, half turns), the stored pixe
 import io
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -85,6 +86,30 @@ class SegmentationDataset:
 
     def _paths(self) -> tuple:
         return (self.image_path, self.mask_path) if self.with_mask else (self.image_path,)
+
+
+class Readable(NamedTuple):
+    """A sample that could be read, and why others before it could not."""
+
+    index: int
+    image: np.ndarray
+    mask: np.ndarray | None
+    skipped: tuple[str, ...]
+
+
+def first_readable(dataset: SegmentationDataset, candidates: Iterable[int]) -> Readable:
+    """The first of the candidates (at least one) that can be read. Raises: DataError if there is none."""
+    errors: list[DataError] = []
+    for index in candidates:
+        try:
+            image, mask = dataset.read(index)
+        except DataError as error:
+            errors.append(error)
+        else:
+            return Readable(int(index), image, mask, tuple(map(str, errors)))
+    if len(errors) == 1:
+        raise errors[0]
+    raise DataError(f"{dataset.root}: none of {len(errors)} images can be read; the first: {errors[0]}")
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None, upright: bool = False) -> np.ndarray:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.dataset import SegmentationDataset, first_readable
 from semiseg.data.transforms import TrainTransform
+from semiseg.errors import DataError
 from semiseg.rng import generator
 
 _BATCHES_AHEAD = 2
@@ -28,16 +29,26 @@ class Batch(NamedTuple):
     labels: np.ndarray | None
 
 
+class Sharing(NamedTuple):
+    """How the whole batch of a step is shared out: to ``world`` devices, on each in ``accumulate`` micro-batches."""
+
+    rank: int = 0
+    world: int = 1
+    accumulate: int = 1
+
+
 class TrainStream:
-    """Endless batches of augmented samples for one rank from ``start_step`` on; any batch by ``stream.batch(step)``.
+    """Endless batches of augmented samples for one device from ``start_step`` on; any batch by ``stream.batch(step)``.
 
     Position p of the stream belongs to pass p // N over the N samples, which has a permutation of its own keyed by
-    (seed, purpose, pass); its augmentation is keyed by (seed, purpose, p). Step s of rank r takes the positions
-    s*B*world + r*B + (0..B-1): ranks never share a position, two ranks of batch B see together what one process of
-    batch 2B sees, and a resumed run sees what it would have seen.
+    (seed, purpose, pass); its augmentation is keyed by (seed, purpose, p). With B = ``batch_size``, micro-batch m of step
+    s takes on rank r the positions ((s*accumulate + m)*world + r)*B + (0..B-1), and a batch holds the step's
+    micro-batches one after the other: no position is shared or left out, all devices see together what one with the
+    whole batch sees, and a resumed run sees what it would have seen.
 
     ``workers`` threads read a few batches ahead; 0 reads in the calling thread. An error of a sample is raised by
-    ``next`` with its own type and closes the stream. Close it when done (``with`` does).
+    ``next`` with its own type and closes the stream; with ``skip`` the sample is replaced by the next one of its pass,
+    and ``taken_skips`` tells. Close it when done (``with`` does).
     """
 
     def __init__(
@@ -48,19 +59,21 @@ class TrainStream:
         *,
         seed: int,
         purpose: str,
-        rank: int = 0,
-        world: int = 1,
+        sharing: Sharing = Sharing(),
         workers: int = 2,
         start_step: int = 0,
+        skip: bool = False,
     ) -> None:
-        if batch_size < 1 or not 0 <= rank < world or workers < 0 or start_step < 0:
-            raise ValueError(f"impossible stream: {batch_size=} {rank=} {world=} {workers=} {start_step=}")
+        possible = 0 <= sharing.rank < sharing.world and sharing.accumulate >= 1
+        if batch_size < 1 or not possible or workers < 0 or start_step < 0:
+            raise ValueError(f"impossible stream: {batch_size=} {sharing=} {workers=} {start_step=}")
         self.dataset = dataset
         self.transform = transform
         self.batch_size = batch_size
         self.step = start_step  # of the batch that next() gives
         self._seed, self._purpose = seed, purpose
-        self._rank, self._world = rank, world
+        self._sharing, self._skip = sharing, skip
+        self._skips: list[str] = []
         self._orders: dict[int, np.ndarray] = {}
         self._pool = _pool(workers)
         self._ahead: deque[list[Future]] = deque()
@@ -73,22 +86,31 @@ class TrainStream:
         if self._closed:
             raise RuntimeError("the stream is closed")
         try:
-            batch = self.batch(self.step) if self._pool is None else self._next_read_ahead(self._pool)
+            samples = self._read_now(self.step) if self._pool is None else self._read_ahead(self._pool)
         except BaseException:  # also Ctrl-C: threads that go on reading would only delay the end
             self.close()
             raise
+        self._skips += [message for sample in samples for message in sample.skipped]
         self.step += 1
-        return batch
+        return self._collate(self.step - 1, samples)
 
-    def _next_read_ahead(self, pool: ThreadPoolExecutor) -> Batch:
+    def _read_now(self, step: int) -> list["_Sample"]:
+        return [self._sample(position) for position in self._positions(step)]
+
+    def _read_ahead(self, pool: ThreadPoolExecutor) -> list["_Sample"]:
         while len(self._ahead) <= _BATCHES_AHEAD:
-            places = self._places(self.step + len(self._ahead))
-            self._ahead.append([pool.submit(self._sample, *place) for place in places])
-        return self._collate(self.step, [future.result() for future in self._ahead.popleft()])
+            positions = self._positions(self.step + len(self._ahead))
+            self._ahead.append([pool.submit(self._sample, position) for position in positions])
+        return [future.result() for future in self._ahead.popleft()]
 
     def batch(self, step: int) -> Batch:
         """The batch of any step, read here and now; does not move the stream."""
-        return self._collate(step, [self._sample(*place) for place in self._places(step)])
+        return self._collate(step, self._read_now(step))
+
+    def taken_skips(self) -> list[str]:
+        """One message, naming the file, for each sample replaced since the last call."""
+        taken, self._skips = self._skips, []
+        return taken
 
     def close(self) -> None:
         """Stop reading ahead. May be called twice."""
@@ -103,42 +125,68 @@ class TrainStream:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _places(self, step: int) -> list[tuple[int, int]]:
-        """(position in the stream, index of the sample) for each image of the step's batch."""
-        first = (step * self._world + self._rank) * self.batch_size
-        return [(p, self._index(p)) for p in range(first, first + self.batch_size)]
+    def _positions(self, step: int) -> list[int]:
+        """The position in the stream of each image of the step's batch."""
+        rank, world, accumulate = self._sharing
+        starts = [((step * accumulate + part) * world + rank) * self.batch_size for part in range(accumulate)]
+        return [position for start in starts for position in range(start, start + self.batch_size)]
 
-    def _index(self, position: int) -> int:
-        turn, place = divmod(position, len(self.dataset))
-        if turn not in self._orders:
+    def _order(self, turn: int) -> np.ndarray:
+        """The permutation of a pass. Called from several threads: what one drops another computes again."""
+        order = self._orders.get(turn)
+        if order is None:
             if len(self._orders) > 8:
                 self._orders.clear()
-            self._orders[turn] = generator(self._seed, f"{self._purpose}.order", turn).permutation(len(self.dataset))
-        return int(self._orders[turn][place])
+            order = generator(self._seed, f"{self._purpose}.order", turn).permutation(len(self.dataset))
+            self._orders[turn] = order
+        return order
 
-    def _sample(self, position: int, index: int) -> tuple[str, np.ndarray, np.ndarray | None]:
-        image, mask = self.dataset.read(index)
+    def _sample(self, position: int) -> "_Sample":
+        turn, place = divmod(position, len(self.dataset))
+        candidates = np.roll(self._order(turn), -place)
+        found = first_readable(self.dataset, candidates if self._skip else candidates[:1])
         rng = generator(self._seed, f"{self._purpose}.augment", position)
-        return self.dataset.ids[index], *self.transform(image, mask, rng)
+        image, label = self.transform(found.image, found.mask, rng)
+        return _Sample(self.dataset.ids[found.index], image, label, found.skipped)
 
     @staticmethod
-    def _collate(step: int, samples: list[tuple[str, np.ndarray, np.ndarray | None]]) -> Batch:
-        ids, images, labels = zip(*samples, strict=True)
+    def _collate(step: int, samples: list["_Sample"]) -> Batch:
+        ids, images, labels, _ = zip(*samples, strict=True)
         return Batch(step, list(ids), np.stack(images), None if labels[0] is None else np.stack(labels))
 
 
+class _Sample(NamedTuple):
+    id: str
+    image: np.ndarray
+    label: np.ndarray | None
+    skipped: tuple[str, ...]  # why samples before this one were left out
+
+
 def eval_samples(
-    dataset: SegmentationDataset, workers: int = 2, indices: Iterable[int] | None = None
+    dataset: SegmentationDataset,
+    workers: int = 2,
+    indices: Iterable[int] | None = None,
+    on_error: Callable[[DataError], None] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
     """(id, uint8 H x W x 3 image, uint8 H x W mask or None) in the order of ``indices``, by default of the data set.
 
-    Errors of a sample arrive in its turn with their own type. Leaving the loop early stops the threads.
+    Errors of a sample arrive in its turn with their own type, or are given to ``on_error`` and the sample is left out.
+    Leaving the loop early stops the threads.
     """
 
-    def read(index: int) -> tuple[str, np.ndarray, np.ndarray | None]:
-        return dataset.ids[index], *dataset.read(index)
+    def read(index: int) -> tuple[str, np.ndarray, np.ndarray | None] | DataError:
+        try:
+            return dataset.ids[index], *dataset.read(index)
+        except DataError as error:
+            if on_error is None:
+                raise
+            return error
 
-    return _in_order(read, range(len(dataset)) if indices is None else indices, workers)
+    for found in _in_order(read, range(len(dataset)) if indices is None else indices, workers):
+        if isinstance(found, DataError):
+            on_error(found)
+        else:
+            yield found
 
 
 def _in_order(read: Callable, items: Iterable, workers: int) -> Iterator:

@@ -5,16 +5,23 @@ from functools import cached_property
 
 import numpy as np
 
-from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.dataset import SegmentationDataset, first_readable
 from semiseg.data.transforms import TrainTransform
 from semiseg.rng import generator
 
 
 class ImageSource:
-    """Any sample of a data set at any time; what augmentation draws depends on the seed, purpose and keys alone."""
+    """Any sample of a data set at any time; what augmentation draws depends on the seed, purpose and keys alone.
 
-    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, seed: int, purpose: str):
+    With ``skip`` a sample that cannot be read is replaced by the next one of the data set, and ``taken_skips`` tells.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, transform: TrainTransform, seed: int, purpose: str, skip: bool = False
+    ):
         self._dataset, self._transform, self._seed, self._purpose = dataset, transform, seed, purpose
+        self._skip = skip
+        self._skips: list[str] = []
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -28,8 +35,15 @@ class ImageSource:
 
         Raises: DataError if a file is missing or damaged.
         """
-        image, mask = self._dataset.read(index)
-        return self._transform(image, mask, generator(self._seed, self._purpose, *keys))
+        candidates = np.roll(np.arange(len(self)), -index)
+        found = first_readable(self._dataset, candidates if self._skip else candidates[:1])
+        self._skips += found.skipped
+        return self._transform(found.image, found.mask, generator(self._seed, self._purpose, *keys))
+
+    def taken_skips(self) -> list[str]:
+        """One message, naming the file, for each sample replaced since the last call."""
+        taken, self._skips = self._skips, []
+        return taken
 
     @cached_property
     def _place_of(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ class DatasetSpec:
     ("JPEGImages/{id}.jpg"). Where ids carry the extension of their image (``image`` ends in "{id}"), the mask may say
     ``{stem}``: the id without it. ``mask_kind`` says whether masks hold class indices ("index") or ``palette`` colours
     ("color"); ``ignore_color`` is the colour of ignored pixels. ``folder`` names the data set below ckpt/.
+    ``published_batch``: labelled images a step, over all devices, that the published learning rate belongs to.
 
     Raises: ConfigError where fields contradict each other.
     """
@@ -34,6 +35,7 @@ class DatasetSpec:
     mask_kind: str = "index"
     ignore_label: int = 255
     ignore_color: Color | None = None
+    published_batch: int | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self)
@@ -174,6 +176,7 @@ _PASCAL = DatasetSpec(
     image="JPEGImages/{id}.jpg",
     mask="SegmentationClassAug/{id}.png",
     ignore_color=(224, 224, 192),
+    published_batch=16,
 )
 
 _CITYSCAPES_COLORS = {
@@ -206,6 +209,7 @@ _CITYSCAPES = DatasetSpec(
     image="leftImg8bit/{id}_leftImg8bit.png",
     mask="gtFine/{id}_gtFine_labelTrainIds.png",
     ignore_color=(0, 0, 0),
+    published_batch=16,
 )
 
 _SYNTHETIC = DatasetSpec(

@@ -12,12 +12,14 @@ from semiseg.rng import generator
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
-def read_list(path: str | os.PathLike, clean: Callable[[str], str] | None = None) -> list[str]:
+def read_list(
+    path: str | os.PathLike, clean: Callable[[str], str] | None = None, may_be_empty: bool = False
+) -> list[str]:
     """The ids of a list file, one per line, in the file's order; blank lines are skipped, spaces inside names are kept.
 
     ``clean`` turns a line into an id before duplicates are looked for, usually ``DatasetSpec.sample_id``.
 
-    Raises: DataError if the file is missing, not text, empty or names a sample twice.
+    Raises: DataError if the file is missing, not text, empty (unless ``may_be_empty``) or names a sample twice.
     """
     path = Path(path)
     try:
@@ -33,7 +35,7 @@ def read_list(path: str | os.PathLike, clean: Callable[[str], str] | None = None
         line = raw.strip()
         if line:
             lines.setdefault(clean(line) if clean else line, []).append(number)
-    if not lines:
+    if not lines and not may_be_empty:
         raise DataError(f"{path}: the list is empty; expected one sample id per line")
     twice = [(sample, numbers) for sample, numbers in lines.items() if len(numbers) > 1]
     if twice:

@@ -1,27 +1,40 @@
 """What a run leaves to read: log.txt (lines), metrics.jsonl (numbers), and one progress bar on a terminal."""
 
+import contextlib
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
+
+from semiseg.errors import UserError
+
+
+class LogError(UserError):
+    """log.txt or metrics.jsonl cannot be written."""
 
 
 class RunLog:
     """Writes to the run folder and to the terminal. Numbers go to metrics.jsonl, one JSON object a line.
 
-    On a resumed run, lines of metrics.jsonl from ``start_step`` on are dropped first: the steps will be done again, so
-    that the file has neither holes nor doubles.
+    On a resumed run, lines of metrics.jsonl beyond ``start_step`` are dropped first, with ``to_score`` also the score of
+    that step: they will be done again, so that the file has neither holes nor doubles.
+
+    Raises:
+        LogError: here and in every method that writes, if the folder cannot be written (full disk, say).
     """
 
-    def __init__(self, folder: Path, start_step: int, steps: int):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._metrics_path = folder / "metrics.jsonl"
-        _drop_from(self._metrics_path, start_step)
-        self._metrics = self._metrics_path.open("a", encoding="utf-8")
-        self._text = (folder / "log.txt").open("a", encoding="utf-8")
+    def __init__(self, folder: Path, start_step: int, steps: int, to_score: bool = False):
+        metrics = folder / "metrics.jsonl"
+        with _written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _drop_from(metrics, start_step, to_score)
+            self._metrics = metrics.open("a", encoding="utf-8")
+            self._text = (folder / "log.txt").open("a", encoding="utf-8")
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
@@ -34,25 +47,33 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """A line in log.txt and above the progress bar."""
-        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-        self._text.flush()
+        with _written(self._text.name):
+            self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            self._text.flush()
         tqdm.write(text, file=sys.stderr)
 
     def numbers(self, record: Mapping[str, object]) -> None:
         """One line of metrics.jsonl; ``record`` holds "step", the number of steps done."""
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+        with _written(self._metrics.name):
+            self._metrics.write(json.dumps(record) + "\n")
+            self._metrics.flush()
 
     def progress(self, shown: Mapping[str, str]) -> None:
         """One step further on the bar."""
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
 
+    def sync(self) -> None:
+        """Brings metrics.jsonl to the disk: a checkpoint written after this never stands beside a log with a hole."""
+        with _written(self._metrics.name):
+            os.fsync(self._metrics.fileno())
+
     def close(self) -> None:
         """Closes files and bar. May be called twice."""
         self._bar.close()
-        self._metrics.close()
-        self._text.close()
+        for file in (self._metrics, self._text):
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                file.close()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -61,17 +82,54 @@ class RunLog:
         self.close()
 
 
-def _drop_from(path: Path, step: int) -> None:
+class NoLog:
+    """What all ranks but the first write: nothing."""
+
+    def line(self, text: str) -> None:
+        """As RunLog's."""
+
+    def numbers(self, record: Mapping[str, object]) -> None:
+        """As RunLog's."""
+
+    def progress(self, shown: Mapping[str, str]) -> None:
+        """As RunLog's."""
+
+    def sync(self) -> None:
+        """As RunLog's."""
+
+    def close(self) -> None:
+        """As RunLog's."""
+
+    def __enter__(self) -> "NoLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@contextlib.contextmanager
+def _written(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LogError(
+            f"{path}: cannot be written ({error.strerror}); free some space, then the same command continues"
+        ) from error
+
+
+def _drop_from(path: Path, step: int, to_score: bool) -> None:
     """Keeps the lines of metrics.jsonl up to ``step`` steps done; a half-written last line goes too."""
     if not path.is_file():
         return
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
+            record = json.loads(line)
+            again = record["step"] > step or (to_score and record["step"] == step and "eval" in record)
         except (ValueError, KeyError, TypeError):
             continue
+        if not again:
+            kept.append(line)
     partial = path.with_suffix(".partial")
     partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     partial.replace(path)

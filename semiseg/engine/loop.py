@@ -1,36 +1,28 @@
 """The one training loop. It knows steps, evaluation and checkpoints, and no method."""
 
+import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mindspore import Parameter
+import numpy as np
 
 from semiseg import checkpoint
 from semiseg.config import SaverConfig
-from semiseg.engine.log import RunLog
+from semiseg.distributed import ALONE, Group
+from semiseg.engine.log import NoLog, RunLog
+from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.engine.step import StepResult, TrainStep
-from semiseg.errors import CheckpointError
 from semiseg.methods import Method
 from semiseg.methods.base import LabeledImages, TrainBatch
 from semiseg.models import SegmentationNetwork
 
 # Scores a network: {"miou": percent, ...}.
 Evaluator = Callable[[SegmentationNetwork], dict[str, Any]]
-
-
-@dataclass
-class Progress:
-    """Where a run stands: the part of its state that is no tensor."""
-
-    step: int = 0
-    best: float = -1.0
-    best_step: int = 0
-    # Sum and count of the loss and each term since the last line of metrics.jsonl; saved, so that no step is lost.
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+Log = RunLog | NoLog
 
 
 @dataclass(frozen=True)
@@ -41,16 +33,13 @@ class Run:
     saver: SaverConfig
     method: Method
     train_step: TrainStep
-    state: dict[str, Parameter]  # everything that last.ckpt holds
+    checkpoints: Checkpoints
     labeled: Iterable[TrainBatch]
     unlabeled: Iterable[TrainBatch] | None
     labeled_images: LabeledImages
     evaluate: Evaluator | None
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint that a run continues from."""
-        return self.folder / self.saver.snapshot_dir / "last.ckpt"
+    skipped: Callable[[], list[str]] | None = None  # a message for each unreadable image replaced since the last call
+    group: Group = ALONE
 
     @property
     def best(self) -> Path:
@@ -58,82 +47,110 @@ class Run:
         return self.folder / self.saver.snapshot_dir / "best.ckpt"
 
 
-def resume(last: Path, state: Mapping[str, Parameter]) -> Progress:
-    """Continues from ``last`` if there is one: restores the state and says where the run stands.
+def train(run: Run, progress: Progress, log: Log) -> Progress:
+    """Trains from where ``progress`` stands to the end; last.ckpt and best.ckpt are written on the way.
 
-    Raises:
-        CheckpointError: damaged, of another network, or not a run's last.ckpt.
+    SIGTERM and Ctrl-C finish the step (or leave an evaluation or an initialisation, to be done again), write last.ckpt
+    and raise KeyboardInterrupt. On several devices all finish the same step, whichever got the signal.
     """
-    if not last.is_file():
-        return Progress()
-    arrays, record = checkpoint.read(last)
-    if record is None or set(record) != set(vars(Progress())):
-        raise CheckpointError(f"{last}: holds no training run that this version continues; move it away to start anew")
-    checkpoint.restore(last, arrays, state)
-    return Progress(**record)
-
-
-def train(run: Run, progress: Progress, log: RunLog) -> Progress:
-    """Trains from ``progress.step`` to the end; last.ckpt and best.ckpt are written on the way.
-
-    SIGTERM and Ctrl-C finish the step, write last.ckpt and raise KeyboardInterrupt.
-    """
-    settings = run.method.settings
-    trainer = settings.trainer
-    labeled, unlabeled = iter(run.labeled), iter(run.unlabeled or ())
-    with _Interruptible() as interrupted:
-        while progress.step < settings.steps:
-            started = time.perf_counter()
-            for line in run.method.enter_step(progress.step, run.labeled_images):
-                log.line(line)
-            batch_u = next(unlabeled) if run.unlabeled is not None else None
-            result = run.train_step(progress.step, next(labeled), batch_u)
-            progress.step += 1
-            _count(progress, result, trainer.log_every, settings.steps, log)
-            log.progress(_shown(result, time.perf_counter() - started))
-            ended = progress.step == settings.steps
-            if run.evaluate and (ended or progress.step % (trainer.eval_every * settings.steps_per_epoch) == 0):
-                _evaluate(run, progress, log)
-            stop = interrupted()  # asked once: a signal between saving and stopping would stop an unsaved step
-            if ended or stop or progress.step % run.saver.every == 0:
-                save(run, progress)
+    steps, saver, group = run.method.settings.steps, run.saver, run.group
+    batches = iter(zip(run.labeled) if run.unlabeled is None else zip(run.labeled, run.unlabeled, strict=True))
+    saved = time.monotonic()
+    with _Interruptible() as signals:
+        # Others wait for this process in what they do together: only one that is alone may leave in the middle.
+        may_leave = signals.leaving if group.world == 1 else contextlib.nullcontext
+        while progress.step < steps or progress.to_score:
+            with contextlib.suppress(_Left):
+                if not progress.to_score:
+                    with may_leave():
+                        lines = run.method.enter_step(progress.step, run.labeled_images)
+                    _step(run, progress, log, lines, next(batches))
+                if progress.to_score:
+                    with may_leave():
+                        scores = _scores(run, progress)
+                    _keep_scores(run, progress, log, scores)
+            due = saver.every_minutes is not None and time.monotonic() - saved > 60 * saver.every_minutes
+            stop, due = group.any(signals.asked), group.any(due)  # asked once: a later signal stops the next step
+            ended = progress.step == steps and not progress.to_score
+            if ended or stop or due or progress.step % saver.every == 0:
+                save(run, progress, log)
+                saved = time.monotonic()
             if stop and not ended:
-                log.line(f"stopped after step {progress.step}; {run.last} is written, the same command continues")
+                last = run.checkpoints.last
+                log.line(f"stopped after step {progress.step}; {last} is written, the same command continues")
                 raise KeyboardInterrupt
     return progress
 
 
-def save(run: Run, progress: Progress) -> None:
-    """Writes last.ckpt."""
-    checkpoint.save(run.last, run.state, vars(progress))
+def save(run: Run, progress: Progress, log: Log) -> None:
+    """Writes last.ckpt, after the log is safe on the disk."""
+    log.sync()
+    run.checkpoints.save(progress)
 
 
-def _evaluate(run: Run, progress: Progress, log: RunLog) -> None:
+def _step(run: Run, progress: Progress, log: Log, lines: list[str], batches: tuple[TrainBatch, ...]) -> None:
+    """One training step; ``lines`` are what the method said before it."""
+    started = time.perf_counter()
+    settings = run.method.settings
+    labeled, unlabeled = batches if len(batches) == 2 else (*batches, None)
+    result = run.train_step(progress.step, labeled, unlabeled)
+    for line in (*lines, *_skips(run, progress)):
+        log.line(line)
+    progress.step += 1
+    _count(progress, result, settings.trainer.log_every, settings.steps, log)
+    log.progress(_shown(result, time.perf_counter() - started))
+    due = progress.step == settings.steps or progress.step % (settings.trainer.eval_every * settings.steps_per_epoch) == 0
+    progress.to_score = due and run.evaluate is not None
+
+
+def _skips(run: Run, progress: Progress) -> list[str]:
+    """Counts the images that were replaced in this step, on all devices; lines that name them."""
+    messages = run.skipped() if run.skipped else []
+    if run.skipped is None or not run.group.any(bool(messages)):
+        return []
+    progress.skipped += int(run.group.total(np.array([len(messages)], np.int64))[0])
+    named = [line for text in run.group.texts("\n".join(messages)) for line in text.splitlines()]
+    return [f"step {progress.step}: skipped an image: {line}" for line in named]
+
+
+def _scores(run: Run, progress: Progress) -> dict[str, Any]:
     network = run.method.eval_network(progress.step)
     training = network.training
     network.set_train(False)
-    scores = run.evaluate(network)
-    network.set_train(training)
+    try:
+        scores = run.evaluate(network)
+    finally:
+        network.set_train(training)
     if not run.method.proto_ready(progress.step):
         scores.pop("proto_miou", None)  # the prototypes are still the random ones
+    return scores
+
+
+def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any]) -> None:
+    """Into the log, and the network into best.ckpt if it is the best so far."""
     log.numbers({"step": progress.step, "eval": scores})
     better = scores["miou"] > progress.best
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
-        checkpoint.save(run.best, checkpoint.network_arrays(network), {"step": progress.step, "miou": scores["miou"]})
+        if run.group.first:
+            arrays = checkpoint.network_arrays(run.method.eval_network(progress.step))
+            checkpoint.save(run.best, arrays, {"step": progress.step, "miou": scores["miou"]})
+    progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
+    skipped = f", {scores['skipped']} unreadable images left out" if scores.get("skipped") else ""
     best = "best so far" if better else f"best {progress.best:.2f} at step {progress.best_step}"
-    log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto} ({best})")
+    log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto}{skipped} ({best})")
 
 
-def _count(progress: Progress, result: StepResult, every: int, steps: int, log: RunLog) -> None:
+def _count(progress: Progress, result: StepResult, every: int, steps: int, log: Log) -> None:
     """Adds a step to the running means; writes them every ``every`` steps and at the end."""
     for name, value in {"loss": result.loss, **result.terms}.items():
         total, count = progress.sums.get(name, (0.0, 0))
         progress.sums[name] = (total + value, count + 1)
     if progress.step % every == 0 or progress.step == steps:
         means = {name: total / count for name, (total, count) in progress.sums.items()}
-        log.numbers({"step": progress.step, "lr": result.lr, **means})
+        skipped = {"skipped": progress.skipped} if progress.skipped else {}
+        log.numbers({"step": progress.step, "lr": result.lr, **means, **skipped})
         progress.sums = {}
 
 
@@ -144,19 +161,36 @@ def _shown(result: StepResult, seconds: float) -> dict[str, str]:
     return shown | {"s/step": f"{seconds:.2f}"}
 
 
+class _Left(BaseException):
+    """A signal asked to stop in the middle of something that can be done again."""
+
+
 class _Interruptible:
     """Turns SIGINT and SIGTERM into a flag while the loop runs; a second signal interrupts at once."""
 
-    def __enter__(self) -> Callable[[], bool]:
-        self._flag = False
+    def __enter__(self) -> "_Interruptible":
+        self.asked = self._may_leave = False
         self._before = {number: signal.signal(number, self._set) for number in (signal.SIGINT, signal.SIGTERM)}
-        return lambda: self._flag
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def leaving(self) -> Iterator[None]:
+        """While inside, a first signal (also one that came before) ends the block with ``_Left``."""
+        self._may_leave = True
+        try:
+            if self.asked:
+                raise _Left
+            yield
+        finally:
+            self._may_leave = False
+
     def _set(self, *_: object) -> None:
-        if self._flag:
+        if self.asked:
             raise KeyboardInterrupt
-        self._flag = True
+        self.asked = True
+        if self._may_leave:
+            raise _Left

@@ -15,6 +15,7 @@ from semiseg import checkpoint
 from semiseg.errors import CheckpointError
 from semiseg.interop.torch_checkpoint import read_torch
 from semiseg.interop.torch_names import MatchReport, State, from_torch, match, place_backbone, strip_prefix
+from semiseg.misfit import misfit_table
 
 Which = Literal["teacher", "student"]
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
@@ -70,8 +71,10 @@ def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorab
         CheckpointError: a name or shape differs (beyond the patterns in ``ignorable``), or a value is not finite.
     """
     arrays = with_zero_bias(arrays, parameters)
-    report = match(arrays, {name: parameter.shape for name, parameter in parameters.items()}, ignorable)
-    report.require_complete(str(path))
+    expected = {name: parameter.shape for name, parameter in parameters.items()}
+    report = match(arrays, expected, ignorable)
+    found = {name: array.shape for name, array in arrays.items() if name not in report.ignored}
+    report.require_complete(str(path), misfit_table(found, expected))
     check_finite(arrays, report, path)
     for name in report.matched:
         parameters[name].set_data(Tensor(np.asarray(arrays[name], np.float32)))

@@ -162,15 +162,19 @@ class MatchReport:
                 lines.append(f"  ... and {len(names) - limit} more")
         return "\n".join(lines)
 
-    def require_complete(self, source: str) -> None:
-        """Raise CheckpointError with the first name of each kind of misfit, unless the file fits completely."""
+    def require_complete(self, source: str, table: str = "") -> None:
+        """Raise CheckpointError with the first name of each kind of misfit, unless the file fits completely.
+
+        ``table``: lines to be shown below.
+        """
         if self.complete:
             return
         parts = [f"{len(self.matched)} parameters fit"]
         for kind in ("missing", "unexpected", "wrong_shape"):
             if names := getattr(self, kind):
                 parts.append(f"{len(names)} {kind.replace('_', ' ')} (first: {self._line(next(iter(names)))})")
-        raise CheckpointError(f"{source}: does not fit the network: {', '.join(parts)}; check classes, heads and depth")
+        what = f"{source}: does not fit the network: {', '.join(parts)}; check classes, heads and depth"
+        raise CheckpointError(f"{what}\n{table}".rstrip())
 
     def _line(self, name: str) -> str:
         if name not in self.wrong_shape:

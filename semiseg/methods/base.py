@@ -17,7 +17,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from semiseg.config import CriterionConfig, NetConfig, TrainerConfig
-from semiseg.distributed import Group
+from semiseg.distributed import ALONE, Group
 from semiseg.errors import ConfigError
 from semiseg.losses import cross_entropy, ohem_cross_entropy
 from semiseg.methods.draws import Rows, dropout_masks
@@ -63,7 +63,7 @@ class Settings:
     steps_per_epoch: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    group: Group = Group()  # the devices that train together
+    group: Group = ALONE  # the devices that train together
 
     @property
     def parts(self) -> int:

@@ -150,7 +150,16 @@ def test_closing_ends_the_threads(dataset):
         next(stream)
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"sharing": Sharing(2, 2)}, {"sharing": Sharing(accumulate=0)}, {"workers": -1}, {"start_step": -1}])
+IMPOSSIBLE = [
+    {"batch_size": 0},
+    {"sharing": Sharing(2, 2)},
+    {"sharing": Sharing(accumulate=0)},
+    {"workers": -1},
+    {"start_step": -1},
+]
+
+
+@pytest.mark.parametrize("wrong", IMPOSSIBLE)
 def test_impossible_settings_are_refused(dataset, wrong):
     with pytest.raises(ValueError, match="impossible stream"):
         TrainStream(dataset, TRANSFORM, **{"batch_size": 1, "seed": 0, "purpose": "labeled", **wrong})

@@ -15,8 +15,9 @@ from semiseg import checkpoint
 from semiseg.config import SaverConfig
 from semiseg.engine import loop
 from semiseg.engine.log import RunLog
+from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.engine.step import NonFiniteLossError, StepResult
-from semiseg.errors import CheckpointError
+from semiseg.errors import UserError
 
 STEPS = 12
 SCORES = {3: 10.0, 6: 40.0, 9: 30.0, 12: 40.0}
@@ -31,16 +32,18 @@ class OneNumber(nn.Cell):
 class Fake:
     """A run over 12 steps, 3 an epoch, whose state is one number; ``at(step)`` is called in the middle of each step."""
 
-    def __init__(self, folder, at=lambda step: None, every=5, log_every=4, evaluate=True, eval_every=1):
+    def __init__(self, folder, at=lambda step: None, every=5, log_every=4, evaluate=True, eval_every=1, **saver):
         settings = settings_of(f"trainer={{log_every: {log_every}, eval_every: {eval_every}}}", steps_per_epoch=3)
         self.settings, self.network = settings, OneNumber()
+        saver = replace(SaverConfig(), every=every, **saver)
         self.seen, self.scored, self._at = [], [], at
+        self._during_evaluation = self._during_enter = lambda step: None
         self.run = loop.Run(
             folder=folder,
-            saver=replace(SaverConfig(), every=every),
+            saver=saver,
             method=self,
             train_step=self.step,
-            state={"student.value": self.network.value},
+            checkpoints=Checkpoints(folder, saver, {"student.value": self.network.value}),
             labeled=(),
             unlabeled=None,
             labeled_images=list,
@@ -48,6 +51,7 @@ class Fake:
         )
 
     def enter_step(self, step, labeled_images):
+        self._during_enter(step)
         return ["half way"] if step == STEPS // 2 else []
 
     def eval_network(self, step):
@@ -67,18 +71,24 @@ class Fake:
 
     def evaluate(self, network):
         assert not network.training
+        self._during_evaluation(loop_step(self))
         self.scored.append(float(network.value.asnumpy()[0]))
         return {"miou": SCORES[loop_step(self)], "proto_miou": 1.5}
 
     def train(self):
-        progress = loop.resume(self.run.last, self.run.state)
-        run = replace(self.run, labeled=itertools.count(progress.step))
-        with RunLog(self.run.folder, progress.step, STEPS) as log:
-            return loop.train(run, progress, log)
+        self.progress, self.lines = self.run.checkpoints.resume(Progress())
+        self.start = self.progress.step
+        run = replace(self.run, labeled=itertools.count(self.start))
+        with RunLog(self.run.folder, self.start, STEPS, self.progress.to_score) as log:
+            return loop.train(run, self.progress, log)
 
 
 def loop_step(fake):
-    return fake.seen[-1] + 1
+    return fake.seen[-1] + 1 if fake.seen else fake.start
+
+
+def last(folder):
+    return checkpoint.read(folder / "checkpoints/last.ckpt")[1]
 
 
 def outcome(folder):
@@ -107,7 +117,7 @@ def test_the_run_goes_to_its_end_and_knows_its_best(whole):
     assert record == {"step": 6, "miou": 40.0}
     found, record = checkpoint.read(folder / "checkpoints/last.ckpt")
     assert list(found) == ["student.value"]
-    assert record == {"step": 12, "best": 40.0, "best_step": 6, "sums": {}}
+    assert record == vars(Progress(12, 40.0, 6))
     log = (folder / "log.txt").read_text()
     assert "half way" in log
     assert "step 9: mIoU 30.00, prototype head 1.50 (best 40.00 at step 6)" in log
@@ -135,7 +145,7 @@ def test_the_last_step_is_evaluated_also_between_two_cadences(tmp_path):
 def test_without_evaluation_there_is_a_last_checkpoint_and_no_best(tmp_path):
     progress = Fake(tmp_path, evaluate=False).train()
     assert (progress.step, progress.best) == (12, -1.0)
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["last.ckpt", "step_00000010.ckpt"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -185,8 +195,48 @@ def test_a_run_killed_after_the_best_was_written_writes_it_again(tmp_path, whole
     assert outcome(tmp_path) == outcome(whole[0])
 
 
-def test_a_signal_in_the_last_step_is_no_interruption(tmp_path, whole):
-    Fake(tmp_path, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS - 1 else None).train()
+def test_a_signal_in_the_last_step_is_no_interruption_where_nothing_is_left_to_do(tmp_path):
+    at = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS - 1 else None  # noqa: E731
+    assert Fake(tmp_path, at, evaluate=False).train().step == STEPS
+
+
+@pytest.mark.parametrize("when", [3, 6, 12])
+def test_an_evaluation_is_left_at_a_signal_and_done_again(tmp_path, whole, when):
+    first = Fake(tmp_path)
+    first._during_evaluation = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == when else None
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    assert (last(tmp_path)["step"], last(tmp_path)["to_score"]) == (when, True)
+    second = Fake(tmp_path)
+    second.train()
+    assert second.seen == list(range(when, STEPS))
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_a_score_whose_step_was_not_saved_is_not_in_the_log_twice(tmp_path, whole):
+    first = Fake(tmp_path)
+    first._during_evaluation = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 6 else None
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+
+    def crash(step):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):  # evaluates step 6, then dies before anything is saved
+        Fake(tmp_path, crash).train()
+    Fake(tmp_path).train()
+    assert outcome(tmp_path) == outcome(whole[0])
+
+
+def test_an_initialisation_is_left_at_a_signal_and_done_again(tmp_path, whole):
+    first = Fake(tmp_path)
+    first._during_enter = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 6 else None
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    assert last(tmp_path)["step"] == 6
+    second = Fake(tmp_path)
+    second.train()
+    assert second.seen[0] == 6
     assert outcome(tmp_path) == outcome(whole[0])
 
 
@@ -200,14 +250,14 @@ def test_a_second_signal_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fake.train()
     assert fake.seen[-1] == 5
-    assert checkpoint.read(fake.run.last)[1]["step"] == 5
+    assert last(tmp_path)["step"] == 5
 
 
 def test_a_signal_between_saving_and_asking_loses_no_step(tmp_path, monkeypatch, whole):
     real = loop.save
 
-    def save(run, progress):
-        real(run, progress)
+    def save(run, progress, log):
+        real(run, progress, log)
         if progress.step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -215,7 +265,7 @@ def test_a_signal_between_saving_and_asking_loses_no_step(tmp_path, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         Fake(tmp_path).train()
     monkeypatch.undo()
-    assert checkpoint.read(tmp_path / "checkpoints/last.ckpt")[1]["step"] == 6
+    assert last(tmp_path)["step"] == 5  # in the evaluation's place the signal is obeyed at once
     Fake(tmp_path).train()
     assert outcome(tmp_path) == outcome(whole[0])
 
@@ -236,19 +286,32 @@ def test_a_full_disk_is_one_line_and_the_run_continues_later(tmp_path, monkeypat
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left"):
         Fake(tmp_path, lambda step: patch.setattr(checkpoint.os, "fsync", full) if step == 8 else None).train()
     Fake(tmp_path).train()
     assert outcome(tmp_path) == outcome(whole[0])
 
 
-def test_only_a_runs_own_checkpoint_is_continued(tmp_path):
-    fake = Fake(tmp_path)
-    assert loop.resume(fake.run.last, fake.run.state) == loop.Progress()
-    for record in ({"step": 6, "miou": 40.0}, {"step": 1, "best": 2.0, "best_step": 1}):
-        checkpoint.save(fake.run.last, fake.run.state, record)
-        with pytest.raises(CheckpointError, match=r"last\.ckpt: holds no training run"):
-            loop.resume(fake.run.last, fake.run.state)
-    checkpoint.save(fake.run.last, {"student.other": fake.network.value}, vars(loop.Progress(3)))
-    with pytest.raises(CheckpointError, match=r"1 missing: student\.value; 1 unexpected: student\.other"):
-        loop.resume(fake.run.last, fake.run.state)
+def test_a_checkpoint_is_written_after_so_many_minutes_too(tmp_path, monkeypatch):
+    clock = itertools.count(0, 25)  # seconds between two looks
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    steps = []
+    real = loop.save
+
+    def save(run, progress, log):
+        steps.append(progress.step)
+        real(run, progress, log)
+
+    monkeypatch.setattr(loop, "save", save)
+    Fake(tmp_path, every=100, every_minutes=1.0, evaluate=False).train()
+    assert steps == [3, 6, 9, 12]  # saving looks at the clock as well
+
+
+def test_images_that_were_skipped_are_named_and_counted(tmp_path):
+    fake = Fake(tmp_path, evaluate=False)
+    found = {2: ["a.jpg: broken", "b.jpg: gone"], 6: ["a.jpg: broken"]}
+    fake.run = replace(fake.run, skipped=lambda: found.get(fake.seen[-1], []))
+    assert fake.train().skipped == 3
+    log = (tmp_path / "log.txt").read_text()
+    assert "step 2: skipped an image: b.jpg: gone" in log
+    assert [record.get("skipped", 0) for record in records(tmp_path)] == [2, 3, 3]

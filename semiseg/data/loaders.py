@@ -37,12 +37,15 @@ class Sharing(NamedTuple):
     accumulate: int = 1
 
 
+_ALONE = Sharing()
+
+
 class TrainStream:
     """Endless batches of augmented samples for one device from ``start_step`` on; any batch by ``stream.batch(step)``.
 
     Position p of the stream belongs to pass p // N over the N samples, which has a permutation of its own keyed by
-    (seed, purpose, pass); its augmentation is keyed by (seed, purpose, p). With B = ``batch_size``, micro-batch m of step
-    s takes on rank r the positions ((s*accumulate + m)*world + r)*B + (0..B-1), and a batch holds the step's
+    (seed, purpose, pass); its augmentation is keyed by (seed, purpose, p). With B = ``batch_size``, micro-batch m of
+    step s takes on rank r the positions ((s*accumulate + m)*world + r)*B + (0..B-1), and a batch holds the step's
     micro-batches one after the other: no position is shared or left out, all devices see together what one with the
     whole batch sees, and a resumed run sees what it would have seen.
 
@@ -59,7 +62,7 @@ class TrainStream:
         *,
         seed: int,
         purpose: str,
-        sharing: Sharing = Sharing(),
+        sharing: Sharing = _ALONE,
         workers: int = 2,
         start_step: int = 0,
         skip: bool = False,

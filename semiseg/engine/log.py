@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 
 from tqdm import tqdm
 
@@ -21,8 +20,8 @@ class LogError(UserError):
 class RunLog:
     """Writes to the run folder and to the terminal. Numbers go to metrics.jsonl, one JSON object a line.
 
-    On a resumed run, lines of metrics.jsonl beyond ``start_step`` are dropped first, with ``to_score`` also the score of
-    that step: they will be done again, so that the file has neither holes nor doubles.
+    On a resumed run, lines of metrics.jsonl beyond ``start_step`` are dropped first, with ``to_score`` also the score
+    of that step: they will be done again, so that the file has neither holes nor doubles.
 
     Raises:
         LogError: here and in every method that writes, if the folder cannot be written (full disk, say).

@@ -99,7 +99,8 @@ def _step(run: Run, progress: Progress, log: Log, lines: list[str], batches: tup
     progress.step += 1
     _count(progress, result, settings.trainer.log_every, settings.steps, log)
     log.progress(_shown(result, time.perf_counter() - started))
-    due = progress.step == settings.steps or progress.step % (settings.trainer.eval_every * settings.steps_per_epoch) == 0
+    cadence = settings.trainer.eval_every * settings.steps_per_epoch
+    due = progress.step == settings.steps or progress.step % cadence == 0
     progress.to_score = due and run.evaluate is not None
 
 

@@ -139,17 +139,18 @@ class Checkpoints:
         self, path: Path, arrays: dict[str, np.ndarray], record: dict[str, Any] | None, fresh: Progress
     ) -> Progress:
         if record is None or set(record) != set(vars(fresh)):
-            raise CheckpointError(f"{path}: holds no training run that this version continues; move it away to start anew")
+            what = "holds no training run that this version continues; move it away to start anew"
+            raise CheckpointError(f"{path}: {what}")
         before = Progress(**record)
         if before.images != fresh.images:
             raise CheckpointError(
-                f"{path}: this run takes {before.images} labelled images a step (on {before.devices} device(s)), now it "
-                f"would be {fresh.images}: dataset.batch_size x trainer.accumulate x devices must stay the same"
+                f"{path}: this run takes {before.images} labelled images a step (on {before.devices} device(s)), now "
+                f"it would be {fresh.images}: dataset.batch_size x trainer.accumulate x devices must stay the same"
             )
         if self._own and before.devices != self._group.world:
             raise CheckpointError(
-                f"{path}: each of {before.devices} device(s) has state of its own ({', '.join(sorted(self._own))}), so the "
-                f"run cannot go on with {self._group.world}; start it with {before.devices}"
+                f"{path}: each of {before.devices} device(s) has state of its own ({', '.join(sorted(self._own))}), so "
+                f"the run cannot go on with {self._group.world}; start it with {before.devices}"
             )
         self._rows = {name: self._room(name) for name in self._own}
         checkpoint.restore(path, arrays, {**self._state, **self._rows})

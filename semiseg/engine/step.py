@@ -1,8 +1,8 @@
 """One optimisation step of any method: prepare, differentiate, update. Compiled or not by one flag.
 
-A step may come in parts, P in all: ``trainer.accumulate`` micro-batches on each device. Each part's terms are means over
-its own pixels; with the share that a part holds of all pixels of a term they add up to the mean over the whole batch,
-and gradients alike.
+A step may come in parts: ``trainer.accumulate`` micro-batches on each device. Each part's terms are means over its own
+pixels; with the share that a part holds of all pixels of a term they add up to the mean over the whole batch, and
+gradients alike.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -44,7 +44,9 @@ class AdaptiveLabeler(PseudoLabeler):
         """The unlabelled images that partners are drawn from. Called once, before the first step."""
         self._source, self._bank = source, ImageBank(num_classes, len(source))
 
-    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = (), rows: Rows | None = None) -> PseudoLabels:
+    def __call__(
+        self, step: int, images: np.ndarray, ids: Sequence[str] = (), rows: Rows | None = None
+    ) -> PseudoLabels:
         first = (rows or whole(images)).first
         current = self.labels_of(images)
         places = self._source.places(ids)

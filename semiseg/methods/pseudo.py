@@ -77,7 +77,9 @@ class PseudoLabeler:
         self._mix = jit(_mix_pixels) if trainer.jit else _mix_pixels
         self._previous = _room_for_one(crop) if batch == 1 else {}
 
-    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = (), rows: Rows | None = None) -> PseudoLabels:
+    def __call__(
+        self, step: int, images: np.ndarray, ids: Sequence[str] = (), rows: Rows | None = None
+    ) -> PseudoLabels:
         """Images (B x 3 x H x W) with pseudo-labels, mixed.
 
         ``rows``: their places in the step's whole batch, if they are not all of it. ``ids`` name them for labelers

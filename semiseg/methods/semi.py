@@ -85,7 +85,7 @@ class SemiSupervised(Method):
         return counts
 
     def unsupervised_count(self, name: str, labels: Tensor, kept: Tensor) -> dict[str, Tensor]:
-        """What ``unsupervised_loss`` divides by, under ``name``; nothing where the rule chooses pixels within a part."""
+        """What ``unsupervised_loss`` divides by, as ``name``; nothing where the rule chooses pixels within a part."""
         unsup = self.settings.trainer.unsupervised
         if unsup.rule == "entropy":
             return {}

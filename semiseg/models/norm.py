@@ -1,7 +1,7 @@
 """BatchNorm over the images of all devices: the statistics that one device with the whole batch would take.
 
-MindSpore's own SyncBatchNorm cannot train on CPU. This one is written over AllReduce, whose gradient is AllReduce again,
-so that mean and variance carry their gradients across devices. Shapes: B images, C channels, H x W pixels.
+MindSpore's own SyncBatchNorm cannot train on CPU. This one is written over AllReduce, whose gradient is AllReduce
+again, so that mean and variance carry their gradients across devices. Shapes: B images, C channels, H x W pixels.
 """
 
 from mindspore import Tensor, nn, ops

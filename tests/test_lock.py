@@ -1,0 +1,108 @@
+"""One run at a time in a folder; a dead one's lock is taken over."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from tiny import ROOT
+
+from semiseg.engine.lock import RunLock
+from semiseg.errors import ConfigError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from semiseg.engine.lock import RunLock
+with RunLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_start_is_refused_with_host_and_process(tmp_path, holder):
+    who = f"process {holder.pid} on {socket.gethostname()}"
+    with pytest.raises(ConfigError, match=f"{who} is training in this folder"):
+        RunLock(tmp_path).__enter__()
+    assert holder.poll() is None
+    holder.communicate("")
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_process_leaves_a_lock_that_is_taken_over(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "run.lock").is_file()
+    with RunLock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_process_cannot_hold_it_twice(tmp_path):
+    with RunLock(tmp_path), pytest.raises(ConfigError, match="is training in this folder"):
+        RunLock(tmp_path).__enter__()
+
+
+def of_another_host(folder, age):
+    path = folder / "run.lock"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 12}))
+    then = path.stat().st_mtime - age
+    os.utime(path, (then, then))
+
+
+def test_a_living_run_on_another_host_is_refused(tmp_path):
+    of_another_host(tmp_path, 100)
+    with pytest.raises(ConfigError, match=r"process 12 on elsewhere .* if it is dead, try again in (19|20) s"):
+        RunLock(tmp_path).__enter__()
+    assert json.loads((tmp_path / "run.lock").read_text())["host"] == "elsewhere"
+
+
+def test_a_run_on_another_host_that_is_silent_for_long_is_taken_over(tmp_path):
+    of_another_host(tmp_path, 121)
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / "run.lock").read_text())["host"] == socket.gethostname()
+
+
+def test_the_holder_gives_signs_of_life(tmp_path):
+    with RunLock(tmp_path, beat=0.01) as lock:
+        old = (1.0, 1.0)
+        os.utime(tmp_path / "run.lock", old)
+        for _ in range(500):
+            if (tmp_path / "run.lock").stat().st_mtime > 1:
+                break
+            lock._ended.wait(0.01)
+        assert (tmp_path / "run.lock").stat().st_mtime > 1
+
+
+@pytest.mark.parametrize("rest", ["", "{", "[]", '"x"'])
+def test_an_unreadable_lock_that_nobody_holds_is_no_obstacle(tmp_path, rest):
+    (tmp_path / "run.lock").write_text(rest)
+    with RunLock(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file/run: cannot be written"):
+        RunLock(tmp_path / "file/run").__enter__()

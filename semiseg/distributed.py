@@ -6,7 +6,7 @@ values of rank 0, and yes or no. All processes must make the same calls in the s
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from mindspore.communication import get_group_size, get_rank, init
 # computes prototypes and writes checkpoints while the others wait. A process that dies ends the job at once all the
 # same: msrun sees it.
 _PATIENCE = "7200"
+_BUCKET = 8 * 2**20  # numbers that are sent together
 
 
 class Value(Protocol):
@@ -49,10 +50,15 @@ class Group:
         return bool(self.total(np.array([flag], np.int64))[0])
 
     def tensors(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Sum over the processes of each float32 tensor."""
+        """Sum over the processes of each float32 tensor, sent many at a time."""
         if self.world == 1:
             return values
-        return tuple(ops.AllReduce()(value) for value in values)
+        send, summed = ops.AllReduce(), []
+        for bucket in _buckets(values):
+            flat = send(ops.concat([value.reshape(-1) for value in bucket]))
+            rows = ops.split(flat, [value.size for value in bucket])
+            summed += [row.reshape(value.shape) for row, value in zip(rows, bucket, strict=True)]
+        return tuple(summed)
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         """The arrays of all processes, all of one shape and of a type of 4 or 8 bytes: ... -> world x ..."""
@@ -83,6 +89,18 @@ class Group:
 
 
 ALONE = Group()
+
+
+def _buckets(values: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, as many together as fit ``_BUCKET``, at least one."""
+    bucket: list[Tensor] = []
+    for value in values:
+        if bucket and sum(item.size for item in bucket) + value.size > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(value)
+    if bucket:
+        yield bucket
 
 
 def processes() -> int:

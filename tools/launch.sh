@@ -42,8 +42,15 @@ export PYTHONSAFEPATH=1
 command=(-m "$module" --config "$folder/config.yaml" "$@")
 [ "$devices" -gt 1 ] || exec "$SEMISEG_PYTHON" "${command[@]}"
 
+# Several hosts: each runs this with its own SEMISEG_HOST, and the same port. (docs/distributed.md)
+hosts=(--hosts "${SEMISEG_HOSTS:-1}" --host "${SEMISEG_HOST:-0}" --master "${SEMISEG_MASTER:-127.0.0.1}")
+if [ "${SEMISEG_HOSTS:-1}" -gt 1 ]; then
+    [ "$port" -gt 0 ] || fail "several hosts need a port: bash train.sh DEVICES PORT, the same on all"
+    [ -n "${SEMISEG_MASTER:-}" ] || fail "SEMISEG_MASTER: expected the address of host 0, got nothing"
+    [ $((devices % SEMISEG_HOSTS)) -eq 0 ] || fail "$devices devices cannot be shared equally by $SEMISEG_HOSTS hosts"
+fi
 # Binding tells whether a port is free, and port 0 finds one that is.
-free="$("$SEMISEG_PYTHON" -c '
+[ "${SEMISEG_HOST:-0}" -gt 0 ] || free="$("$SEMISEG_PYTHON" -c '
 import socket, sys
 with socket.socket() as listener:
     try:
@@ -51,16 +58,12 @@ with socket.socket() as listener:
     except OSError:
         sys.exit(1)
     print(listener.getsockname()[1])' "$port")" || fail "port $port is in use: name another, or none to have one found"
-port="$free"
+port="${free:-$port}"
 case "$folder" in
     "$SEMISEG_ROOT"/experiments/*) name="${folder#"$SEMISEG_ROOT"/experiments/}" ;;
     *) name="$(basename -- "$folder")" ;;
 esac
 logs="$SEMISEG_ROOT/ckpt/msrun_logs/$name/$(date +%Y%m%d-%H%M%S)-$port"
-echo "$devices devices, port $port; below: process 0; logs of all: $logs" >&2
-# msrun starts the workers with the first `python` on the PATH; its own warnings add nothing to the line above.
-[ -x "${SEMISEG_PYTHON%/*}/python" ] || fail "several devices need a program named python beside $SEMISEG_PYTHON"
-export PATH="${SEMISEG_PYTHON%/*}:$PATH" GLOG_v="${GLOG_v:-3}"
-exec "$SEMISEG_PYTHON" -m mindspore.parallel.cluster.run \
-    --worker_num="$devices" --local_worker_num="$devices" --master_addr=127.0.0.1 --master_port="$port" \
-    --join=True --tail_worker_log=0 --log_dir="$logs" python "${command[@]}"
+echo "$devices devices, port $port; below: the first process here; logs of all: $logs" >&2
+exec "$SEMISEG_PYTHON" "$tools/launch_devices.py" --devices "$devices" --port "$port" --logs "$logs" "${hosts[@]}" -- \
+    "${command[@]}"

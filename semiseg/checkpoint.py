@@ -48,7 +48,7 @@ def save(
     partial = path.with_name(f".{path.stem}.partial.ckpt")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
+        _remove_partial(path)
         parameters = [{"name": name, "data": _tensor(value)} for name, value in arrays.items()]
         ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
         partial.chmod(0o644)  # MindSpore writes 0400
@@ -59,9 +59,15 @@ def save(
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            _remove_partial(path)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); the last good checkpoint is untouched") from error
+
+
+def _remove_partial(path: Path) -> None:
+    """What an interrupted write left; MindSpore has a .tmp of its own beside ours."""
+    for left in path.parent.glob(f".{path.stem}.partial.*"):
+        left.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -78,6 +78,14 @@ def fail_half_way(monkeypatch):
     monkeypatch.setattr(checkpoint.ms, "save_checkpoint", cut)
 
 
+def fail_in_mindspores_own_file(monkeypatch):
+    def cut(_parameters, name, **_options):
+        Path(name).with_suffix(".tmp").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.ms, "save_checkpoint", cut)
+
+
 def fail_in_mindspore(monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("Failed to save\nthe checkpoint")
@@ -85,7 +93,7 @@ def fail_in_mindspore(monkeypatch):
     monkeypatch.setattr(checkpoint.ms, "save_checkpoint", broken)
 
 
-@pytest.mark.parametrize("fail", [fail_in_fsync, fail_half_way, fail_in_mindspore])
+@pytest.mark.parametrize("fail", [fail_in_fsync, fail_half_way, fail_in_mindspore, fail_in_mindspores_own_file])
 def test_a_failing_write_leaves_the_old_file_whole(path, monkeypatch, fail):
     with monkeypatch.context() as patch:
         fail(patch)

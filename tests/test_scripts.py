@@ -360,22 +360,48 @@ def test_evaluation_passes_everything_on(printing: Clone) -> None:
     assert lines == ["-m", "semiseg.evaluate", "--config", "LEAF/config.yaml", "--checkpoint", "x.ckpt", "--json", "2"]
 
 
-def test_training_on_several_devices_runs_under_msrun(printing: Clone) -> None:
+def test_training_on_several_devices_goes_through_the_launcher(printing: Clone) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
     lines = leaf_output(printing, "train", "2", port, "trainer.epochs=2")
-    assert lines[:2] == ["-m", "mindspore.parallel.cluster.run"]
-    assert {"--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"} <= set(lines)
-    start = lines.index("python")
-    assert lines[start:] == ["python", "-m", "semiseg.train", "--config", "LEAF/config.yaml", "trainer.epochs=2"]
-    logs = next(line for line in lines if line.startswith("--log_dir="))
-    assert logs.startswith(f"--log_dir={printing.root.resolve()}/ckpt/msrun_logs/pascal/92/ours/")
+    assert lines[0] == f"{printing.root.resolve()}/tools/launch_devices.py"
+    options = dict(zip(lines[1 : lines.index("--") : 2], lines[2 : lines.index("--") : 2], strict=True))
+    assert (options["--devices"], options["--port"], options["--hosts"]) == ("2", port, "1")
+    assert options["--logs"].startswith(f"{printing.root.resolve()}/ckpt/msrun_logs/pascal/92/ours/")
+    command = lines[lines.index("--") + 1 :]
+    assert command == ["-m", "semiseg.train", "--config", "LEAF/config.yaml", "trainer.epochs=2"]
+
+
+def test_several_hosts_are_named_by_the_environment(printing: Clone) -> None:
+    printing.env |= {"SEMISEG_HOSTS": "2", "SEMISEG_HOST": "1", "SEMISEG_MASTER": "10.0.0.7"}
+    lines = leaf_output(printing, "train", "4", "8118")
+    assert lines[lines.index("--hosts") : lines.index("--")] == [
+        *("--hosts", "2", "--host", "1"),
+        *("--master", "10.0.0.7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "master", "message"),
+    [
+        (["4"], "10.0.0.7", "several hosts need a port"),
+        (["4", "8118"], "", "SEMISEG_MASTER: expected the address of host 0"),
+        (["3", "8118"], "10.0.0.7", "3 devices cannot be shared equally by 2 hosts"),
+    ],
+)
+def test_several_hosts_without_what_they_need_are_one_line(
+    printing: Clone, arguments: list[str], master: str, message: str
+) -> None:
+    printing.env |= {"SEMISEG_HOSTS": "2", "SEMISEG_HOST": "1", "SEMISEG_MASTER": master}
+    result = printing.run("experiments/pascal/92/ours/train.sh", *arguments)
+    assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert message in result.stderr
 
 
 def test_port_is_found_where_none_is_given(printing: Clone) -> None:
     lines = leaf_output(printing, "train", "2")
-    port = next(line.split("=")[1] for line in lines if line.startswith("--master_port="))
+    port = lines[lines.index("--port") + 1]
     assert 1024 <= int(port) <= 65535
 
 

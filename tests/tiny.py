@@ -11,6 +11,7 @@ from PIL import Image
 
 from semiseg import schema
 from semiseg.config import Config
+from semiseg.distributed import ALONE, Group
 from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
 from semiseg.methods import Method, Settings, get_method
@@ -68,7 +69,7 @@ def config_of(*overrides: str) -> Config:
     return schema.build(Config, tree)
 
 
-def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1) -> Settings:
+def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1, group: Group = ALONE) -> Settings:
     """Settings of a run with the tiny network, not compiled, three classes, a prototype head of two a class."""
     config = config_of(
         *TINY_NET,
@@ -80,10 +81,12 @@ def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1) -> Se
         *overrides,
     )
     data = config.dataset
-    return Settings(config.trainer, config.criterion, config.net, batch, CROP, steps_per_epoch, data.mean, data.std)
+    return Settings(
+        config.trainer, config.criterion, config.net, batch, CROP, steps_per_epoch, data.mean, data.std, group
+    )
 
 
-def settings_for(name: str, *overrides: str, **options: int) -> Settings:
+def settings_for(name: str, *overrides: str, **options: Any) -> Settings:
     """``settings_of`` with what the method needs, and without what it refuses."""
     return settings_of(*NEEDS.get(name, ["net.proto_head=null"]), *overrides, **options)
 
@@ -91,7 +94,7 @@ def settings_for(name: str, *overrides: str, **options: int) -> Settings:
 def network_of(settings: Settings, seed: int = 0) -> SegmentationNetwork:
     """A network whose BatchNorm scales and statistics are not 0 and 1, so that a forgotten one shows."""
     ms.set_seed(seed)
-    network = build_model(settings.net)
+    network = build_model(settings.net, settings.group.world)
     rng = np.random.default_rng(seed)
     for name, parameter in network.parameters_and_names():
         if name.endswith(("gamma", "moving_variance")):

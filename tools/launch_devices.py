@@ -2,7 +2,8 @@
 
     python tools/launch_devices.py --devices 2 --port 8118 --logs DIR -- -m semiseg.train --config F [key=value ...]
 
-launch.sh calls it. On several hosts the same command runs on each, with --hosts, --host and --master; docs/distributed.md.
+launch.sh calls it. On several hosts the same command runs on each, with --hosts, --host and --master:
+docs/distributed.md.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from pathlib import Path
 import psutil
 
 _LOOK = 0.5  # seconds between two looks at the processes
-_GRACE = 5.0  # seconds between the end of the last worker and that of the scheduler, which would wait for half a minute
+_GRACE = 5.0  # seconds that the scheduler may outlive the last worker; it would wait for half a minute
+_HEADLESS = 15.0  # seconds that workers may outlive the scheduler
 _PROBES = 6  # so many failed connections to the master, 5 seconds apart, and it is taken for gone
 _FAILED = re.compile(r"Worker process (\d+) exit with exception. Error code: (-?\d+)")
 
@@ -39,6 +41,8 @@ class Job:
         # A worker that is not there: what is shown comes from follow() below, to the last line.
         command += [f"--tail_worker_log={args.devices}", f"--log_dir={self.logs}"]
         command += ["python", *args.command]
+        for old in self.logs.glob("*.log"):
+            old.unlink()
         self._output = self._log.open("w", encoding="utf-8")
         # In a session of its own: Ctrl-C in the terminal would make it kill the workers on the spot.
         self._msrun = subprocess.Popen(
@@ -61,7 +65,7 @@ class Job:
         folder = self.logs / "bin"
         folder.mkdir(exist_ok=True)
         script = folder / "python"
-        level = os.environ.get("GLOG_v", "4")
+        level = os.environ.get("GLOG_v", "4")  # noqa: SIM112 (MindSpore's name)
         script.write_text(f'#!/bin/sh\nGLOG_v={level} exec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
         return folder
@@ -103,7 +107,8 @@ class Job:
 
     def kill(self) -> None:
         """Ends whatever is left."""
-        for process in (*sum(self.look(), []), self._tree):
+        workers, schedulers = self.look()
+        for process in (*workers, *schedulers, self._tree):
             try:
                 process.kill()
             except psutil.NoSuchProcess:
@@ -113,7 +118,7 @@ class Job:
 
 
 class Follower:
-    """Copies what is added to a file to our output."""
+    """Copies what is added to a file to our output, but for MindSpore's chatter on connections."""
 
     def __init__(self, path: Path):
         self._path, self._at = path, 0
@@ -126,8 +131,24 @@ class Follower:
             file.seek(self._at)
             new = file.read()
             self._at = file.tell()
-        sys.stdout.buffer.write(new)
+        sys.stdout.buffer.write(re.sub(rb"(?m)^\[INFO\] DISTRIBUTED.*\n", b"", new))
         sys.stdout.flush()
+
+
+class Stopwatch:
+    """How long something has been so without a break."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def run(self, so: bool) -> None:
+        """Runs while ``so``, else back to 0."""
+        self._since = (self._since or time.monotonic()) if so else None
+
+    @property
+    def seconds(self) -> float:
+        """Since it began to be so; 0 where it is not."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
 
 def main(argv: Sequence[str]) -> int:
@@ -165,7 +186,8 @@ def watch(job: Job, signals: list[int], master: tuple[str, int] | None) -> tuple
     Returns (why it must be ended from here, exit code), ("", 0) if it ended by itself.
     """
     shown = Follower(job.log_of(job.first))
-    passed, alone_since, silent, probed = 0, None, 0, time.monotonic()
+    passed, silent, probed = 0, 0, time.monotonic()
+    headless, alone = Stopwatch(), Stopwatch()
     while not job.ended():
         shown.follow()
         workers, schedulers = job.look()
@@ -176,16 +198,16 @@ def watch(job: Job, signals: list[int], master: tuple[str, int] | None) -> tuple
             print("stopping: all devices finish the step and the checkpoint is written", file=sys.stderr)
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
-        if workers and job.had_scheduler and not schedulers:
+        headless.run(bool(workers) and job.had_scheduler and not schedulers)
+        if headless.seconds > _HEADLESS:
             return "a device on another host is gone, so the scheduler has ended", 1
         if workers and master and time.monotonic() - probed > 5:
             silent, probed = (0 if _answers(master) else silent + 1), time.monotonic()
             if silent >= _PROBES:
                 return f"host 0 ({master[0]}) does not answer any more", 1
-        if job.ranks and not workers:
-            alone_since = alone_since or time.monotonic()
-            if time.monotonic() - alone_since > _GRACE:
-                break
+        alone.run(bool(job.ranks) and not workers)
+        if alone.seconds > _GRACE:
+            break
         time.sleep(_LOOK)
     shown.follow()
     return "", 0

@@ -1,0 +1,86 @@
+"""What test_distributed.py runs on each of two devices under msrun: ``python on_devices.py FOLDER``.
+
+Each process writes <rank>.npz with what it found; the test compares it with one process that has the whole batch.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from mindspore import Parameter, Tensor
+from tiny import Trainee, batch_of, labeled_images, settings_for
+
+from semiseg import distributed
+from semiseg.methods.host_array import HostArray
+
+PLAIN = "trainer.unsupervised.apply_aug=none"  # partners in CutMix are of one device, as published
+SEMI = "trainer.sup_only_epoch=0"
+# name -> (method, overrides, steps): one device with the whole batch gives the same.
+CASES = {
+    "supervised": ("suponly", ["net.aux_loss={}"], 2),
+    "mean teacher": ("mean_teacher", [SEMI, PLAIN, "trainer.unsupervised.normalize=confident"], 2),
+    "prototypes": ("ours", [PLAIN], 2),  # a supervised step, k-means, a semi-supervised one
+    "teacher by forward": ("mean_teacher", [SEMI, PLAIN, "trainer.teacher_bn=forward"], 1),
+}
+# These have no counterpart on one device; that all devices agree is what must hold.
+OTHERS = {
+    "cutmix, ohem": ("ours", [SEMI, "criterion={type: ohem, kwargs: {min_kept: 100}}"], 1),
+    "own statistics": ("mean_teacher", [SEMI, "net.sync_bn=false"], 1),
+    "one image each": ("mean_teacher", [SEMI, "trainer.accumulate=2"], 1),
+    "u2pl": ("u2pl", [SEMI], 1),
+    "ael": ("ael", [SEMI], 1),
+}
+WHOLE = 4  # images a step on both devices
+
+
+def run(case, group):
+    """(terms of each step, state afterwards, names of each device's own state) of this device."""
+    name, overrides, steps = (CASES | OTHERS)[case]
+    batch = 1 if case == "one image each" else WHOLE // group.world
+    settings = settings_for(name, *overrides, batch=batch, group=group)
+    trainee, results = Trainee(name, settings), []
+    for step in range(steps):
+        trainee.method.enter_step(step, labeled_images)
+        pair = [batch_of(step, kind, WHOLE) for kind in ("labeled", "unlabeled")]
+        pair[0].labels[0, :25] = 255  # the devices have different numbers of labelled pixels
+        rows = [settings.rows(part) for part in range(settings.trainer.accumulate)]
+        taken = np.concatenate([np.arange(r.first, r.first + r.count) for r in rows])
+        pair = [b._replace(images=b.images[taken], ids=[b.ids[i] for i in taken]) for b in pair]
+        pair[0] = pair[0]._replace(labels=pair[0].labels[taken])
+        result = trainee.step(step, *pair)
+        results.append([result.loss, *result.terms.values()])
+    return np.array([value for row in results for value in row]), trainee.arrays(), trainee.method.own_state()
+
+
+def talk(group):
+    """What the parts of ``Group`` give on this device."""
+    counts = np.array([[2**40 + group.rank, -1], [0, 7]], np.int64)
+    value = Parameter(Tensor(np.full((2, 2), group.rank, np.float32)))
+    host = HostArray("h", np.full(2, group.rank, np.int32))
+    group.broadcast([value, host])
+    uneven = (Tensor(np.full((3, 2), 1.5 + group.rank, np.float32)), Tensor(np.ones((), np.float32)))
+    return {
+        "total": group.total(counts),
+        "total of doubles": group.total(np.array([0.1 + group.rank])),
+        "gather": group.gather(np.full((2, 1), group.rank, np.float32)),
+        "texts": np.array(group.texts("ä" * (3 * group.rank))),
+        "any": np.array([group.any(group.rank == 1), group.any(False)]),
+        "broadcast": value.asnumpy(),
+        "broadcast of a host array": host.array,
+        "tensors": np.concatenate([t.asnumpy().reshape(-1) for t in group.tensors(uneven)]),
+    }
+
+
+def main(folder):
+    group = distributed.join()
+    found = {f"talk {name}": array for name, array in talk(group).items()}
+    for case in CASES | OTHERS:
+        values, arrays, own = run(case, group)
+        found[f"{case}: values"] = values
+        found |= {f"{case}: {'own ' if name in own else ''}{name}": array for name, array in arrays.items()}
+    np.savez(Path(folder) / f"{group.rank}.npz", **found)
+    group.any(False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 from PIL import Image
+from tiny import ROOT
 
 from semiseg import checkpoint, cli, train
+from semiseg.assemble import complete
 from semiseg.config import load
 from semiseg.engine.step import TrainStep
 
@@ -228,3 +231,71 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(tiny_config, tiny_override
 def test_debug_shows_where_an_error_came_from(tiny_config, tiny_overrides):
     with pytest.raises(train.ConfigError):
         run(tiny_config(), tiny_overrides, "method=our", "--debug")
+
+
+# How a step's images are divided, and the learning rate that belongs to their number
+
+
+def test_a_run_goes_on_with_its_images_divided_otherwise_but_not_with_others(
+    tiny_config, tiny_overrides, tmp_path, monkeypatch, capsys
+):
+    path = tiny_config()
+    tiny = [*tiny_overrides, "trainer.epochs=2", "trainer.eval_on=false", "trainer.log_every=1"]  # 4 steps of 4 + 4
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(path, tiny, "trainer.accumulate=2") == 130
+    for other in (["dataset.batch_size=3"], ["trainer.accumulate=3"]):
+        line = refused(capsys, tmp_path, path, tiny, *other)
+        assert "this run takes 4 labelled images a step (on 1 device(s)), now it would be" in line
+    assert run(path, tiny, "dataset.batch_size=4") == 0
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert "2 epochs of 2 steps = 4 steps" in (tmp_path / "run/log.txt").read_text()
+
+
+def plan_of(*overrides, name="pascal/92/ours", world=1):
+    config, spec = train.assemble.complete(load(ROOT / "experiments" / name, overrides))
+    return train.learning_rate_factor(config, spec, train.assemble.images_a_step(config, world))
+
+
+def test_the_published_number_of_images_is_no_matter_for_words():
+    assert plan_of(world=8) == (1.0, [])
+    assert plan_of("dataset.batch_size=4", "trainer.accumulate=2", world=2) == (1.0, [])
+    assert plan_of(name="cityscapes/186/ours", world=8) == (1.0, [])
+
+
+def test_another_number_keeps_the_rate_and_says_so_once():
+    factor, notes = plan_of(world=2)
+    assert factor == 1
+    assert notes == [
+        "4 labelled images a step (batch_size x accumulate x devices), published are 16; lr 0.001 stays. "
+        "trainer.scale_lr=true would take 0.00025, trainer.accumulate=4 comes nearest to the published number"
+    ]
+
+
+def test_the_rate_is_scaled_where_that_is_asked_for():
+    factor, notes = plan_of("trainer.scale_lr=true", world=4)
+    assert factor == 0.5
+    assert notes == ["trainer.scale_lr: lr 0.001 x 8/16 = 0.0005"]
+    config = load(ROOT / "experiments/pascal/92/ours")
+    assert train.scaled(config.trainer, factor).optimizer.kwargs.lr == 0.0005
+    assert train.scaled(config.trainer, factor).optimizer.kwargs.momentum == 0.9
+
+
+def test_without_a_published_number_there_is_nothing_to_say_or_to_scale():
+    assert plan_of(name="synthetic/16/ours", world=3) == (1.0, [])
+    with pytest.raises(train.ConfigError, match=r"trainer\.scale_lr: synthetic has no published number"):
+        plan_of("trainer.scale_lr=true", name="synthetic/16/ours")
+
+
+def test_a_scaled_rate_is_the_one_that_trains(tiny_config, tiny_overrides, tmp_path, monkeypatch):
+    spec = train.assemble.complete(load(tiny_config(), tiny_overrides))[1]
+    monkeypatch.setattr(
+        train.assemble, "complete", lambda config: (complete(config)[0], replace(spec, published_batch=8))
+    )
+    assert run(tiny_config(), tiny_overrides, "trainer.epochs=1", "trainer.eval_on=false", "trainer.scale_lr=true") == 0
+    first = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
+    assert first["lr"] == pytest.approx(0.05 * 2 / 8 * (1 - 1 / 3) ** 0.9)
+    assert "trainer.scale_lr: lr 0.05 x 2/8 = 0.0125" in (tmp_path / "run/log.txt").read_text()
+    resolved = load(tmp_path / "run/config.resolved.yaml")
+    assert resolved.trainer.optimizer.kwargs.lr == 0.05  # written as configured: a continued run scales it once

@@ -35,17 +35,22 @@ def start(tiny_config, tiny_overrides, own, tmp_path):
     return run
 
 
-def break_at(monkeypatch, number, *paths):
-    """Cuts files off in the middle of training step ``number``."""
+def at_step(monkeypatch, number, action):
+    """Calls ``action`` in the middle of training step ``number``."""
     real = TrainStep.__call__
 
     def call(self, step, labeled, unlabeled):
         if step == number:
-            for path in paths:
-                path.write_bytes(path.read_bytes()[:200])
+            action()
         return real(self, step, labeled, unlabeled)
 
     monkeypatch.setattr(TrainStep, "__call__", call)
+
+
+def cut_off(*paths):
+    """The files end early."""
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:200])
 
 
 def unlabelled(root):
@@ -61,7 +66,7 @@ def test_an_image_that_breaks_in_the_middle_stops_the_run_by_name(start, own, tm
     broken = unlabelled(own[0])
     kept = [path.read_bytes() for path in broken]
     with monkeypatch.context() as patch:
-        break_at(patch, 3, *broken)
+        at_step(patch, 3, lambda: cut_off(*broken))
         code, _ = start("saver.every=1")
     line = capsys.readouterr().err.splitlines()[-1]
     assert code == 2
@@ -85,15 +90,12 @@ def test_with_skip_it_is_named_replaced_and_counted_also_across_a_stop(start, ow
     assert skipped == 2  # one pass of three steps is supervised but drawn all the same
     assert f"{skipped} times an unreadable image was skipped" in log.splitlines()[-1]
 
-    def crash(*_):
+    def crash():
         raise MemoryError
 
     for step in (2, 4):
         with monkeypatch.context() as patch:
-            real = TrainStep.__call__
-            patch.setattr(
-                TrainStep, "__call__", lambda self, n, *a, s=step, r=real: crash() if n == s else r(self, n, *a)
-            )
+            at_step(patch, step, crash)
             with pytest.raises(MemoryError):
                 start("dataset.on_error=skip", "saver.every=1", folder="parts")
     assert start("dataset.on_error=skip", "saver.every=1", folder="parts")[0] == 0

@@ -33,11 +33,11 @@ class Painter:
         return content.getvalue()
 
     def overlay(self, image: np.ndarray, classes: np.ndarray, strength: float = 0.55) -> np.ndarray:
-        """The image (uint8 H x W x 3 RGB) tinted by class, a white line between classes. Background is left as it is."""
+        """The image (uint8 H x W x 3 RGB) tinted by class, a white line between classes; background stays as it is."""
         tint = self._tinted[classes][..., None]
         mixed = cv2.addWeighted(image, 1 - strength, self.color(classes), strength, 0)
         result = np.where(tint, mixed, image)
-        result[_borders(classes, max(1, round(max(classes.shape) / 800)))] = 255
+        result[_borders(classes, max(1, round(max(classes.shape) / 1200)))] = 255
         return result
 
 

@@ -112,6 +112,7 @@ def report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
         "iou": dict(zip(classes, (100 * scores.iou).tolist(), strict=True)),
         "pixel_accuracy": 100 * scores.pixel_accuracy,
         "proto_miou": None,
+        "proto_iou": None,
     }
     if evaluation.proto:
         scores = evaluation.proto.compute()

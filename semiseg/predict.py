@@ -1,7 +1,6 @@
 """Predicting images: ``python -m semiseg.predict --config F [--checkpoint C] IMAGE_OR_FOLDER... --out DIR``."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,6 @@ from semiseg.interop.published import find_best
 from semiseg.prediction.inputs import Item, find_items
 from semiseg.prediction.network import Predictor
 from semiseg.prediction.outputs import ResultWriter, check_folder
-
-_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -51,8 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("inputs", nargs="+", metavar="IMAGE_OR_FOLDER", help="images, folders of images, or key=value")
     args = parser.parse_intermixed_args(argv)
-    args.overrides = [text for text in args.inputs if _OVERRIDE.fullmatch(text) and not Path(text).exists()]
-    args.inputs = [Path(text) for text in args.inputs if text not in args.overrides]
+    args.inputs, args.overrides = cli.split_overrides(args.inputs)
     return args
 
 

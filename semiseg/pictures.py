@@ -37,15 +37,16 @@ class Painter:
         tint = self._tinted[classes][..., None]
         mixed = cv2.addWeighted(image, 1 - strength, self.color(classes), strength, 0)
         result = np.where(tint, mixed, image)
-        result[_borders(classes, max(1, round(max(classes.shape) / 1200)))] = 255
+        shown = np.where(tint[..., 0], classes, 255)
+        result[_borders(shown, max(1, round(max(classes.shape) / 1200)))] = 255
         return result
 
 
-def _borders(classes: np.ndarray, width: int) -> np.ndarray:
-    """bool H x W: pixels whose right or lower neighbour is of another class, ``width`` px wide."""
-    edge = np.zeros(classes.shape, np.uint8)
-    edge[:, :-1] |= classes[:, :-1] != classes[:, 1:]
-    edge[:-1] |= classes[:-1] != classes[1:]
+def _borders(shown: np.ndarray, width: int) -> np.ndarray:
+    """bool H x W: pixels whose right or lower neighbour looks different, ``width`` px wide."""
+    edge = np.zeros(shown.shape, np.uint8)
+    edge[:, :-1] |= shown[:, :-1] != shown[:, 1:]
+    edge[:-1] |= shown[:-1] != shown[1:]
     return (cv2.dilate(edge, np.ones((width, width), np.uint8)) if width > 1 else edge).astype(bool)
 
 

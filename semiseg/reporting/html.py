@@ -25,9 +25,9 @@ def section(anchor: str, title: str, parts: Sequence[str]) -> list[str]:
     return [f'<h2 id="{anchor}">{escape(title)}</h2>', *parts] if parts else []
 
 
-def heading(text: str) -> str:
-    """A heading inside a section."""
-    return f"<h3>{escape(text)}</h3>"
+def heading(text: str, level: int = 3) -> str:
+    """A heading: 1 of the page, 3 inside a section."""
+    return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def paragraph(text: str, quiet: bool = False) -> str:
@@ -40,7 +40,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], keys: bool = Fa
     holds names of configuration keys.
     """
     rows = [list(row) for row in rows]
-    numeric = [any(isinstance(row[i], float) for row in rows) for i in range(len(head))]
+    numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(head))]
     kinds = [' class="number"' if number else "" for number in numeric]
     lines = ["".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(head, kinds, strict=True))]
     for row in rows:
@@ -48,7 +48,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], keys: bool = Fa
         if keys:
             cells[0] = f'<td class="key">{escape(_text(row[0]))}</td>'
         lines.append("".join(cells))
-    return '<div class="scroll"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+    kind = ' class="keys"' if keys else ""
+    return f'<div class="scroll"><table{kind}>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
 
 
 def _text(value: object) -> str:
@@ -68,9 +69,12 @@ def grid(kind: str, parts: Sequence[str]) -> str:
     return f'<div class="{kind}">' + "".join(parts) + "</div>" if parts else ""
 
 
-def legend(entries: Iterable[tuple[str, str]]) -> str:
-    """(CSS colour, name) as a line of coloured boxes."""
-    items = (f'<li><span style="background:{color}"></span>{escape(name)}</li>' for color, name in entries)
+def legend(entries: Iterable[tuple[str, str, float]]) -> str:
+    """(CSS colour, name, opacity) as a line of coloured boxes."""
+    items = (
+        f'<li><span style="background:{color};opacity:{opacity}"></span>{escape(name)}</li>'
+        for color, name, opacity in entries
+    )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 

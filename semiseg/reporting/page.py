@@ -35,13 +35,13 @@ def render(runs: Sequence[RunRecord]) -> str:
         ("configuration", "Configuration", _configuration(runs)),
     ]
     links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, parts in sections if any(parts))
-    body = [html.heading(title).replace("h3>", "h1>"), f"<nav>{links}</nav>"]
+    body = [html.heading(title, 1), f"<nav>{links}</nav>"]
     for anchor, name, parts in sections:
         body += html.section(anchor, name, parts)
     return html.document(title, body)
 
 
-_HEAD = ("run", "method", "data", "labels", "unlabelled", "steps", "mIoU", "prototype head", "best while training")
+_HEAD = ("run", "mIoU", "prototype head", "method", "data", "labels", "unlabelled", "steps", "best while training")
 
 
 def _summary(runs: Sequence[RunRecord]) -> list[str]:
@@ -51,22 +51,23 @@ def _summary(runs: Sequence[RunRecord]) -> list[str]:
         sizes = (run.lists.get("labeled"), run.lists.get("unlabeled"), run.last_step)
         shown = f"{best['eval']['miou']:.2f} at step {best['step']}" if best else None
         scored = (scores.get("miou"), scores.get("proto_miou"))
-        rows.append([run.name, run.flat["method"], run.spec.name, *sizes, *scored, shown])
+        rows.append([run.name, *scored, run.flat["method"], run.spec.name, *sizes, shown])
         where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"none, {run.why_not}"
         notes.append(html.paragraph(f"Scored of {run.name}: {where}", quiet=True))
     return [html.table(_HEAD, rows), *notes, _run_legend(runs)]
 
 
 def _run_legend(runs: Sequence[RunRecord]) -> str:
-    return html.legend((svg.stroke(i), run.name) for i, run in enumerate(runs)) if len(runs) > 1 else ""
+    return html.legend((svg.stroke(i), run.name, 1.0) for i, run in enumerate(runs)) if len(runs) > 1 else ""
 
 
 def _curves(runs: Sequence[RunRecord]) -> list[str]:
-    charts = [html.figure("mIoU in percent (dashed: prototype head)", svg.line_chart(_score_lines(runs)))]
+    last = max(1, *(run.last_step for run in runs))
+    charts = [html.figure("mIoU in percent (dashed: prototype head)", svg.line_chart(_score_lines(runs), last))]
     terms = dict.fromkeys([*_TERMS, *(term for run in runs for term in run.terms())])
     for term in terms:
         lines = [svg.Series(run.name, *run.curve(term), i) for i, run in enumerate(runs) if run.curve(term)[0]]
-        charts.append(html.figure(_TERMS.get(term, term), svg.line_chart(lines)))
+        charts.append(html.figure(_TERMS.get(term, term), svg.line_chart(lines, last)))
     return [html.grid("charts", charts)]
 
 
@@ -93,30 +94,29 @@ def _classes(runs: Sequence[RunRecord]) -> list[str]:
     parts = []
     for group in _by_classes(runs):
         classes = group[0][1].spec.classes
-        columns = [column for _, run in group if run.scores for column in _columns(run)]
+        columns = [column for number, run in group if run.scores for column in _columns(run, number)]
         if columns:
-            names = [name for name, _ in columns]
-            rows = [[name, *(values[i] for _, values in columns)] for i, name in enumerate(classes)]
-            rows.append(["mean", *(float(np.mean(values)) for _, values in columns)])
-            if len(names) > 1:
-                parts.append(html.legend((svg.stroke(i), name) for i, name in enumerate(names)))
+            rows = [[name, *(column.values[i] for column in columns)] for i, name in enumerate(classes)]
+            rows.append(["mean", *(float(np.mean(column.values)) for column in columns)])
+            if len(columns) > 1:
+                parts.append(html.legend((svg.stroke(c.color), c.name, c.opacity) for c in columns))
             drawing = html.figure("IoU in percent", svg.bars(classes, columns))
-            parts.append(html.grid("pair", [drawing, html.table(["class", *names], rows)]))
+            parts.append(html.grid("pair", [drawing, html.table(["class", *(c.name for c in columns)], rows)]))
         parts.append(html.details("IoU per class over training", _class_curves(group)))
     return parts
 
 
-def _columns(run: RunRecord) -> list[tuple[str, list[float]]]:
-    """(name, IoU of each class) of the linear head and, where it was scored, of the prototype head."""
-    heads = ((run.name, run.scores["iou"]), (f"{run.name}, prototype head", run.scores["proto_iou"]))
-    return [(name, [iou[of] for of in run.spec.classes]) for name, iou in heads if iou]
+def _columns(run: RunRecord, number: int) -> list[svg.Bars]:
+    """IoU of each class of the linear head and, where it was scored, of the prototype head."""
+    heads = ((run.name, run.scores["iou"], False), (f"{run.name}, prototype head", run.scores["proto_iou"], True))
+    return [svg.Bars(name, [iou[c] for c in run.spec.classes], number, faint) for name, iou, faint in heads if iou]
 
 
 def _class_curves(group: Sequence[tuple[int, RunRecord]]) -> str:
-    charts = []
+    charts, last = [], max(1, *(run.last_step for _, run in group))
     for index, name in enumerate(group[0][1].spec.classes):
         lines = [svg.Series(run.name, *run.score_curve("iou", index), number) for number, run in group]
-        charts.append(html.figure(name, svg.line_chart([line for line in lines if len(line.x) > 1], height=160)))
+        charts.append(html.figure(name, svg.line_chart([line for line in lines if len(line.x) > 1], last, height=160)))
     return html.grid("charts", charts)
 
 
@@ -149,8 +149,8 @@ def _images(runs: Sequence[RunRecord]) -> list[str]:
     for run in runs:
         if not run.scores:
             continue
-        colors = [f"rgb{color}" for color in run.spec.palette]
-        parts.append(html.legend(zip(colors, run.spec.classes, strict=True)))
+        classes = zip(run.spec.palette, run.spec.classes, strict=True)
+        parts.append(html.legend((f"rgb{color}", name, 1.0) for color, name in classes))
         for kind in ("worst", "best"):
             rows = run.scores[kind]
             if rows:

@@ -32,31 +32,30 @@ def stroke(series: int) -> str:
     return COLORS[series % len(COLORS)]
 
 
-def line_chart(series: Sequence[Series], width: int = 420, height: int = 220) -> str:
-    """Lines over steps, with both axes. Long series are thinned to means of equal parts; one point is drawn as a dot.
+def line_chart(series: Sequence[Series], x_high: float, width: int = 420, height: int = 220) -> str:
+    """Lines over steps from 0 to ``x_high``. Long series are thinned to means of equal parts; one point is drawn as a
+    dot, hollow where the line would be dashed.
 
     Values that are not finite leave a gap. Without any finite value the result is empty.
     """
     left, right, top, bottom = 52, 12, 8, 26
-    xs = [x for line in series for x in line.x]
     ys = [y for line in series for y in line.y if math.isfinite(y)]
     if not ys:
         return ""
-    x_ticks, y_ticks = ticks(min(xs), max(xs), 5), ticks(min(ys), max(ys), 5)
-    x_low, x_span = min(xs), max(max(xs) - min(xs), 1e-12)
+    x_ticks, y_ticks = ticks(0, x_high, 5), ticks(min(ys), max(ys), 5)
     y_low, y_span = y_ticks[0], y_ticks[-1] - y_ticks[0]
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across, up = (x - x_low) / x_span, (y - y_low) / y_span
+        across, up = x / x_high, (y - y_low) / y_span
         return left + across * (width - left - right), height - bottom - up * (height - top - bottom)
 
     parts = []
     for tick in y_ticks:
-        y = place(x_low, tick)[1]
+        y = place(0, tick)[1]
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(left - 6, y + 4, f"{tick:.6g}", "axis", "end"))
     for tick in x_ticks:
-        if x_low <= tick <= max(xs):
+        if tick <= x_high:
             x = place(tick, y_low)[0]
             parts.append(_text(x, height - 8, f"{tick:g}", "axis", "end" if x > width - 30 else "middle"))
     parts += [_line(line, place) for line in series]
@@ -78,7 +77,9 @@ def _line(line: Series, place: Callable[[float, float], tuple[float, float]]) ->
     for run in runs:
         if len(run) == 1:
             x, y = run[0].split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="{color}">{title}</circle>')
+            fill = "none" if line.dashed else color
+            look = f'fill="{fill}" stroke="{color}" stroke-width="1.8"'
+            parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" {look}>{title}</circle>')
         elif run:
             parts.append(f'<polyline class="line" stroke="{color}"{dash} points="{" ".join(run)}">{title}</polyline>')
     return "".join(parts)
@@ -104,34 +105,47 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
 
 
-def bars(names: Sequence[str], groups: Sequence[tuple[str, Sequence[float]]], top: float = 100) -> str:
-    """Horizontal bars from 0 to ``top``: for every name one bar a group, its value written beside it.
+@dataclass(frozen=True)
+class Bars:
+    """A value for each name; ``faint`` tells a second kind of the same colour."""
 
-    ``groups``: (name of the series, a value for each name). NaN draws no bar.
-    """
+    name: str
+    values: Sequence[float]
+    color: int = 0
+    faint: bool = False
+
+    @property
+    def opacity(self) -> float:
+        """Of the bars and their mark in a legend."""
+        return 0.45 if self.faint else 1.0
+
+
+def bars(names: Sequence[str], groups: Sequence[Bars], top: float = 100) -> str:
+    """Horizontal bars from 0 to ``top``: for every name one bar a group, its value beside it. NaN draws no bar."""
     row, gap, width, left, right = 14, 8, 460, label_width(names), 44
     parts = []
     for index, name in enumerate(names):
         start = index * (row * len(groups) + gap) + 4
         parts.append(_label(left, start + row * len(groups) / 2 + 4, name))
-        for number, (series, values) in enumerate(groups):
-            value = values[index]
+        for number, group in enumerate(groups):
+            value = group.values[index]
             if not math.isfinite(value):
                 continue
             y, length = start + number * row, max(0.0, min(1.0, value / top)) * (width - left - right)
-            title = _title(f"{name}, {series}: {value:.2f}")
-            parts.append(_box(left, y, (length, row - 3), f'rx="2" fill="{stroke(number)}"', title))
+            title = _title(f"{name}, {group.name}: {value:.2f}")
+            look = f'rx="2" fill="{stroke(group.color)}" fill-opacity="{group.opacity}"'
+            parts.append(_box(left, y, (length, row - 3), look, title))
             parts.append(_text(left + length + 5, y + 10, f"{value:.1f}", "value"))
     height = len(names) * (row * len(groups) + gap) + 4
-    return _svg(width, height, parts, "bars of " + ", ".join(name for name, _ in groups))
+    return _svg(width, height, parts, "bars of " + ", ".join(group.name for group in groups))
 
 
-def heat_map(names: Sequence[str], shares: np.ndarray, cell: int = 26) -> str:
+def heat_map(names: Sequence[str], shares: np.ndarray) -> str:
     """A square matrix of shares from 0 to 1, rows and columns labelled: the share is the depth of the colour, and in
     percent in the cell where it is 1 % or more.
     """
     count, left = len(names), label_width(names)
-    head = round(left * 0.75)
+    head, cell = round(left * 0.75), max(22, min(42, 420 // count))
     side = (cell - 1, cell - 1)
     parts = []
     for index, name in enumerate(names):

@@ -4,6 +4,7 @@ Each run's best.ckpt is scored once; what that gave is kept in RUN/evaluation.js
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -94,7 +95,7 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, kept_only: bool) -> 
     kept, stat = folder / "evaluation.json", checkpoint.stat()
     how = json.loads(json.dumps(dataclasses.asdict(config.evaluation)))
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
-    if kept.is_file():
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or not written by us
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["made_of"] == made_of:
             return found

@@ -29,6 +29,7 @@ ALLOWED = {
     "interop": {"checkpoint", "config", "models", "schema", "data"},
     "methods": {"config", "schema", "data", "models", "losses", "interop"},
     "inference": {"config", "models"},
+    "reporting": {"data", "metrics", "pictures"},
     "prediction": {"config", "data", "models", "inference", "pictures"},
     "engine": {"config", "checkpoint", "models", "losses", "methods"},
 }
@@ -42,6 +43,7 @@ MUST_NOT = {
     "errors": {"mindspore"},
     "files": {"mindspore"},
     "pictures": {"mindspore"},
+    "reporting": {"mindspore"},
 }
 
 

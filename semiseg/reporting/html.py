@@ -89,10 +89,19 @@ def preformatted(text: str) -> str:
 
 
 def sample(caption: str, pictures: Iterable[tuple[str, str]]) -> str:
-    """A row of pictures, (what it shows, data URI), under one caption."""
+    """A row of large pictures, (what it shows, data URI), under one caption."""
+    return _pictures("sample", caption, pictures)
+
+
+def strip(caption: str, pictures: Iterable[tuple[str, str]]) -> str:
+    """Many small pictures under one caption."""
+    return _pictures("sample strip", caption, pictures)
+
+
+def _pictures(kind: str, caption: str, pictures: Iterable[tuple[str, str]]) -> str:
     images = "".join(
         f'<span><img src="{escape(uri, True)}" alt="{escape(caption, True)}: {escape(what, True)}" loading="lazy">'
         f"<small>{escape(what)}</small></span>"
         for what, uri in pictures
     )
-    return f'<figure class="sample"><figcaption>{escape(caption)}</figcaption><div>{images}</div></figure>'
+    return f'<figure class="{kind}"><figcaption>{escape(caption)}</figcaption><div>{images}</div></figure>'

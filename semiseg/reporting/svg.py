@@ -185,6 +185,34 @@ def stacked_bars(names: Sequence[str], counts: np.ndarray) -> str:
     return _svg(width, len(names) * (row + 6) + 6, parts, "use of prototypes")
 
 
+@dataclass(frozen=True)
+class Dots:
+    """Points (N x 2) of a named group in its own colour (RGB), and its centres (M x 2), drawn as squares."""
+
+    name: str
+    points: np.ndarray
+    color: tuple[int, int, int]
+    centres: np.ndarray
+
+
+def scatter(groups: Sequence[Dots], width: int = 640, height: int = 480) -> str:
+    """All groups in one plane, at one scale in both directions, centres above the points."""
+    every = np.concatenate([array for group in groups for array in (group.points, group.centres)])
+    low, high = every.min(0), every.max(0)
+    scale = min((side - 32) / max(span, 1e-12) for side, span in zip((width, height), high - low, strict=True))
+    shift = np.array([width, height]) / 2 - scale * (low + high) / 2
+    dots, squares = [], []
+    for group in groups:
+        fill, title = f'fill="rgb{group.color}"', _title(group.name)
+        for x, y in group.points * scale + shift:
+            dots.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.6" {fill}>{title}</circle>')
+        for number, (x, y) in enumerate(group.centres * scale + shift, start=1):
+            name = _title(f"{group.name}, prototype {number}")
+            squares.append(_box(x - 6, y - 6, (12, 12), f'class="centre" {fill}', name))
+            squares.append(_text(x + 9, y + 4, f"{shorten(group.name)} {number}", "value"))
+    return _svg(width, height, [*dots, *squares], "features and prototypes")
+
+
 def effective(counts: np.ndarray) -> float:
     """How many parts are in use: exp of the entropy of their shares, from 1 (one does everything) to all alike."""
     shares = counts[counts > 0] / counts.sum()

@@ -10,7 +10,7 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mindspore as ms
 import numpy as np
@@ -23,7 +23,15 @@ _RECORD = "semiseg.record"
 PREFIX = "module."  # before every name in a published best.ckpt, and in ours
 
 
-def save(path: Path, arrays: Mapping[str, Tensor | Parameter], record: Mapping[str, Any]) -> None:
+class Saved(Protocol):
+    """A Tensor, a Parameter, or what a method keeps in main memory."""
+
+    shape: tuple[int, ...]
+
+    def asnumpy(self) -> np.ndarray: ...
+
+
+def save(path: Path, arrays: Mapping[str, Saved], record: Mapping[str, Any]) -> None:
     """Writes tensors and a JSON-able record to ``path``; the file that was there stays until the new one is whole.
 
     Raises:
@@ -33,7 +41,7 @@ def save(path: Path, arrays: Mapping[str, Tensor | Parameter], record: Mapping[s
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        parameters = [{"name": name, "data": value} for name, value in arrays.items()]
+        parameters = [{"name": name, "data": _tensor(value)} for name, value in arrays.items()]
         ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
         partial.chmod(0o644)  # MindSpore writes 0400
         with partial.open("rb") as file:
@@ -90,7 +98,7 @@ def is_ours(path: Path) -> bool:
             return content.rfind(_RECORD.encode()) >= 0
 
 
-def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Parameter]) -> None:
+def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Saved]) -> None:
     """Puts the arrays into the parameters of the same names, all or nothing.
 
     Raises:
@@ -103,7 +111,7 @@ def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Pa
         parameter.set_data(Tensor(arrays[name].astype(_numpy_type(parameter))))
 
 
-def mismatch(found: Mapping[str, tuple[int, ...]], state: Mapping[str, Parameter]) -> str:
+def mismatch(found: Mapping[str, tuple[int, ...]], state: Mapping[str, Saved]) -> str:
     """What differs between the shapes in a file and the parameters expected; empty if nothing."""
     missing = [name for name in state if name not in found]
     unexpected = [name for name in found if name not in state]
@@ -121,5 +129,9 @@ def _first(names: Iterable[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
-def _numpy_type(parameter: Parameter) -> type:
-    return np.int32 if parameter.dtype == ms.int32 else np.float32
+def _tensor(value: Saved) -> Tensor:
+    return value if isinstance(value, Tensor) else Tensor(value.asnumpy())
+
+
+def _numpy_type(value: Saved) -> type:
+    return np.int32 if value.dtype in (ms.int32, np.int32) else np.float32

@@ -132,9 +132,26 @@ class UnsupervisedConfig:
     confid_thresh: float = 0.8  # rule confidence: pixels below are left out
     drop_percent: float = 80.0  # rule entropy: percent of pixels kept at the start, rising linearly to 100
     normalize: Literal["all", "confident"] = "all"  # rule confidence: divide by all pixels or by the confident ones
-    apply_aug: Literal["cutmix", "none"] = "cutmix"
+    apply_aug: Literal["cutmix", "classmix", "cutout", "none"] = "cutmix"
     aug_prob: float = 0.5  # share of steps that mix
     loss_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig:
+    """U2PL's contrastive loss on unreliable pixels (method u2pl)."""
+
+    low_rank: int = 3  # unlabelled negatives: the teacher ranks the class from low_rank ...
+    high_rank: int = 20  # ... to high_rank - 1
+    current_class_threshold: float = 0.3  # anchors: the teacher's probability of their class is above
+    low_entropy_threshold: float = 20.0  # percent of pixels that are certain at the start, and as many uncertain
+    negative_high_entropy: bool = True  # false: negatives of any entropy
+    num_queries: int = 256  # anchors a class
+    num_negatives: int = 50  # for each anchor
+    temperature: float = 0.5
+    loss_weight: float = 1.0
+    bank_size: int = 30000  # representations kept a class
+    bank_size_background: int = 50000  # of class 0
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,7 @@ class TrainerConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     lr_scheduler: SchedulerConfig = SchedulerConfig()
     unsupervised: UnsupervisedConfig = UnsupervisedConfig()
+    contrastive: ContrastiveConfig | None = None  # read by method u2pl
     teacher_start: Literal["first_step", "semi_phase"] = "first_step"
     teacher_bn: Literal["ema", "forward"] = "ema"
     resume: Literal["auto", "never"] = "auto"
@@ -199,6 +217,7 @@ class DecoderKwargs:
     inner_planes: int = 256
     dilations: tuple[int, ...] = (12, 24, 36)
     dropout: float = 0.1
+    rep_head: bool = False  # U2PL's representation head beside the classifier
 
 
 @dataclass(frozen=True)

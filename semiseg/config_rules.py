@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from semiseg.config import Config
+    from semiseg.config import Config, ContrastiveConfig
 
 
 def validate(config: "Config") -> None:
@@ -59,6 +59,8 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     yield "trainer.unsupervised.drop_percent", 0 <= unsup.drop_percent <= 100, "a percentage, 0..100"
     yield "trainer.unsupervised.aug_prob", 0 <= unsup.aug_prob <= 1, "a probability, 0..1"
     yield "trainer.unsupervised.loss_weight", unsup.loss_weight >= 0, "0 or more"
+    if trainer.contrastive:
+        yield from _contrastive_rules(trainer.contrastive)
     yield "criterion.kwargs.thresh", 0 < config.criterion.kwargs.thresh <= 1, "a probability, 0..1"
     yield "criterion.kwargs.min_kept", config.criterion.kwargs.min_kept >= 0, "0 or more pixels"
     yield "net.num_classes", net.num_classes is None or 2 <= net.num_classes <= 255, "2..255"
@@ -102,6 +104,18 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     yield "saver.every", config.saver.every >= 1, "at least 1 step"
 
 
+def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, bool, str]]:
+    section = "trainer.contrastive"
+    yield f"{section}.low_rank", contrast.low_rank >= 1, "at least 1"
+    yield f"{section}.high_rank", contrast.high_rank > contrast.low_rank, f"above low_rank ({contrast.low_rank})"
+    yield f"{section}.current_class_threshold", 0 <= contrast.current_class_threshold < 1, "a probability, 0..1"
+    yield f"{section}.low_entropy_threshold", 0 <= contrast.low_entropy_threshold <= 50, "a percentage, 0..50"
+    yield f"{section}.temperature", contrast.temperature >= 0.05, "at least 0.05"
+    yield f"{section}.loss_weight", contrast.loss_weight >= 0, "0 or more"
+    for key in ("num_queries", "num_negatives", "bank_size", "bank_size_background"):
+        yield f"{section}.{key}", getattr(contrast, key) >= 1, "at least 1"
+
+
 def _unlabeled_rules(written: Path | None, folder: Path | None, ratio: float | None) -> Iterator[tuple[str, bool, str]]:
     """The unlabelled images come from one place."""
     taken = f"beside dataset.labeled_ratio {ratio}, which leaves the rest of its pool unlabelled (set one to null)"
@@ -121,6 +135,8 @@ def unread_keys(config: "Config") -> list[str]:
         "criterion.kwargs.thresh": ("ohem", config.criterion.type, "criterion.type"),
         "criterion.kwargs.min_kept": ("ohem", config.criterion.type, "criterion.type"),
     }
+    contrastive = [key for key in config.origins if key.startswith("trainer.contrastive.")]
+    read_only_by |= dict.fromkeys(contrastive, ("u2pl", config.method, "method"))
     for key, (needed, chosen, switch) in read_only_by.items():
         if key in config.origins and chosen != needed:
             notes.append(f"{key} ({config.origins[key]}) is not read: {switch} is {chosen}, not {needed}")

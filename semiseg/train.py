@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     check_folder(folder, config)
     split = assemble.read_split(config, spec)
     per_epoch = assemble.steps_per_epoch(config, split)
-    method_class = get_method(config.method)
+    method_class = get_method(config.method, config.net.proto_head is not None)
     assemble.quick_check(config, spec, split, method_class.uses_unlabeled)
     device = set_device(config.device)
     method = method_class(

@@ -8,6 +8,7 @@ from semiseg.config import load
 from semiseg.config_rules import unread_keys
 
 LEAVES = sorted(ROOT.glob("experiments/*/*/*/config.yaml"))
+METHODS = ("suponly", "mean_teacher", "u2pl", "ours")
 SPLITS = {"pascal": ["92", "183", "366", "732", "1464"], "cityscapes": ["186", "372", "744", "1488"]}
 
 
@@ -23,7 +24,7 @@ def leaf(request):
 def test_every_split_of_the_tables_is_there():
     found = {tuple(path.parts[-4:-1]) for path in LEAVES}
     for dataset, splits in SPLITS.items():
-        assert {(dataset, split, method) for split in splits for method in ("suponly", "ours")} <= found
+        assert {(dataset, split, method) for split in splits for method in METHODS} <= found
     assert len({split for dataset, split, _ in found if dataset == "synthetic"}) >= 2
 
 
@@ -54,8 +55,7 @@ def published(leaf):
         "epochs": (config.trainer.epochs, config.trainer.sup_only_epoch),
         "sgd": (sgd.kwargs.lr, sgd.kwargs.momentum, sgd.kwargs.weight_decay, sgd.decoder_lr_times),
         "schedule": (config.trainer.lr_scheduler.mode, config.trainer.lr_scheduler.kwargs.power),
-        "threshold": unsup.confid_thresh,
-        "aug": (unsup.rule, unsup.apply_aug, unsup.aug_prob),
+        "aug": (unsup.apply_aug, unsup.aug_prob),
         "aux": net.aux_loss and (net.aux_loss.aux_plane, net.aux_loss.loss_weight),
         "mode": config.evaluation.mode,
         "criterion": (config.criterion.type, config.criterion.kwargs.thresh, config.criterion.kwargs.min_kept),
@@ -63,6 +63,9 @@ def published(leaf):
         "decoder": (net.decoder.kwargs.inner_planes, net.decoder.kwargs.dilations, net.decoder.kwargs.dropout),
         "ema": net.ema_decay,
     }
+    if config.method != "suponly":
+        found["rule"] = (unsup.rule, unsup.confid_thresh if unsup.rule == "confidence" else unsup.drop_percent)
+        found["teacher"] = (config.trainer.teacher_start, config.trainer.teacher_bn)
     if net.proto_head:
         head = net.proto_head
         found["head"] = (head.in_planes, head.temperature, head.proto_update_momentum, head.select_granularity)
@@ -74,7 +77,7 @@ COMMON = {
     "rand_resize": (0.5, 2.0),
     "batch": 2,
     "schedule": ("poly", 0.9),
-    "aug": ("confidence", "cutmix", 0.5),
+    "aug": ("cutmix", 0.5),
     "criterion": ("ohem", 0.7, 100000),
     "encoder": ("resnet101", True, (False, True, True)),
     "decoder": (256, (12, 24, 36), 0.1),
@@ -84,7 +87,6 @@ PASCAL = COMMON | {
     "crop": (513, 513),
     "epochs": (80, 1),
     "sgd": (0.001, 0.9, 0.0001, 10.0),
-    "threshold": 0.8,
     "aux": None,
     "mode": "whole",
 }
@@ -92,19 +94,37 @@ CITYSCAPES = COMMON | {
     "crop": (769, 769),
     "epochs": (200, 1),
     "sgd": (0.01, 0.9, 0.0005, 1.0),
-    "threshold": 0.65,
     "aux": (1024, 0.4),
     "mode": "slide",
 }
 
 
-@pytest.mark.parametrize("method", ["suponly", "ours"])
-@pytest.mark.parametrize(("dataset", "expected", "prototypes"), [("pascal", PASCAL, 4), ("cityscapes", CITYSCAPES, 3)])
-def test_published_settings_arrive(dataset, expected, prototypes, method):
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("dataset", "expected", "prototypes", "threshold"),
+    [("pascal", PASCAL, 4, 0.8), ("cityscapes", CITYSCAPES, 3, 0.65)],
+)
+def test_published_settings_arrive(dataset, expected, prototypes, threshold, method):
+    if method in ("ours", "mean_teacher"):
+        expected = expected | {"rule": ("confidence", threshold), "teacher": ("first_step", "ema")}
     if method == "ours":
         expected = expected | {"head": (512, 0.1, 0.99, 32), "weights": (1.0, True, prototypes)}
+    if method == "u2pl":
+        expected = expected | {"rule": ("entropy", 80), "teacher": ("semi_phase", "forward")}
+        expected |= (
+            {"criterion": ("CELoss", 0.7, 100000)} if dataset == "pascal" else {"epochs": (expected["epochs"][0], 0)}
+        )
     for split in SPLITS[dataset]:
         assert published(ROOT / f"experiments/{dataset}/{split}/{method}") == expected
+
+
+def test_u2pls_contrastive_settings_are_the_published_ones():
+    config = load(ROOT / "experiments/cityscapes/186/u2pl")
+    found = config.trainer.contrastive
+    assert (found.low_rank, found.high_rank, found.num_queries, found.num_negatives) == (3, 20, 256, 50)
+    assert (found.current_class_threshold, found.low_entropy_threshold, found.temperature) == (0.3, 20, 0.5)
+    assert (found.bank_size, found.bank_size_background, found.loss_weight) == (30000, 50000, 1)
+    assert config.net.decoder.kwargs.rep_head
 
 
 def test_the_sliding_window_is_the_published_one():

@@ -115,9 +115,10 @@ def test_an_unknown_method_is_named_with_the_nearest_one():
         get_method("our")
 
 
-def test_a_prototype_head_is_refused_where_it_would_stay_untrained():
-    with pytest.raises(ConfigError, match=r"net\.proto_head: method suponly does not train"):
-        Trainee("suponly", settings_of())
+@pytest.mark.parametrize("name", ["suponly", "mean_teacher"])
+def test_a_prototype_head_is_refused_where_it_would_stay_untrained(name):
+    with pytest.raises(ConfigError, match=rf"net\.proto_head: method {name} does not train"):
+        Trainee(name, settings_of())
 
 
 def test_the_teacher_forward_is_refused_where_there_is_no_teacher():
@@ -207,8 +208,12 @@ def test_a_supervised_phase_as_long_as_the_run_is_supervised_training():
 
 
 def test_without_the_prototype_head_it_is_the_cutmix_mean_teacher():
-    trainee = Trainee("ours", settings_for("ours", "net.proto_head=null", "trainer.sup_only_epoch=0"))
+    settings = settings_of("net.proto_head=null", "trainer.sup_only_epoch=0")
+    assert get_method("ours", proto_head=False) is get_method("mean_teacher")
+    trainee, same = Trainee("ours", settings), Trainee("mean_teacher", settings)
     result = trainee.run(0, 1)[-1]
+    assert vars(result) == vars(same.run(0, 1)[-1])
+    assert same_arrays(trainee.arrays(), same.arrays())
     assert set(result.terms) == {"sup", "unsup", "kept"}
     assert result.loss == pytest.approx(result.terms["sup"] + result.terms["unsup"], rel=1e-5)
     assert not [name for name in trainee.state if "proto" in name]

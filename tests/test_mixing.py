@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semiseg.data.mixing import box_masks, cutmix_boxes
+from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
 from semiseg.rng import generator
 
 
@@ -51,3 +51,17 @@ def test_masks_are_the_boxes():
         mask[top : top + tall, left : left + wide] = True
     assert masks.dtype == bool
     assert (masks == expected).all()
+
+
+def test_class_masks_keep_half_of_the_classes_rounded_down():
+    labels = np.array([[[0, 0, 1], [2, 3, 4]], [[7, 7, 7], [7, 7, 7]]])
+    kept = []
+    for seed in range(60):
+        masks = class_masks(labels, generator(seed, "test"))
+        assert masks.dtype == bool
+        assert masks[1].all()  # one class: half of it rounded down is none
+        classes = {int(c) for c in labels[0][~masks[0]]}
+        assert len(classes) == 2
+        assert np.array_equal(masks[0], ~np.isin(labels[0], list(classes)))  # a class stays or goes as a whole
+        kept += classes
+    assert set(kept) == {0, 1, 2, 3, 4}

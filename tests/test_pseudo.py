@@ -5,8 +5,8 @@ import pytest
 from mindspore import Tensor
 from tiny import CROP, batch_of, network_of, settings_of
 
-from semiseg.data.mixing import box_masks, cutmix_boxes
-from semiseg.methods.pseudo import PseudoLabeler, confidence_of, entropy_of
+from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
+from semiseg.methods.pseudo import BLANK, PseudoLabeler, confidence_of, entropy_of, kept_pixels
 from semiseg.models.interpolate import resize
 from semiseg.rng import generator
 
@@ -19,6 +19,10 @@ def softmax(logits):
 def labeler(*overrides, batch=2):
     settings = settings_of("trainer.unsupervised.aug_prob=1", *overrides)
     return PseudoLabeler(network_of(settings), settings.trainer, batch, CROP)
+
+
+def kept(found, source, percent=80):
+    return kept_pixels(found.score, found.label, source._cfg, percent).asnumpy()
 
 
 def images(step=0, size=2):
@@ -42,12 +46,12 @@ def test_confidence_and_entropy_are_those_of_the_softmax():
 def test_without_mixing_labels_are_the_teachers_and_confident_pixels_are_kept():
     source = labeler("trainer.unsupervised={apply_aug: none, confid_thresh: 0.4}")
     x = images()
-    found = source(3, x, 80)
+    found = source(3, x)
     label, probability = teacher_scores(source, x)
     assert np.array_equal(found.image.asnumpy(), x)
     assert np.array_equal(found.label.asnumpy(), label)
-    assert np.array_equal(found.kept.asnumpy(), (probability.max(1) >= 0.4).astype(np.float32))
-    assert 0.02 < found.kept.asnumpy().mean() < 0.98
+    assert np.array_equal(kept(found, source), (probability.max(1) >= 0.4).astype(np.float32))
+    assert 0.02 < kept(found, source).mean() < 0.98
     assert found.label.asnumpy().dtype == np.int32
 
 
@@ -55,14 +59,49 @@ def test_without_mixing_labels_are_the_teachers_and_confident_pixels_are_kept():
 def test_cutmix_pastes_image_label_and_reliability_of_the_next_image_alike(size):
     source = labeler("trainer.unsupervised.confid_thresh=0.4", batch=size)
     x = images(size=size)
-    found = source(7, x, 80)
+    found = source(7, x)
     label, probability = teacher_scores(source, x)
     mask = box_masks(cutmix_boxes(size, *CROP, generator(5, "cutmix", 7)), *CROP)
     nxt = np.roll(np.arange(size), -1)
     assert np.array_equal(found.image.asnumpy(), np.where(mask[:, None], x[nxt], x))
     assert np.array_equal(found.label.asnumpy(), np.where(mask, label[nxt], label))
-    kept = probability.max(1) >= 0.4
-    assert np.array_equal(found.kept.asnumpy(), np.where(mask, kept[nxt], kept).astype(np.float32))
+    sure = probability.max(1) >= 0.4
+    assert np.array_equal(kept(found, source), np.where(mask, sure[nxt], sure).astype(np.float32))
+
+
+def test_classmix_keeps_half_of_an_images_classes_and_takes_the_rest_from_the_next():
+    source = labeler("trainer.unsupervised.apply_aug=classmix")
+    x = images()
+    found = source(2, x)
+    label, _ = teacher_scores(source, x)
+    mask = class_masks(label, generator(5, "cutmix", 2))
+    assert 0 < mask.mean() < 1
+    assert np.array_equal(found.image.asnumpy(), np.where(mask[:, None], x[::-1], x))
+    assert np.array_equal(found.label.asnumpy(), np.where(mask, label[::-1], label))
+
+
+@pytest.mark.parametrize("rule", ["confidence", "entropy"])
+def test_cutout_blanks_a_box_that_then_counts_nowhere(rule):
+    source = labeler(f"trainer.unsupervised={{apply_aug: cutout, rule: {rule}}}", batch=1)
+    x = images(size=1)
+    found = source(4, x)  # needs no partner: also the first step of a batch of one is blanked
+    box = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 4)), *CROP)
+    label, probability = teacher_scores(source, x)
+    assert np.array_equal(found.label.asnumpy(), np.where(box, BLANK, label))
+    assert (found.image.asnumpy()[np.broadcast_to(box[:, None], x.shape)] == 0).all()
+    sure = kept(found, source, 50).astype(bool)
+    assert not sure[box].any()
+    if rule == "entropy":
+        entropy = -(probability * np.log(probability + 1e-10)).sum(1)
+        assert sure[~box].mean() == pytest.approx(0.5, abs=0.02)
+        assert entropy[sure].max() <= np.median(entropy[~box]) + 1e-5
+
+
+def test_no_pixel_with_a_label_keeps_nothing():
+    score, label = Tensor(np.ones((1, 2, 2), np.float32)), Tensor(np.full((1, 2, 2), BLANK, np.int32))
+    for rule in ("confidence", "entropy"):
+        cfg = settings_of(f"trainer.unsupervised.rule={rule}").trainer.unsupervised
+        assert kept_pixels(score, label, cfg, 80).asnumpy().sum() == 0
 
 
 def test_the_share_of_mixing_steps_is_aug_prob():
@@ -70,10 +109,10 @@ def test_the_share_of_mixing_steps_is_aug_prob():
     x = images()
     known = source._label(Tensor(x))
     source._label = lambda image: known  # the teacher's forward is not what is counted here
-    mixed = [not np.array_equal(source(step, x, 80).image.asnumpy(), x) for step in range(100)]
+    mixed = [not np.array_equal(source(step, x).image.asnumpy(), x) for step in range(100)]
     assert 0.12 < np.mean(mixed) < 0.48  # four standard deviations
     never = labeler("trainer.unsupervised.aug_prob=0")
-    assert all(np.array_equal(never(step, x, 80).image.asnumpy(), x) for step in range(5))
+    assert all(np.array_equal(never(step, x).image.asnumpy(), x) for step in range(5))
 
 
 def test_rule_entropy_keeps_the_most_certain_percent():
@@ -81,23 +120,24 @@ def test_rule_entropy_keeps_the_most_certain_percent():
     x = images()
     _, probability = teacher_scores(source, x)
     entropy = -(probability * np.log(probability + 1e-10)).sum(1)
+    found = source(0, x)
     for percent in (20, 80):
-        kept = source(0, x, percent).kept.asnumpy().astype(bool)
-        assert kept.mean() == pytest.approx(percent / 100, abs=0.01)
-        assert entropy[kept].max() <= entropy[~kept].min() + 1e-5
-    assert source(0, x, 100).kept.asnumpy().mean() > 0.99
+        sure = kept(found, source, percent).astype(bool)
+        assert sure.mean() == pytest.approx(percent / 100, abs=0.01)
+        assert entropy[sure].max() <= entropy[~sure].min() + 1e-5
+    assert kept(found, source, 100).mean() > 0.99
 
 
 def test_a_batch_of_one_is_mixed_with_the_image_of_the_step_before():
     source = labeler("trainer.unsupervised.confid_thresh=0.4", batch=1)
     first, second = images(0, 1), images(1, 1)
-    assert np.array_equal(source(0, first, 80).image.asnumpy(), first)  # nothing has gone before
-    found = source(1, second, 80)
+    assert np.array_equal(source(0, first).image.asnumpy(), first)  # nothing has gone before
+    found = source(1, second)
     mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 1)), *CROP)
     labels = [teacher_scores(source, x)[0] for x in (first, second)]
     assert np.array_equal(found.image.asnumpy(), np.where(mask[:, None], first, second))
     assert np.array_equal(found.label.asnumpy(), np.where(mask, *labels))
-    third = source(2, images(2, 1), 80).image.asnumpy()
+    third = source(2, images(2, 1)).image.asnumpy()
     mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 2)), *CROP)
     assert np.array_equal(third, np.where(mask[:, None], second, images(2, 1)))  # the plain one, not the mixed one
 
@@ -105,9 +145,9 @@ def test_a_batch_of_one_is_mixed_with_the_image_of_the_step_before():
 def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
     assert labeler().state() == {}
     source = labeler(batch=1)
-    source(0, images(0, 1), 80)
+    source(0, images(0, 1))
     restored = labeler(batch=1)
     for name, parameter in restored.state().items():
         parameter.set_data(Tensor(source.state()[name].asnumpy()))
-    for a, b in zip(source(1, images(1, 1), 80), restored(1, images(1, 1), 80), strict=True):
+    for a, b in zip(source(1, images(1, 1)), restored(1, images(1, 1)), strict=True):
         assert np.array_equal(a.asnumpy(), b.asnumpy())

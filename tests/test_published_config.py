@@ -221,19 +221,32 @@ def test_u2pl_files_of_labelled_images_alone(tmp_path, kind):
     assert config.net.aux_loss.aux_plane == 1024
 
 
-def test_u2pl_files_with_its_contrastive_loss_can_be_evaluated_but_not_trained(tmp_path):
-    config = load(write(tmp_path / "experiments/pascal/1464/ours", u2pl()))
+def test_u2pl_files_with_its_contrastive_loss_are_method_u2pl(tmp_path):
+    content = u2pl()
+    content["trainer"]["contrastive"] |= {"num_queries": 128, "low_entropy_threshold": 10}
+    config = load(write(tmp_path / "experiments/pascal/1464/ours", content))
     assert config.method == "u2pl"
     assert config.trainer.unsupervised.rule == "entropy"
     assert config.trainer.unsupervised.drop_percent == 80
-    assert any("contrastive" in note and "u2pl" in note for note in config.notes)
-    with pytest.raises(ConfigError, match=r"u2pl .*cannot be trained.*method=ours"):
-        get_method(config.method)
+    contrastive = config.trainer.contrastive
+    assert (contrastive.num_queries, contrastive.low_entropy_threshold, contrastive.num_negatives) == (128, 10, 50)
+    assert config.net.decoder.kwargs.rep_head
+    assert (config.trainer.teacher_start, config.trainer.teacher_bn) == ("semi_phase", "forward")
+    notes = " ".join(config.notes)
+    assert "unsupervised_entropy_ignore: ignored" in notes
+    assert "teacher_bn: forward, as U2PL" in notes
+
+
+def test_a_contrastive_loss_with_another_negative_threshold_is_refused(tmp_path):
+    content = u2pl()
+    content["trainer"]["contrastive"]["current_class_negative_threshold"] = 0.5
+    with pytest.raises(ConfigError, match=r"current_class_negative_threshold: 0\.5 is not supported here, only 1"):
+        load(write(tmp_path, content))
 
 
 def test_u2pl_without_the_contrastive_loss_is_the_mean_teacher(tmp_path):
     config = load(write(tmp_path, without(u2pl(), "trainer.contrastive")))
-    assert (config.method, config.net.proto_head) == ("ours", None)
+    assert (config.method, config.net.proto_head) == ("mean_teacher", None)
     assert config.trainer.unsupervised.rule == "entropy"
 
 
@@ -352,7 +365,7 @@ def test_what_published_files_leave_out_has_the_published_default(tmp_path):
         ("net.proto_head.patch_select", False),
         ("trainer.optimizer.type", "adam"),
         ("trainer.lr_scheduler.mode", "cosine"),
-        ("trainer.unsupervised.apply_aug", "cutout"),
+        ("trainer.unsupervised.apply_aug", "mixup"),
         ("net.encoder.type", "core.models.resnet.resnet152"),
         ("net.decoder.type", "core.models.decoder.dec_deeplabv3"),
         ("criterion.type", "focal"),

@@ -28,6 +28,16 @@ TINY_NET = (
     "net.decoder.kwargs={inner_planes: 8, dilations: [1, 2, 3]}",
 )
 
+# What a method asks for beyond the base of all, tiny too.
+NEEDS = {
+    "ours": [],
+    "u2pl": [
+        "net={proto_head: null, decoder: {kwargs: {rep_head: true}}}",
+        "trainer.unsupervised.rule=entropy",
+        "trainer.contrastive={num_queries: 8, num_negatives: 5, bank_size: 40, low_rank: 1, high_rank: 3}",
+    ],
+}
+
 
 def config_of(*overrides: str) -> Config:
     """The defaults with overrides, without a file."""
@@ -53,8 +63,8 @@ def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1) -> Se
 
 
 def settings_for(name: str, *overrides: str, **options: int) -> Settings:
-    """``settings_of`` without the prototype head for the method that refuses it."""
-    return settings_of(*(["net.proto_head=null"] if name == "suponly" else []), *overrides, **options)
+    """``settings_of`` with what the method needs, and without what it refuses."""
+    return settings_of(*NEEDS.get(name, ["net.proto_head=null"]), *overrides, **options)
 
 
 def network_of(settings: Settings, seed: int = 0) -> SegmentationNetwork:
@@ -105,7 +115,7 @@ class Trainee:
 
     def __init__(self, name: str, settings: Settings, seed: int = 0):
         student, teacher = network_of(settings, seed), network_of(settings, seed)
-        self.method: Method = get_method(name)(student, teacher, settings)
+        self.method: Method = get_method(name, settings.net.proto_head is not None)(student, teacher, settings)
         self.optimizer = SGD(student, settings.trainer)
         self.step = TrainStep(self.method, self.optimizer)
         self.state = self.method.state() | self.optimizer.state()

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Row of the table -> (folder of the experiment, overrides).
 VARIANTS = {
     "suponly": ("suponly", ()),
-    "mean_teacher": ("ours", ("net.proto_head=null",)),
+    "mean_teacher": ("mean_teacher", ()),
     "ours": ("ours", ()),
 }
 

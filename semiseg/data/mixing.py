@@ -1,4 +1,4 @@
-"""Which pixels of an image are replaced by those of its partner. B, H, W: images, height, width."""
+"""Which pixels of an image are replaced (CutMix, ClassMix) or blanked (Cutout). B, H, W: images, height, width."""
 
 import numpy as np
 
@@ -27,3 +27,15 @@ def box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     in_rows = (rows >= top) & (rows < top + tall)
     in_cols = (cols >= left) & (cols < left + wide)
     return in_rows[:, :, None] & in_cols[:, None, :]
+
+
+def class_masks(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """bool B x H x W, False on half of the classes of each image (rounded down), drawn at random: those stay.
+
+    Source: ClassMix (https://arxiv.org/abs/2007.07936) as U2PL has it, where the kept classes are the image's own.
+    """
+    masks = np.ones(labels.shape, bool)
+    for mask, label in zip(masks, labels, strict=True):
+        classes = np.unique(label)
+        mask &= ~np.isin(label, rng.permutation(classes)[: len(classes) // 2])
+    return masks

@@ -15,6 +15,8 @@ from semiseg.errors import CheckpointError
 from semiseg.interop.torch_names import State
 from semiseg.models.resnet import DEPTHS, Bottleneck
 
+_REP_HEAD = "decoder.representation.8.weight"
+
 
 def infer_network(arrays: State, source: str) -> NetConfig:
     """The network whose parameters have the names and shapes of ``arrays`` (under our names).
@@ -38,7 +40,7 @@ def infer_network(arrays: State, source: str) -> NetConfig:
     return NetConfig(
         num_classes=num_classes,
         encoder=EncoderConfig(type=encoder_type(arrays, source), kwargs=EncoderKwargs(width=width)),
-        decoder=DecoderConfig(kwargs=DecoderKwargs(inner_planes=planes, dilations=_dilations(branches - 2))),
+        decoder=DecoderConfig(kwargs=DecoderKwargs(planes, _dilations(branches - 2), rep_head=_REP_HEAD in shapes)),
         aux_loss=AuxLossConfig() if "auxor.aux.0.weight" in shapes else None,
         proto_head=ProtoHeadConfig(num_micro_proto=proto[0] // num_classes) if proto else None,
     )

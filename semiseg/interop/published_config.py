@@ -27,7 +27,10 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "saver.ignore_keys": (([], False, None), "empty: every name of a checkpoint must fit"),
     "criterion.kwargs.use_weight": ((False, None), "off, as here"),
     "net.encoder.kwargs.fpn": ((True,), "always so: the decoder reads all four maps"),
-    "net.decoder.kwargs.rep_head": ((), "the 256-channel representation head is never built"),
+    "trainer.contrastive.unsupervised_entropy_ignore": ((), "no published code reads it"),
+    "trainer.contrastive.current_class_negative_threshold": ((1, 1.0), "always so: every probability is below 1"),
+    "trainer.contrastive.anchor_ema": ((False, None), "off, as here"),
+    "trainer.contrastive.binary": ((False, None), "off, as here"),
     "net.decoder.kwargs.rep_clf": ((), "the prototype head reads that feature whenever there is one"),
     "net.proto_head.patch_select": ((True,), "always so: one pixel in each cell of the grid"),
 }
@@ -193,26 +196,36 @@ def _located(work: _Work, written: Any, from_root: bool = True) -> Any:
 
 
 def _translate_method(work: _Work) -> None:
-    contrastive = [key for key in work.keys if key == "trainer.contrastive" or key.startswith("trainer.contrastive.")]
-    has_contrastive = work.has("trainer.contrastive")
     if work.has("net.proto_head"):
         method = "ours"
     elif not work.semi:
         method = "suponly"
     else:
-        method = "u2pl" if has_contrastive else "ours"
+        method = "u2pl" if work.has("trainer.contrastive") else "mean_teacher"
     if "method" not in work.keys:
         work.keys["method"] = method
         work.note("method", f"{method}, by dataset.type, net.proto_head and trainer.contrastive")
-    for key in contrastive:
-        del work.keys[key]
-    if has_contrastive:
-        use = (
-            "read by method u2pl alone, which can be evaluated but not trained yet" if method == "u2pl" else "not read"
-        )
-        work.note("trainer.contrastive.*", f"{use} (method {method})")
+    _translate_contrastive(work)
     if work.keys["method"] != "suponly":
         _translate_unsupervised(work)
+
+
+def _translate_contrastive(work: _Work) -> None:
+    written = [key for key in work.keys if key == "trainer.contrastive" or key.startswith("trainer.contrastive.")]
+    rep_head = work.keys.pop("net.decoder.kwargs.rep_head", None)
+    if work.keys["method"] == "u2pl":
+        work.keys["net.decoder.kwargs.rep_head"] = True
+        for key, value in (("trainer.teacher_start", "semi_phase"), ("trainer.teacher_bn", "forward")):
+            if key not in work.keys:
+                work.keys[key] = value
+                work.note(key, f"{value}, as U2PL has it built in")
+        return
+    for key in written:
+        del work.keys[key]
+    if rep_head is not None:
+        work.note("net.decoder.kwargs.rep_head", "ignored (only method u2pl builds the representation head)")
+    if any(key != "trainer.contrastive" for key in written):
+        work.note("trainer.contrastive.*", f"not read (method {work.keys['method']})")
 
 
 def _translate_unsupervised(work: _Work) -> None:

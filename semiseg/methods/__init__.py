@@ -2,22 +2,26 @@
 
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, Settings
+from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.prototype import PrototypeConsistency
 from semiseg.methods.supervised import Supervised
+from semiseg.methods.u2pl import U2PL
 from semiseg.schema import did_you_mean
 
 __all__ = ["METHODS", "Method", "Settings", "get_method"]
 
-METHODS: dict[str, type[Method]] = {"suponly": Supervised, "ours": PrototypeConsistency}
+METHODS: dict[str, type[Method]] = {
+    "suponly": Supervised,
+    "mean_teacher": MeanTeacher,
+    "u2pl": U2PL,
+    "ours": PrototypeConsistency,
+}
 
 
-def get_method(name: str) -> type[Method]:
-    """The class of a method. ConfigError names the known ones."""
-    if name == "u2pl":  # what a published config.yaml with trainer.contrastive asks for
-        raise ConfigError(
-            "method: u2pl (trainer.contrastive in U2PL's files) cannot be trained by this version, only evaluated; "
-            "method=ours trains its CutMix mean teacher without the contrastive loss"
-        )
+def get_method(name: str, proto_head: bool = True) -> type[Method]:
+    """The class of a method; ``ours`` without its prototype head is the mean teacher. ConfigError: unknown name."""
+    if name == "ours" and not proto_head:
+        return MeanTeacher
     if name not in METHODS:
         raise ConfigError(f"method: unknown method {name!r}{did_you_mean(name, METHODS)}")
     return METHODS[name]

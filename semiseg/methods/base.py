@@ -17,6 +17,7 @@ from semiseg.errors import ConfigError
 from semiseg.losses import cross_entropy, ohem_cross_entropy
 from semiseg.methods.draws import dropout_masks
 from semiseg.methods.ema import ExponentialMovingAverage, ema_decay
+from semiseg.methods.host_array import HostArray
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
@@ -54,6 +55,10 @@ class Settings:
     def steps(self) -> int:
         """All steps of the run."""
         return self.trainer.epochs * self.steps_per_epoch
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step belongs to, from 0."""
+        return step // self.steps_per_epoch
 
 
 class Method:
@@ -136,7 +141,7 @@ class Method:
         """Whether the prototype head, where there is one, means anything after ``step`` steps."""
         return True
 
-    def state(self) -> dict[str, Parameter]:
+    def state(self) -> dict[str, Parameter | HostArray]:
         """Everything that lives between steps, by name."""
         state = {f"student.{name}": parameter for name, parameter in self.student.parameters_and_names()}
         return state | {f"teacher.{name}": parameter for name, parameter in self.teacher.parameters_and_names()}

@@ -1,26 +1,29 @@
-"""Pseudo-labels: the teacher's label and reliability of each pixel, mixed by CutMix. Shared by every such method."""
+"""Pseudo-labels: the teacher's label and reliability of each pixel, and their mixing. Shared by every such method."""
 
 from typing import NamedTuple
 
 import numpy as np
 from mindspore import Parameter, Tensor, jit, ops
 
-from semiseg.config import TrainerConfig
-from semiseg.data.mixing import box_masks, cutmix_boxes
+from semiseg.config import TrainerConfig, UnsupervisedConfig
+from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
 from semiseg.losses import entropy
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 from semiseg.rng import generator
 
 _assign = ops.Assign()
+BLANK = 255  # the pseudo-label of a pixel that Cutout blanked: no class
 
 
 class PseudoLabels(NamedTuple):
-    """image B x 3 x H x W as the student sees it; label B x H x W int32; kept B x H x W, 1 where label is trusted."""
+    """image B x 3 x H x W as the student sees it; label B x H x W int32; score B x H x W: the teacher's confidence
+    (rule confidence) or entropy in nats (rule entropy) there.
+    """
 
     image: Tensor
     label: Tensor
-    kept: Tensor
+    score: Tensor
 
 
 def confidence_of(logits: Tensor) -> Tensor:
@@ -34,41 +37,65 @@ def entropy_of(logits: Tensor) -> Tensor:
     return entropy(ops.softmax(logits, 1))
 
 
-class PseudoLabeler:
-    """The teacher's labels on unlabelled images, mixed, with the pixels to keep.
+def kept_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, percent: float) -> Tensor:
+    """float32 B x H x W, 1 where the pseudo-label counts: confident pixels, or the ``percent`` with the least entropy.
 
-    The partner of an image in CutMix is the next one of the batch (cyclic). A batch of one has no such partner: it is
-    mixed with the image of the previous step, which is therefore state.
+    Blank pixels (Cutout) enter neither the result nor the percentile.
+    """
+    valid = (label != BLANK).astype("float32")
+    if cfg.rule == "confidence":
+        return (score >= cfg.confid_thresh).astype("float32") * valid
+    return (score < entropy_percentile(score.asnumpy(), label.asnumpy(), percent)).astype("float32") * valid
+
+
+def entropy_percentile(score: np.ndarray, label: np.ndarray, percent: float) -> float:
+    """The value that ``percent`` of the scores of pixels with a label lie below; 0 if there is no such pixel."""
+    counted = score[label != BLANK]
+    return float(np.percentile(counted, percent)) if counted.size else 0.0
+
+
+class PseudoLabeler:
+    """The teacher's labels on unlabelled images, mixed as ``trainer.unsupervised.apply_aug`` says.
+
+    The partner of an image is the next one of the batch (cyclic). A batch of one has no such partner: it is mixed with
+    the image of the previous step, which is therefore state.
     """
 
     def __init__(self, teacher: SegmentationNetwork, trainer: TrainerConfig, batch: int, crop: tuple[int, int]):
         self._teacher, self._cfg, self._seed = teacher, trainer.unsupervised, trainer.seed
         self._label = jit(self._label_pixels) if trainer.jit else self._label_pixels
-        self._mix = jit(self._mix_pixels) if trainer.jit else self._mix_pixels
+        self._mix = jit(_mix_pixels) if trainer.jit else _mix_pixels
         self._previous = _room_for_one(crop) if batch == 1 else {}
 
-    def __call__(self, step: int, images: np.ndarray, percent: float) -> PseudoLabels:
-        """Pseudo-labels for ``images`` (B x 3 x H x W); ``percent`` of the pixels are kept by rule entropy."""
-        image = Tensor(images)
-        label, score = self._label(image)
-        partner = self._partner(image, label, score)
-        mixing = generator(self._seed, "mix", step).random() < self._cfg.aug_prob
-        if self._cfg.apply_aug == "cutmix" and mixing and partner is not None:
-            batch, _, height, width = image.shape
-            boxes = cutmix_boxes(batch, height, width, generator(self._seed, "cutmix", step))
-            mask = Tensor(box_masks(boxes, height, width))
-            image, label, score = self._mix(mask, image, label, score, *partner)
-        return PseudoLabels(image, label, self._kept(score, percent))
+    def __call__(self, step: int, images: np.ndarray) -> PseudoLabels:
+        """Pseudo-labels for ``images`` (B x 3 x H x W)."""
+        found = PseudoLabels(Tensor(images), *self._label(Tensor(images)))
+        partner = self._partner(found)
+        if self._cfg.apply_aug == "none" or generator(self._seed, "mix", step).random() >= self._cfg.aug_prob:
+            return found
+        if self._cfg.apply_aug == "cutout":
+            partner = _blank(found)
+        if partner is None:
+            return found
+        return PseudoLabels(*self._mix(Tensor(self._replaced(step, found)), *found, *partner))
 
     def state(self) -> dict[str, Parameter]:
         """Parameters to save and restore."""
         return dict(self._previous)
 
-    def _partner(self, *current: Tensor) -> tuple[Tensor, ...] | None:
+    def _replaced(self, step: int, found: PseudoLabels) -> np.ndarray:
+        """bool B x H x W: the pixels that the partner's replace."""
+        batch, _, height, width = found.image.shape
+        rng = generator(self._seed, "cutmix", step)
+        if self._cfg.apply_aug == "classmix":
+            return class_masks(found.label.asnumpy(), rng)
+        return box_masks(cutmix_boxes(batch, height, width, rng), height, width)
+
+    def _partner(self, current: PseudoLabels) -> PseudoLabels | None:
         if not self._previous:
-            return tuple(ops.concat((item[1:], item[:1]), 0) for item in current)
+            return PseudoLabels(*(ops.concat((item[1:], item[:1]), 0) for item in current))
         *stored, filled = self._previous.values()
-        partner = tuple(Tensor(item.asnumpy()) for item in stored) if filled.asnumpy()[0] else None
+        partner = PseudoLabels(*(Tensor(item.asnumpy()) for item in stored)) if filled.asnumpy()[0] else None
         for parameter, value in zip(stored, current, strict=True):
             _assign(parameter, value)
         _assign(filled, Tensor(np.ones(1, np.float32)))
@@ -79,19 +106,19 @@ class PseudoLabeler:
         score = confidence_of(logits) if self._cfg.rule == "confidence" else entropy_of(logits)
         return ops.argmax(logits, 1).astype("int32"), score
 
-    def _mix_pixels(self, mask: Tensor, image, label, score, other_image, other_label, other_score) -> tuple:
-        inside = ops.expand_dims(mask, 1)
-        return (
-            ops.where(inside, other_image, image),
-            ops.where(mask, other_label, label),
-            ops.where(mask, other_score, score),
-        )
 
-    def _kept(self, score: Tensor, percent: float) -> Tensor:
-        if self._cfg.rule == "confidence":
-            return (score >= self._cfg.confid_thresh).astype("float32")
-        threshold = np.percentile(score.asnumpy(), percent)
-        return (score < float(threshold)).astype("float32")
+def _mix_pixels(mask: Tensor, image, label, score, other_image, other_label, other_score) -> tuple:
+    return (
+        ops.where(ops.expand_dims(mask, 1), other_image, image),
+        ops.where(mask, other_label, label),
+        ops.where(mask, other_score, score),
+    )
+
+
+def _blank(like: PseudoLabels) -> PseudoLabels:
+    """What Cutout puts in place of pixels: the mean colour, no label."""
+    image, label, score = like
+    return PseudoLabels(ops.zeros_like(image), ops.full_like(label, BLANK), ops.zeros_like(score))
 
 
 def _room_for_one(crop: tuple[int, int]) -> dict[str, Parameter]:

@@ -32,12 +32,11 @@ def build_model(cfg: NetConfig) -> SegmentationNetwork:
         norm=norm,
     )
     low, _, middle, high = encoder.out_planes
-    planes, dilations = cfg.decoder.kwargs.inner_planes, cfg.decoder.kwargs.dilations
-    decoder = Decoder(low, high, cfg.num_classes, planes, dilations, norm)
+    decoder = Decoder(low, high, cfg.num_classes, cfg.decoder.kwargs, norm)
     auxor = proto_net = None
     if cfg.aux_loss:
         _check_planes("net.aux_loss.aux_plane", cfg.aux_loss.aux_plane, middle)
-        auxor = AuxHead(middle, cfg.num_classes, planes, norm)
+        auxor = AuxHead(middle, cfg.num_classes, cfg.decoder.kwargs.inner_planes, norm)
     if cfg.proto_head:
         _check_planes("net.proto_head.in_planes", cfg.proto_head.in_planes, decoder.out_planes)
         head = cfg.proto_head

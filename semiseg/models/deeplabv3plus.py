@@ -9,6 +9,7 @@ from collections import namedtuple
 
 from mindspore import Tensor, nn, ops
 
+from semiseg.config import DecoderKwargs
 from semiseg.models.interpolate import resize
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import Norm, ResNet, conv1x1, conv3x3
@@ -53,27 +54,22 @@ class ASPP(nn.Cell):
 
 
 class Decoder(nn.Cell):
-    """``dec_deeplabv3_plus``: encoder maps -> (logits, feature), both at layer1's size."""
+    """``dec_deeplabv3_plus``: encoder maps -> (logits, feature), both at layer1's size.
 
-    def __init__(self, low_planes: int, high_planes: int, num_classes: int, planes: int, dilations: tuple, norm: Norm):
+    With ``kwargs.rep_head`` also U2PL's representation head, of the classifier's shape: ``represent``.
+    """
+
+    def __init__(self, low_planes: int, high_planes: int, num_classes: int, kwargs: DecoderKwargs, norm: Norm):
         super().__init__()
+        planes, dilations = kwargs.inner_planes, kwargs.dilations
         self.low_conv = nn.SequentialCell(_biased_conv(low_planes, planes, 1), norm(planes), nn.ReLU())
         self.aspp = ASPP(high_planes, planes, dilations, norm)
-        # Index 3 and 7 are the published networks' Dropout2d; here the masks come from outside.
         self.head = nn.SequentialCell(conv3x3(self.aspp.out_planes, planes), norm(planes), nn.ReLU())
-        self.classifier = nn.SequentialCell(
-            _biased_conv(2 * planes, planes, 3),
-            norm(planes),
-            nn.ReLU(),
-            nn.Identity(),
-            _biased_conv(planes, planes, 3),
-            norm(planes),
-            nn.ReLU(),
-            nn.Identity(),
-            _biased_conv(planes, num_classes, 1),
-        )
-        self.dropout_planes = (planes, planes, planes)
-        self.out_planes = 2 * planes
+        self.classifier = _pixel_head(2 * planes, planes, num_classes, norm)
+        self.representation = _pixel_head(2 * planes, planes, planes, norm) if kwargs.rep_head else None
+        # Channels of each dropout mask: ASPP's head, twice in the classifier, twice in the representation head.
+        self.dropout_planes = (planes,) * (5 if kwargs.rep_head else 3)
+        self.out_planes, self.rep_planes = 2 * planes, planes
 
     def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:
         head = self.head(self.aspp(high))
@@ -81,13 +77,36 @@ class Decoder(nn.Cell):
             head = head * masks[0]
         low = self.low_conv(low)
         feature = ops.concat((low, resize(head, low.shape[2:])), 1)  # B x D x h x w
-        x = self.classifier[2](self.classifier[1](self.classifier[0](feature)))
-        if masks is not None:
-            x = x * masks[1]
-        x = self.classifier[6](self.classifier[5](self.classifier[4](x)))
-        if masks is not None:
-            x = x * masks[2]
-        return self.classifier[8](x), feature
+        return _apply_head(self.classifier, feature, None if masks is None else masks[1:3]), feature
+
+    def represent(self, feature: Tensor, masks: tuple | None = None) -> Tensor:
+        """B x D x h x w feature -> B x inner planes x h x w; ``masks``: all of the network's, or None."""
+        return _apply_head(self.representation, feature, None if masks is None else masks[3:5])
+
+
+def _pixel_head(in_planes: int, planes: int, out_planes: int, norm: Norm) -> nn.SequentialCell:
+    """3x3, 3x3, 1x1. Index 3 and 7 are the published networks' Dropout2d; here the masks come from outside."""
+    return nn.SequentialCell(
+        _biased_conv(in_planes, planes, 3),
+        norm(planes),
+        nn.ReLU(),
+        nn.Identity(),
+        _biased_conv(planes, planes, 3),
+        norm(planes),
+        nn.ReLU(),
+        nn.Identity(),
+        _biased_conv(planes, out_planes, 1),
+    )
+
+
+def _apply_head(head: nn.SequentialCell, x: Tensor, masks: tuple | None) -> Tensor:
+    x = head[2](head[1](head[0](x)))
+    if masks is not None:
+        x = x * masks[0]
+    x = head[6](head[5](head[4](x)))
+    if masks is not None:
+        x = x * masks[1]
+    return head[8](x)
 
 
 class AuxHead(nn.Cell):

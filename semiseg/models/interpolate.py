@@ -16,6 +16,12 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return _RESIZE(x, size)
 
 
+def nearest(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """B x H x W -> B x h x w: pixel i of h is row floor(i * H / h), as PyTorch's mode "nearest"."""
+    rows, cols = (np.arange(n) * side // n for n, side in zip(size, x.shape[1:], strict=True))
+    return x[:, rows[:, None], cols]
+
+
 class Points(NamedTuple):
     """P pixels of an H x W image as rows of a source map: flat indices and weights of each one's four neighbours."""
 

@@ -1,0 +1,142 @@
+"""Which pixels U2PL's contrastive loss takes, and its value, against the rules in words."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor, value_and_grad
+
+from semiseg.config import ContrastiveConfig
+from semiseg.methods.contrast import Pixels, anchor_masks, choose, class_ranks, contrastive_loss, negative_masks
+from semiseg.methods.memory_bank import MemoryBank
+
+PROB = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.25, 0.25, 0.5], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25]], np.float32)
+TINY = ContrastiveConfig(num_queries=6, num_negatives=4, low_rank=1, high_rank=3)
+
+
+def pixels(label, certain=None, uncertain=None, labelled=2):
+    every = np.ones(5, bool)
+    return Pixels(
+        PROB,
+        np.array(label),
+        every if certain is None else np.array(certain, bool),
+        every if uncertain is None else np.array(uncertain, bool),
+        labelled,
+    )
+
+
+def rows(count=5, planes=4, seed=0):
+    return np.random.default_rng(seed).normal(0, 1, (count, planes)).astype(np.float32)
+
+
+def draw(found, bank=None, cfg=TINY, seed=0, teacher=None):
+    bank = bank or MemoryBank((20, 20, 20), 4)
+    return choose(found, rows() if teacher is None else teacher, bank, cfg, np.random.default_rng(seed)), bank
+
+
+def test_ranks_are_places_in_the_order_of_probabilities():
+    assert class_ranks(PROB).tolist() == [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 1, 0], [0, 1, 2]]
+
+
+def test_anchors_are_certain_pixels_that_are_likely_of_their_class():
+    members, anchors = anchor_masks(pixels([0, 2, 255, 1, 0], certain=[1, 1, 1, 1, 0]), 0.3)
+    assert members.T.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
+    assert anchors.T.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
+
+
+def test_negatives_of_labelled_pixels_are_the_classes_they_are_mistaken_for():
+    found = negative_masks(pixels([1, 2, 0, 0, 0], labelled=2), low_rank=2, high_rank=3)
+    assert found[0].tolist() == [True, False, False]  # ranks 0, 1 are classes 0, 1; 1 is its own
+    assert found[1].tolist() == [False, True, False]
+
+
+def test_negatives_of_unlabelled_pixels_are_classes_ranked_in_between():
+    found = negative_masks(pixels([0, 0, 2, 2, 0], labelled=2), low_rank=1, high_rank=2)
+    assert found[2:].tolist() == [[True, False, False], [False, True, False], [False, True, False]]
+
+
+def test_only_uncertain_pixels_with_a_label_give_negatives():
+    found = negative_masks(pixels([255, 2, 255, 2, 0], uncertain=[1, 1, 1, 0, 1]), 1, 3)
+    assert found.any(1).tolist() == [False, False, False, False, True]
+    assert negative_masks(pixels([0, 0, 2, 2, 0], uncertain=[0] * 5), 1, 3).sum() == 0
+
+
+def test_the_bank_gets_the_teachers_rows_of_this_step():
+    teacher = rows(seed=3)
+    found = pixels([0, 2, 2, 2, 0])
+    _, bank = draw(found, teacher=teacher)
+    masks = negative_masks(found, 1, 3)
+    for c in range(3):
+        assert np.array_equal(bank.take(c, np.arange(bank.count(c))), teacher[masks[:, c]])
+
+
+def test_anchors_positives_and_negatives_are_drawn_from_their_own_sets():
+    found = pixels([0, 2, 2, 2, 0])
+    teacher = rows(seed=4)
+    chosen, bank = draw(found, teacher=teacher)
+    assert set(chosen.anchor[0]) <= {0, 4}
+    assert set(chosen.anchor[2]) <= {1, 2, 3}
+    mean = teacher[[1, 2, 3]].mean(0)
+    np.testing.assert_allclose(chosen.positive[2], mean / np.linalg.norm(mean), rtol=1e-6)
+    held = bank.take(2, np.arange(bank.count(2)))
+    held = held / np.linalg.norm(held, axis=1, keepdims=True)
+    assert all(np.isclose(row, held).all(1).any() for row in chosen.negative[2].reshape(-1, 4))
+    assert chosen.weight.tolist() == [0.5, 0, 0.5]
+
+
+def test_the_same_generator_gives_the_same_choice_and_another_does_not():
+    found = pixels([0, 2, 2, 2, 0])
+    first, again, other = (draw(found, seed=seed)[0] for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.anchor, other.anchor)
+
+
+@pytest.mark.parametrize(
+    ("label", "certain", "uncertain", "weight"),
+    [
+        ([2, 2, 2, 2, 2], None, None, [0, 0, 0]),  # one class: nothing to tell apart
+        ([255] * 5, None, None, [0, 0, 0]),
+        ([0, 2, 2, 2, 0], [0] * 5, None, [0, 0, 0]),
+        ([0, 2, 2, 2, 0], None, [0] * 5, [0, 0, 0]),  # an empty bank
+        ([1, 2, 2, 2, 1], None, None, [0, 0.5, 0.5]),
+        (
+            [1, 2, 0, 2, 1],
+            None,
+            [1, 1, 0, 0, 0],
+            [0, 0, 0],
+        ),  # no class has both
+    ],
+)
+def test_classes_without_anchors_or_negatives_have_no_weight(label, certain, uncertain, weight):
+    chosen, _ = draw(pixels(label, certain, uncertain))
+    np.testing.assert_allclose(chosen.weight, weight, rtol=1e-6)
+    assert all(np.isfinite(part).all() for part in chosen)
+
+
+def loss_of(rep, chosen, temperature=0.5):
+    return contrastive_loss(Tensor(rep), *map(Tensor, chosen), temperature)
+
+
+def test_the_loss_is_the_mean_log_softmax_of_the_positive():
+    rep = np.random.default_rng(5).normal(0, 2, (1, 4, 1, 5)).astype(np.float32)
+    chosen, _ = draw(pixels([0, 2, 2, 2, 0]))
+    flat = rep[0, :, 0].T.astype(np.float64)
+    expected = 0
+    for c in (0, 2):
+        query = flat[chosen.anchor[c]]
+        query = query / np.linalg.norm(query, axis=1, keepdims=True)
+        keys = np.concatenate([np.repeat(chosen.positive[c][None, None], 6, 0), chosen.negative[c]], 1)
+        scores = np.exp(np.einsum("qd,qnd->qn", query, keys) / 0.5)
+        expected += -np.log(scores[:, 0] / scores.sum(1)).mean() / 2
+    assert float(loss_of(rep, chosen)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss_of(3 * rep, chosen)) == pytest.approx(expected, rel=1e-5)  # lengths do not matter
+
+
+def test_only_anchors_get_a_gradient_and_no_class_means_zero():
+    rep = np.random.default_rng(5).normal(0, 2, (1, 4, 1, 5)).astype(np.float32)
+    chosen, _ = draw(pixels([255, 2, 2, 255, 0]))
+    value, gradient = value_and_grad(lambda x: contrastive_loss(x, *map(Tensor, chosen), 0.5))(Tensor(rep))
+    assert float(value) > 0
+    moved = np.abs(gradient.asnumpy()[0, :, 0]).sum(0) > 0
+    assert set(np.flatnonzero(moved)) == {*chosen.anchor[0], *chosen.anchor[2]} <= {1, 2, 4}
+    nothing, _ = draw(pixels([255] * 5))
+    value, gradient = value_and_grad(lambda x: contrastive_loss(x, *map(Tensor, nothing), 0.5))(Tensor(rep))
+    assert (float(value), float(np.abs(gradient.asnumpy()).max())) == (0, 0)

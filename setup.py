@@ -32,5 +32,5 @@ setup(
     package_data={"semiseg.reporting": ["*.css"]},
     python_requires=">=3.10,<3.13",
     install_requires=read_requirements(),
-    extras_require={"test": ["pytest", "ruff"], "parity": ["torch"]},
+    extras_require={"test": ["pytest", "ruff", "onnxruntime>=1.17"], "parity": ["torch"]},
 )

@@ -289,6 +289,15 @@ class SaverConfig:
 
 
 @dataclass(frozen=True)
+class MonitorConfig:
+    """What a run shows of itself while it runs. Nothing here changes what is learnt."""
+
+    tensorboard: bool = True  # write TensorBoard events to <run folder>/events
+    panels: int = 4  # validation images drawn into the events at every evaluation
+    pseudo_labels: bool = False  # measure how often pseudo-labels are right; needs masks of the unlabelled images
+
+
+@dataclass(frozen=True)
 class ExpectedConfig:
     """Published scores in percent, compared with by evaluation."""
 
@@ -309,6 +318,7 @@ class Config:
     net: NetConfig = NetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     saver: SaverConfig = SaverConfig()
+    monitor: MonitorConfig = MonitorConfig()
     expected: ExpectedConfig | None = None
     # Filled by load(): dotted key -> file or "command line", for every key that was written.
     origins: dict[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -102,6 +102,7 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
         "at least 1 px",
     )
     yield "saver.every", config.saver.every >= 1, "at least 1 step"
+    yield "monitor.panels", config.monitor.panels >= 0, "0 or more images"
 
 
 def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, bool, str]]:

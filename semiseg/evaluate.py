@@ -47,9 +47,10 @@ class Evaluation:
     linear: ConfusionMatrix
     proto: ConfusionMatrix | None
 
-    def summary(self) -> dict[str, float]:
-        """mIoU in percent: ``miou``, and ``proto_miou`` where there is one."""
-        found = {"miou": 100 * self.linear.compute().miou}
+    def summary(self) -> dict[str, Any]:
+        """Percent: ``miou``, ``iou`` of each class (both of the linear head), ``proto_miou`` where there is one."""
+        scores = self.linear.compute()
+        found = {"miou": 100 * scores.miou, "iou": (100 * scores.iou).tolist()}
         return found | ({"proto_miou": 100 * self.proto.compute().miou} if self.proto else {})
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg import assemble, checkpoint, cli
+from semiseg import assemble, assemble_monitor, checkpoint, cli
 from semiseg.config import Config, EvaluationConfig, dump, flatten, load
 from semiseg.config_rules import unread_keys
 from semiseg.data.loaders import eval_samples
@@ -22,7 +22,16 @@ from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method, Settings, get_method
 
 # What may change between two starts of one run: it does not touch the result.
-_FREE = ("device", "dataset.workers", "trainer.log_every", "trainer.resume", "saver.", "expected", "dataset.data_root")
+_FREE = (
+    "device",
+    "dataset.workers",
+    "trainer.log_every",
+    "trainer.resume",
+    "saver.",
+    "monitor.",
+    "expected",
+    "dataset.data_root",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,8 +83,11 @@ def main(argv: Sequence[str]) -> int:
         unlabeled=data.unlabeled,
         labeled_images=lambda: ((image, mask) for _, image, mask in eval_samples(data.images)),
         evaluate=evaluator,
+        monitor=assemble_monitor.monitor(config, spec, split, method),
     )
-    with data, RunLog(folder, progress.step, method.settings.steps) as log:
+    events = assemble_monitor.events(config, spec, folder, progress.step)
+    images = config.dataset.batch_size * (2 if method.uses_unlabeled else 1)
+    with data, RunLog(folder, progress.step, method.settings.steps, images, events) as log:
         for line in (*opening_lines(config, split, per_epoch, device, progress.step), *pretrained):
             log.line(line)
         progress = loop.train(run, progress, log)

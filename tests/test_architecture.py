@@ -31,7 +31,7 @@ ALLOWED = {
     "inference": {"config", "models"},
     "reporting": {"data", "metrics", "pictures"},
     "prediction": {"config", "data", "models", "inference", "pictures"},
-    "engine": {"config", "checkpoint", "models", "losses", "methods"},
+    "engine": {"config", "checkpoint", "data", "models", "losses", "methods", "pictures"},
 }
 MUST_NOT = {
     "data": {"mindspore", "torch"},

@@ -17,7 +17,7 @@ def test_lines_and_numbers_are_on_disk_at_once(tmp_path, capsys):
         log.numbers({"step": 2, "loss": 0.5})
         assert steps(tmp_path / "run") == [2]
         assert (tmp_path / "run/log.txt").read_text().endswith(" hello\n")
-        log.progress({"loss": "0.5"})
+        log.progress({"loss": "0.5"}, 0.1)
     log.close()
     assert "hello" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""What a run leaves to read: log.txt (lines), metrics.jsonl (numbers), and one progress bar on a terminal."""
+"""What a run leaves to read: log.txt (lines), metrics.jsonl (numbers), events, and one progress line on a terminal."""
 
 import json
 import sys
@@ -6,31 +6,39 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
+
+from semiseg.engine.events import Events
+
+_INTERVAL = 30  # seconds between two progress lines where there is no terminal
+_SMOOTH = 0.1  # weight of the newest step in the mean time of a step
 
 
 class RunLog:
     """Writes to the run folder and to the terminal. Numbers go to metrics.jsonl, one JSON object a line.
 
     On a resumed run, lines of metrics.jsonl from ``start_step`` on are dropped first: the steps will be done again, so
-    that the file has neither holes nor doubles.
+    that the file has neither holes nor doubles. On a terminal there is a progress bar, elsewhere a line every half
+    minute.
+
+    Args:
+        images: images of one step, for the speed that is shown.
+        events: where numbers and pictures go as well; closed with the log.
     """
 
-    def __init__(self, folder: Path, start_step: int, steps: int):
+    def __init__(self, folder: Path, start_step: int, steps: int, images: int = 0, events: Events | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics_path = folder / "metrics.jsonl"
         _drop_from(self._metrics_path, start_step)
         self._metrics = self._metrics_path.open("a", encoding="utf-8")
         self._text = (folder / "log.txt").open("a", encoding="utf-8")
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=steps,
-            initial=start_step,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5 if self._terminal else 30,
-            maxinterval=10 if self._terminal else 60,
-        )
+        self._images, self._events = images, events
+        self._seconds = 0.0  # mean of a step
+        self._step, self._steps = start_step, steps
+        self._shown_at = time.monotonic()
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=steps, initial=start_step, unit="step", dynamic_ncols=True, disable=not terminal)
 
     def line(self, text: str) -> None:
         """A line in log.txt and above the progress bar."""
@@ -39,20 +47,44 @@ class RunLog:
         tqdm.write(text, file=sys.stderr)
 
     def numbers(self, record: Mapping[str, object]) -> None:
-        """One line of metrics.jsonl; ``record`` holds "step", the number of steps done."""
+        """One line of metrics.jsonl; ``record`` holds "step", the number of steps done. Events get the same, and the
+        speed, which is no result and would make two equal runs differ.
+        """
         self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
+        if self._events:
+            self._events.numbers(record)
+            if self._seconds and self._images:
+                self._events.scalar("train/images per second", self._images / self._seconds, record["step"])
 
-    def progress(self, shown: Mapping[str, str]) -> None:
-        """One step further on the bar."""
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update()
+    def picture(self, name: str, picture: np.ndarray, step: int) -> None:
+        """uint8 H x W x 3 for the events."""
+        if self._events:
+            self._events.picture(name, picture, step)
+
+    def progress(self, shown: Mapping[str, str], seconds: float) -> None:
+        """One step further, which took ``seconds``."""
+        self._step += 1
+        weight = _SMOOTH if self._seconds else 1.0
+        self._seconds += weight * (seconds - self._seconds)
+        if self._images:
+            shown = {**shown, "images/s": f"{self._images / self._seconds:.1f}"}
+        if not self._bar.disable:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._shown_at >= _INTERVAL:
+            self._shown_at = time.monotonic()
+            left = tqdm.format_interval((self._steps - self._step) * self._seconds)
+            numbers = ", ".join(f"{name} {value}" for name, value in shown.items())
+            print(f"step {self._step} of {self._steps}: {numbers}, {left} left", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Closes files and bar. May be called twice."""
         self._bar.close()
         self._metrics.close()
         self._text.close()
+        if self._events:
+            self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self

@@ -12,6 +12,7 @@ from mindspore import Parameter
 from semiseg import checkpoint
 from semiseg.config import SaverConfig
 from semiseg.engine.log import RunLog
+from semiseg.engine.monitor import Monitor
 from semiseg.engine.step import StepResult, TrainStep
 from semiseg.errors import CheckpointError
 from semiseg.methods import Method
@@ -46,6 +47,7 @@ class Run:
     unlabeled: Iterable[TrainBatch] | None
     labeled_images: LabeledImages
     evaluate: Evaluator | None
+    monitor: Monitor | None = None
 
     @property
     def last(self) -> Path:
@@ -89,8 +91,8 @@ def train(run: Run, progress: Progress, log: RunLog) -> Progress:
             batch_u = next(unlabeled) if run.unlabeled is not None else None
             result = run.train_step(progress.step, next(labeled), batch_u)
             progress.step += 1
-            _count(progress, result, trainer.log_every, settings.steps, log)
-            log.progress(_shown(result, time.perf_counter() - started))
+            log.progress(_shown(result), time.perf_counter() - started)
+            _count(run, progress, result, log)
             ended = progress.step == settings.steps
             if run.evaluate and (ended or progress.step % (trainer.eval_every * settings.steps_per_epoch) == 0):
                 _evaluate(run, progress, log)
@@ -117,6 +119,8 @@ def _evaluate(run: Run, progress: Progress, log: RunLog) -> None:
     if not run.method.proto_ready(progress.step):
         scores.pop("proto_miou", None)  # the prototypes are still the random ones
     log.numbers({"step": progress.step, "eval": scores})
+    for name, picture in run.monitor.pictures(progress.step) if run.monitor else ():
+        log.picture(f"images/{name}", picture, progress.step)
     better = scores["miou"] > progress.best
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
@@ -126,22 +130,25 @@ def _evaluate(run: Run, progress: Progress, log: RunLog) -> None:
     log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto} ({best})")
 
 
-def _count(progress: Progress, result: StepResult, every: int, steps: int, log: RunLog) -> None:
-    """Adds a step to the running means; writes them every ``every`` steps and at the end."""
+def _count(run: Run, progress: Progress, result: StepResult, log: RunLog) -> None:
+    """Adds a step to the running means; writes them every ``trainer.log_every`` steps and at the end."""
+    settings = run.method.settings
     for name, value in {"loss": result.loss, **result.terms}.items():
         total, count = progress.sums.get(name, (0.0, 0))
         progress.sums[name] = (total + value, count + 1)
-    if progress.step % every == 0 or progress.step == steps:
+    if progress.step % settings.trainer.log_every == 0 or progress.step == settings.steps:
         means = {name: total / count for name, (total, count) in progress.sums.items()}
-        log.numbers({"step": progress.step, "lr": result.lr, **means})
+        measured = run.monitor.numbers(progress.step) if run.monitor else {}
+        log.numbers({"step": progress.step, "lr": result.lr, **means, **measured})
         progress.sums = {}
 
 
-def _shown(result: StepResult, seconds: float) -> dict[str, str]:
-    shown = {"loss": f"{result.loss:.3f}", "lr": f"{result.lr:.2g}"}
+def _shown(result: StepResult) -> dict[str, str]:
+    losses = {name: f"{value:.3f}" for name, value in result.terms.items() if name != "kept"}
+    shown = {"loss": f"{result.loss:.3f}"} | (losses if len(losses) > 1 else {})
     if "kept" in result.terms:
         shown["confident"] = f"{100 * result.terms['kept']:.0f}%"
-    return shown | {"s/step": f"{seconds:.2f}"}
+    return shown | {"lr": f"{result.lr:.2g}"}
 
 
 class _Interruptible:

@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, ops
 
 from semiseg.losses import certain_cross_entropy, confident_cross_entropy
 from semiseg.methods.base import LabeledImages, Method, Settings, TrainBatch
-from semiseg.methods.pseudo import PseudoLabeler, kept_pixels
+from semiseg.methods.pseudo import PseudoLabeler, confidence_of, entropy_of, kept_pixels
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
@@ -92,6 +92,11 @@ class SemiSupervised(Method):
 
     def eval_network(self, step: int) -> SegmentationNetwork:
         return self.teacher if self.semi_phase(step - 1) else self.student
+
+    def pseudo_labels(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+        cfg, label = self.settings.trainer.unsupervised, ops.argmax(logits, 1).astype("int32")
+        score = confidence_of(logits) if cfg.rule == "confidence" else entropy_of(logits)
+        return label, kept_pixels(score, label, cfg, self.kept_percent(step))
 
     def state(self) -> dict[str, Parameter]:
         return super().state() | self._labeler.state()

@@ -86,8 +86,7 @@ def main(argv: Sequence[str]) -> int:
         monitor=assemble_monitor.monitor(config, spec, split, method),
     )
     events = assemble_monitor.events(config, spec, folder, progress.step)
-    images = config.dataset.batch_size * (2 if method.uses_unlabeled else 1)
-    with data, RunLog(folder, progress.step, method.settings.steps, images, events) as log:
+    with data, RunLog(folder, progress.step, method.settings.steps, events) as log:
         for line in (*opening_lines(config, split, per_epoch, device, progress.step), *pretrained):
             log.line(line)
         progress = loop.train(run, progress, log)

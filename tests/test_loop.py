@@ -56,6 +56,9 @@ class Fake:
     def proto_ready(self, step):
         return step >= 6
 
+    def semi_phase(self, step):
+        return step >= 6
+
     def step(self, step, labeled, unlabeled):
         assert labeled == step  # the streams go on where the run goes on
         self._at(step)

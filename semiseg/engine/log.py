@@ -12,7 +12,7 @@ from tqdm import tqdm
 from semiseg.engine.events import Events
 
 _INTERVAL = 30  # seconds between two progress lines where there is no terminal
-_SMOOTH = 0.1  # weight of the newest step in the mean time of a step
+_SMOOTH = 0.1  # weight of the newest step in the speed that is shown
 
 
 class RunLog:
@@ -22,21 +22,19 @@ class RunLog:
     that the file has neither holes nor doubles. On a terminal there is a progress bar, elsewhere a line every half
     minute.
 
-    Args:
-        images: images of one step, for the speed that is shown.
-        events: where numbers and pictures go as well; closed with the log.
+    Numbers and pictures go to ``events`` as well, which are closed with the log.
     """
 
-    def __init__(self, folder: Path, start_step: int, steps: int, images: int = 0, events: Events | None = None):
+    def __init__(self, folder: Path, start_step: int, steps: int, events: Events | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics_path = folder / "metrics.jsonl"
         _drop_from(self._metrics_path, start_step)
         self._metrics = self._metrics_path.open("a", encoding="utf-8")
         self._text = (folder / "log.txt").open("a", encoding="utf-8")
-        self._images, self._events = images, events
-        self._seconds = 0.0  # mean of a step
-        self._step, self._steps = start_step, steps
-        self._shown_at = time.monotonic()
+        self._events = events
+        self._speed = 0.0  # images a second, smoothed
+        self._first, self._step, self._steps = start_step, start_step, steps
+        self._began = self._shown_at = time.monotonic()
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=steps, initial=start_step, unit="step", dynamic_ncols=True, disable=not terminal)
 
@@ -54,29 +52,30 @@ class RunLog:
         self._metrics.flush()
         if self._events:
             self._events.numbers(record)
-            if self._seconds and self._images:
-                self._events.scalar("train/images per second", self._images / self._seconds, record["step"])
+            if self._speed:
+                self._events.scalar("train/images per second", self._speed, record["step"])
 
     def picture(self, name: str, picture: np.ndarray, step: int) -> None:
         """uint8 H x W x 3 for the events."""
         if self._events:
             self._events.picture(name, picture, step)
 
-    def progress(self, shown: Mapping[str, str], seconds: float) -> None:
-        """One step further, which took ``seconds``."""
+    def progress(self, shown: Mapping[str, str], speed: float) -> None:
+        """One step further, at ``speed`` images a second."""
         self._step += 1
-        weight = _SMOOTH if self._seconds else 1.0
-        self._seconds += weight * (seconds - self._seconds)
-        if self._images:
-            shown = {**shown, "images/s": f"{self._images / self._seconds:.1f}"}
+        self._speed += (_SMOOTH if self._speed else 1.0) * (speed - self._speed)
+        shown = {**shown, "images/s": f"{self._speed:.1f}"}
         if not self._bar.disable:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
         elif time.monotonic() - self._shown_at >= _INTERVAL:
             self._shown_at = time.monotonic()
-            left = tqdm.format_interval((self._steps - self._step) * self._seconds)
-            numbers = ", ".join(f"{name} {value}" for name, value in shown.items())
-            print(f"step {self._step} of {self._steps}: {numbers}, {left} left", file=sys.stderr, flush=True)
+            print(f"step {self._step} of {self._steps}: {_joined(shown)}, {self._left()} left", file=sys.stderr)
+
+    def _left(self) -> str:
+        """Time to the end, at the mean speed since the start, evaluations included."""
+        each = (time.monotonic() - self._began) / (self._step - self._first)
+        return tqdm.format_interval((self._steps - self._step) * each)
 
     def close(self) -> None:
         """Closes files and bar. May be called twice."""
@@ -91,6 +90,10 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _joined(shown: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _drop_from(path: Path, step: int) -> None:

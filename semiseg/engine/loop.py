@@ -91,7 +91,8 @@ def train(run: Run, progress: Progress, log: RunLog) -> Progress:
             batch_u = next(unlabeled) if run.unlabeled is not None else None
             result = run.train_step(progress.step, next(labeled), batch_u)
             progress.step += 1
-            log.progress(_shown(result), time.perf_counter() - started)
+            images = settings.batch * (2 if run.method.semi_phase(progress.step - 1) else 1)
+            log.progress(_shown(result), images / (time.perf_counter() - started))
             _count(run, progress, result, log)
             ended = progress.step == settings.steps
             if run.evaluate and (ended or progress.step % (trainer.eval_every * settings.steps_per_epoch) == 0):

@@ -24,6 +24,7 @@ from semiseg.assemble_data import (
 from semiseg.config import Config
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream, eval_samples
+from semiseg.data.sources import ImageSource
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import TrainTransform, normalize
 from semiseg.models import SegmentationNetwork, build_model
@@ -35,6 +36,7 @@ __all__ = [
     "complete",
     "dataset",
     "fresh_network",
+    "image_sources",
     "quick_check",
     "read_split",
     "read_val",
@@ -66,10 +68,7 @@ class TrainData:
 def train_data(config: Config, spec: DatasetSpec, split: Split, start_step: int, with_unlabeled: bool) -> TrainData:
     """The streams from ``start_step`` on. An epoch is one pass over the unlabelled list, for every method."""
     data = config.dataset
-    train = data.train
-    transform = TrainTransform(
-        train.crop.size, train.rand_resize, train.flip, data.mean, data.std, data.ignore_label, train.pad_label
-    )
+    transform = _transform(config, data.train.rand_resize)
     images = dataset(config, spec, split.labeled, "train")
     options = {"seed": config.trainer.seed, "workers": data.workers, "start_step": start_step}
     labeled = TrainStream(images, transform, data.batch_size, purpose="labeled", **options)
@@ -78,6 +77,25 @@ def train_data(config: Config, spec: DatasetSpec, split: Split, start_step: int,
         others = dataset(config, spec, split.unlabeled, "train", with_mask=False)
         unlabeled = TrainStream(others, transform, data.batch_size, purpose="unlabeled", **options)
     return TrainData(labeled, unlabeled, images)
+
+
+def _transform(config: Config, rand_resize: tuple[float, float] | None) -> TrainTransform:
+    data, train = config.dataset, config.dataset.train
+    return TrainTransform(
+        train.crop.size, rand_resize, train.flip, data.mean, data.std, data.ignore_label, train.pad_label
+    )
+
+
+def image_sources(config: Config, spec: DatasetSpec, split: Split) -> tuple[ImageSource, ImageSource]:
+    """(unlabelled images, labelled images to paste from) by index; see ``Method.attach``."""
+    seed, resize, paste = config.trainer.seed, config.dataset.train.rand_resize, config.trainer.adaptive.copy_paste
+    unlabeled = dataset(config, spec, split.unlabeled, "train", with_mask=False)
+    labeled = dataset(config, spec, split.labeled, "train")
+    pasted = _transform(config, paste.rand_resize if paste else resize)
+    return (
+        ImageSource(unlabeled, _transform(config, resize), seed, "adaptive image"),
+        ImageSource(labeled, pasted, seed, "pasted image"),
+    )
 
 
 def steps_per_epoch(config: Config, split: Split) -> int:

@@ -17,6 +17,10 @@ from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, lis
 from semiseg.errors import ConfigError, DataError
 
 DATA_HELP = "docs/datasets.md tells how to get it; dataset.data_root says where it lies"
+_MAKE = {
+    "synthetic": "python tools/make_synthetic.py",
+    "synthetic_longtail": "python tools/make_synthetic.py --long-tailed",
+}
 _MASK_TOOLS = {"pascal": "tools/prepare_voc.py", "cityscapes": "tools/prepare_cityscapes.py"}
 
 
@@ -204,8 +208,8 @@ def list_path(config: Config, written: Path | None, name: str) -> Path:
 
 
 def _how_to_get_lists(dataset: str) -> str:
-    if dataset == "synthetic":
-        return "python tools/make_synthetic.py makes data and lists"
+    if dataset in _MAKE:
+        return f"{_MAKE[dataset]} makes data and lists"
     if dataset == "custom":
         return "python tools/make_splits.py makes lists for your own data"
     return "python tools/fetch_splits.py fetches the published lists"
@@ -264,7 +268,7 @@ def data_root(config: Config, spec: DatasetSpec, part: str) -> Path:
     if not root:
         raise ConfigError(f"dataset.data_root: expected the folder of {spec.name}, got nothing; {DATA_HELP}")
     if not root.is_dir():
-        make = "python tools/make_synthetic.py makes it" if spec.name == "synthetic" else DATA_HELP
+        make = f"{_MAKE[spec.name]} makes it" if spec.name in _MAKE else DATA_HELP
         raise DataError(f"{root}: no such folder for the images of {spec.name}; {make}")
     return root
 

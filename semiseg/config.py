@@ -155,6 +155,40 @@ class ContrastiveConfig:
 
 
 @dataclass(frozen=True)
+class AdaptiveCutmixConfig:
+    """AEL's CutMix: what is pasted is a badly learnt class, from an image that holds it. Shares are of the crop."""
+
+    area_thresh: float = 0.005  # a connected component must be larger to lend its bounding box
+    area_thresh2: float = 0.01  # a class must cover so much for the image to be marked as holding it
+
+
+@dataclass(frozen=True)
+class CopyPasteConfig:
+    """AEL's copy-paste: pixels of badly learnt classes of another labelled image, laid over a labelled image."""
+
+    number: int = 3  # classes drawn a step
+    prob: float = 0.5  # share of the labelled images that get something pasted
+    rand_resize: tuple[float, float] = (0.1, 2.0)  # of the other image
+    leave_out: tuple[int, ...] = ()  # classes that are never pasted
+
+
+@dataclass(frozen=True)
+class AdaptiveConfig:
+    """Adaptive equalization learning (AEL, NeurIPS 2021): training is tilted towards classes of low confidence.
+
+    Every semi-supervised method reads momentum, cutmix and copy_paste; the rest is of method ael.
+    """
+
+    momentum: float = 0.999  # of each class's confidence
+    cutmix: AdaptiveCutmixConfig | None = None  # null: trainer.unsupervised.apply_aug mixes
+    copy_paste: CopyPasteConfig | None = None
+    sample: bool = True  # leave out pixels of classes that are learnt well, at random
+    gamma2: float = 1.0  # sample: exponent of the probability that a pixel stays
+    gamma: float = 2.0  # exponent of the teacher's confidence as a pixel's weight; 0: no weights
+    threshold: float = 0.0  # pixels of lower teacher confidence have no pseudo-label
+
+
+@dataclass(frozen=True)
 class TrainerConfig:
     """The training run."""
 
@@ -168,6 +202,7 @@ class TrainerConfig:
     lr_scheduler: SchedulerConfig = SchedulerConfig()
     unsupervised: UnsupervisedConfig = UnsupervisedConfig()
     contrastive: ContrastiveConfig | None = None  # read by method u2pl
+    adaptive: AdaptiveConfig | None = None
     teacher_start: Literal["first_step", "semi_phase"] = "first_step"
     teacher_bn: Literal["ema", "forward"] = "ema"
     resume: Literal["auto", "never"] = "auto"

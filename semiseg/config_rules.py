@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from semiseg.config import Config, ContrastiveConfig
+    from semiseg.config import AdaptiveConfig, Config, ContrastiveConfig
 
 
 def validate(config: "Config") -> None:
@@ -59,6 +59,8 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     yield "trainer.unsupervised.drop_percent", 0 <= unsup.drop_percent <= 100, "a percentage, 0..100"
     yield "trainer.unsupervised.aug_prob", 0 <= unsup.aug_prob <= 1, "a probability, 0..1"
     yield "trainer.unsupervised.loss_weight", unsup.loss_weight >= 0, "0 or more"
+    if trainer.adaptive:
+        yield from _adaptive_rules(trainer.adaptive, net.num_classes)
     if trainer.contrastive:
         yield from _contrastive_rules(trainer.contrastive)
     yield "criterion.kwargs.thresh", 0 < config.criterion.kwargs.thresh <= 1, "a probability, 0..1"
@@ -117,6 +119,26 @@ def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, boo
         yield f"{section}.{key}", getattr(contrast, key) >= 1, "at least 1"
 
 
+def _adaptive_rules(adaptive: "AdaptiveConfig", num_classes: int | None) -> Iterator[tuple[str, bool, str]]:
+    section = "trainer.adaptive"
+    yield f"{section}.momentum", 0 <= adaptive.momentum < 1, "0 <= momentum < 1"
+    yield f"{section}.gamma", adaptive.gamma >= 0, "0 or more"
+    yield f"{section}.gamma2", adaptive.gamma2 >= 0, "0 or more"
+    yield f"{section}.threshold", 0 <= adaptive.threshold <= 1, "a probability, 0..1"
+    if adaptive.cutmix:
+        for key in ("area_thresh", "area_thresh2"):
+            yield f"{section}.cutmix.{key}", 0 <= getattr(adaptive.cutmix, key) <= 1, "a share of the crop, 0..1"
+    if adaptive.copy_paste:
+        paste = adaptive.copy_paste
+        yield f"{section}.copy_paste.number", paste.number >= 1, "at least 1 class"
+        yield f"{section}.copy_paste.prob", 0 <= paste.prob <= 1, "a probability, 0..1"
+        low, high = paste.rand_resize
+        yield f"{section}.copy_paste.rand_resize", 0 < low <= high, "[low, high] with 0 < low <= high"
+        left = set(paste.leave_out)
+        known = num_classes is None or left < set(range(num_classes))
+        yield f"{section}.copy_paste.leave_out", known and min(left, default=0) >= 0, "classes, and not all of them"
+
+
 def _unlabeled_rules(written: Path | None, folder: Path | None, ratio: float | None) -> Iterator[tuple[str, bool, str]]:
     """The unlabelled images come from one place."""
     taken = f"beside dataset.labeled_ratio {ratio}, which leaves the rest of its pool unlabelled (set one to null)"
@@ -138,6 +160,11 @@ def unread_keys(config: "Config") -> list[str]:
     }
     contrastive = [key for key in config.origins if key.startswith("trainer.contrastive.")]
     read_only_by |= dict.fromkeys(contrastive, ("u2pl", config.method, "method"))
+    if config.method == "ael":
+        for key in ("confid_thresh", "normalize"):
+            read_only_by[f"trainer.unsupervised.{key}"] = ("another", "ael", "method")
+    of_ael = [f"trainer.adaptive.{key}" for key in ("sample", "gamma", "gamma2", "threshold")]
+    read_only_by |= dict.fromkeys(of_ael, ("ael", config.method, "method"))
     for key, (needed, chosen, switch) in read_only_by.items():
         if key in config.origins and chosen != needed:
             notes.append(f"{key} ({config.origins[key]}) is not read: {switch} is {chosen}, not {needed}")

@@ -84,3 +84,18 @@ def certain_cross_entropy(logits: Tensor, labels: Tensor, certain: Tensor) -> Te
 def entropy(probability: Tensor) -> Tensor:
     """Entropy over the class axis, in nats: B x C x H x W -> B x H x W (log of p + 1e-10, as U2PL)."""
     return -(probability * ops.log(probability + 1e-10)).sum(1)
+
+
+def class_confidences(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Per class the sum of the probabilities of the true class, and the number of pixels: B x C x H x W -> C and C."""
+    true = (labels[:, None] == ops.arange(probability.shape[1])[None, :, None, None]).astype("float32")
+    return (probability * true).sum((0, 2, 3)), true.sum((0, 2, 3))
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """AEL's unsupervised loss: cross entropy of every pixel, weighted, the weights brought to sum 1 over the batch.
+
+    A pixel without a label has no loss, though its weight counts in the sum, as in AEL's ``Criterion_cons``.
+    """
+    loss, _ = pixel_cross_entropy(logits, labels)
+    return (loss * weight).sum() / (weight.sum() + 1e-12)

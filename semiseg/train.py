@@ -55,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
         assemble.fresh_network(config, config.trainer.seed),
         settings_of(config, per_epoch),
     )
+    if config.trainer.adaptive:
+        method.attach(*assemble.image_sources(config, spec, split))
     optimizer = SGD(method.student, config.trainer)
     state = method.state() | optimizer.state()
     last = folder / config.saver.snapshot_dir / "last.ckpt"

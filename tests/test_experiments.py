@@ -8,7 +8,7 @@ from semiseg.config import load
 from semiseg.config_rules import unread_keys
 
 LEAVES = sorted(ROOT.glob("experiments/*/*/*/config.yaml"))
-METHODS = ("suponly", "mean_teacher", "u2pl", "ours")
+METHODS = ("suponly", "mean_teacher", "u2pl", "ael", "ours")
 SPLITS = {"pascal": ["92", "183", "366", "732", "1464"], "cityscapes": ["186", "372", "744", "1488"]}
 
 
@@ -32,7 +32,7 @@ def test_a_leaf_loads_and_its_folder_says_what_it_is(leaf):
     dataset, split, method = leaf.parts[-4:-1]
     config, spec = assemble.complete(load(leaf))
     assert config.dataset.split == split
-    assert config.method == method
+    assert config.method == ("u2pl" if method == "u2pl_ael" else method)
     assert spec.name == dataset
     name = "semiseg_with_proto" if method == "ours" else method
     assert assemble.run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
@@ -109,6 +109,14 @@ def test_published_settings_arrive(dataset, expected, prototypes, threshold, met
         expected = expected | {"rule": ("confidence", threshold), "teacher": ("first_step", "ema")}
     if method == "ours":
         expected = expected | {"head": (512, 0.1, 0.99, 32), "weights": (1.0, True, prototypes)}
+    if method == "ael":
+        sgd, epochs = (0.01, 0.9, 0.0001, 10.0), expected["epochs"][0]
+        expected = expected | {
+            "rule": ("confidence", 0.8),
+            "teacher": ("first_step", "forward"),
+            "aug": ("cutmix", 1.0),
+        }
+        expected |= {"sgd": sgd, "epochs": (epochs, 0), "aux": (1024, 0.4)}
     if method == "u2pl":
         expected = expected | {"rule": ("entropy", 80), "teacher": ("semi_phase", "forward")}
         expected |= (
@@ -125,6 +133,19 @@ def test_u2pls_contrastive_settings_are_the_published_ones():
     assert (found.current_class_threshold, found.low_entropy_threshold, found.temperature) == (0.3, 20, 0.5)
     assert (found.bank_size, found.bank_size_background, found.loss_weight) == (30000, 50000, 1)
     assert config.net.decoder.kwargs.rep_head
+
+
+def test_aels_adaptive_settings_are_the_published_ones():
+    voc, city = (load(ROOT / f"experiments/{leaf}/ael").trainer.adaptive for leaf in ("pascal/183", "cityscapes/186"))
+    assert (voc.momentum, voc.gamma, voc.gamma2, voc.sample, voc.threshold) == (0.999, 2, 1, True, 0.7)
+    assert (city.momentum, city.gamma, city.gamma2, city.sample, city.threshold) == (0.999, 2, 1, True, 0)
+    assert (voc.cutmix.area_thresh, voc.cutmix.area_thresh2) == (0.03, 0.03)
+    assert (city.cutmix.area_thresh, city.cutmix.area_thresh2) == (0.005, 0.01)
+    assert (voc.copy_paste.number, voc.copy_paste.prob, voc.copy_paste.rand_resize) == (1, 0.5, (0.1, 2.0))
+    assert (city.copy_paste.number, city.copy_paste.leave_out) == (3, (0, 1, 2, 8, 10))
+    together = load(ROOT / "experiments/cityscapes/186/u2pl_ael").trainer
+    assert (together.adaptive.cutmix, together.adaptive.copy_paste) == (city.cutmix, city.copy_paste)
+    assert together.contrastive == load(ROOT / "experiments/cityscapes/186/u2pl").trainer.contrastive
 
 
 def test_the_sliding_window_is_the_published_one():

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
-from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
+from semiseg.data.mixing import box_masks, class_masks, component_box, cutmix_boxes
 from semiseg.rng import generator
 
 
@@ -65,3 +66,35 @@ def test_class_masks_keep_half_of_the_classes_rounded_down():
         assert np.array_equal(masks[0], ~np.isin(labels[0], list(classes)))  # a class stays or goes as a whole
         kept += classes
     assert set(kept) == {0, 1, 2, 3, 4}
+
+
+def blobs():
+    """Three components of 1, 6 and 4 pixels; the last two touch the border, the last is joined at corners alone."""
+    pixels = np.zeros((8, 10), bool)
+    pixels[2, 5] = True
+    pixels[0:2, 0:3] = True
+    pixels[[4, 5, 6, 7], [9, 8, 7, 6]] = True
+    return pixels
+
+
+def test_the_box_of_a_component_is_its_bounding_box():
+    pixels = blobs()
+    labels, count = scipy.ndimage.label(pixels, structure=np.ones((3, 3)))
+    boxes = [
+        (rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+        for rows, cols in scipy.ndimage.find_objects(labels)
+    ]
+    areas = np.bincount(labels.ravel())[1:]
+    assert count == 3
+    for min_area in (0, 1, 4, 5):
+        found = {tuple(component_box(pixels, min_area, generator(seed, "test"))) for seed in range(60)}
+        assert found == {box for box, area in zip(boxes, areas, strict=True) if area > min_area}
+
+
+def test_without_a_large_component_there_is_no_box_and_one_number_is_drawn_in_any_case():
+    for pixels, min_area in ((blobs(), 6), (np.zeros((4, 4), bool), 0), (np.ones((4, 4), bool), 3)):
+        rng, other = generator(3, "test"), generator(3, "test")
+        found = component_box(pixels, min_area, rng)
+        assert (found is None) == (min_area != 3)
+        other.random()
+        assert rng.random() == other.random()

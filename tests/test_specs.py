@@ -15,6 +15,7 @@ def test_class_counts_and_folders_of_the_built_in_sets():
         ("pascal", "voc", 21),
         ("cityscapes", "city", 19),
         ("synthetic", "synthetic", 6),
+        ("synthetic_longtail", "synthetic_longtail", 6),
     ]
     assert SPECS["synthetic"].classes == ("background", "disk", "ring", "triangle", "cross", "bar")
 

@@ -74,6 +74,38 @@ def test_an_image_made_alone_equals_the_one_in_the_set(small):
         assert np.abs(difference).max() < 6
 
 
+def test_in_the_long_tailed_set_class_shares_spread_over_two_orders_of_magnitude():
+    pixels = np.zeros(6)
+    for index in range(250):
+        pixels += np.bincount(render(0, index, 48, long_tailed=True).label.ravel(), minlength=256)[:6]
+    shares = pixels / pixels.sum()
+    assert (np.diff(shares) < 0).all()
+    assert 100 < shares[0] / shares[5] < 400
+    usual = np.bincount(np.concatenate([render(0, i, 48).label.ravel() for i in range(60)]), minlength=256)[1:6]
+    assert usual.max() / usual.min() < 4
+
+
+def test_the_long_tailed_set_has_a_folder_of_its_own(tmp_path):
+    tool = [
+        sys.executable,
+        str(TOOL),
+        "--out",
+        str(tmp_path / "x"),
+        "--size",
+        "32",
+        "--unlabeled",
+        "2",
+        "--labels",
+        "1",
+    ]
+    done = subprocess.run([*tool, "--long-tailed", "--val", "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "x/synthetic.json").read_text())["options"]["long_tailed"]
+    again = subprocess.run([*tool, "--val", "2"], capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "long_tailed True not False" in again.stderr
+
+
 def test_the_order_of_rendering_does_not_matter():
     forward = [render(0, index, 48).image for index in range(4)]
     backward = [render(0, index, 48).image for index in reversed(range(4))][::-1]

@@ -31,12 +31,33 @@ TINY_NET = (
 # What a method asks for beyond the base of all, tiny too.
 NEEDS = {
     "ours": [],
+    "ael": [
+        "net.proto_head=null",
+        "trainer.adaptive={momentum: 0.9, cutmix: {}, copy_paste: {number: 1}}",
+    ],
     "u2pl": [
         "net={proto_head: null, decoder: {kwargs: {rep_head: true}}}",
         "trainer.unsupervised.rule=entropy",
         "trainer.contrastive={num_queries: 8, num_negatives: 5, bank_size: 40, low_rank: 1, high_rank: 3}",
     ],
 }
+
+
+class Source:
+    """As semiseg.data.sources.ImageSource, of random images; six of them, named as ``batch_of`` names them."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
+
+    def __len__(self) -> int:
+        return 6
+
+    def places(self, ids: list[str]) -> list[int]:
+        return [int(name.split()[-1]) for name in ids]
+
+    def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:
+        batch = batch_of(100 + index, self._kind, 1)
+        return batch.images[0], None if batch.labels is None else batch.labels[0]
 
 
 def config_of(*overrides: str) -> Config:
@@ -116,6 +137,7 @@ class Trainee:
     def __init__(self, name: str, settings: Settings, seed: int = 0):
         student, teacher = network_of(settings, seed), network_of(settings, seed)
         self.method: Method = get_method(name, settings.net.proto_head is not None)(student, teacher, settings)
+        self.method.attach(Source("unlabeled"), Source("labeled"))
         self.optimizer = SGD(student, settings.trainer)
         self.step = TrainStep(self.method, self.optimizer)
         self.state = self.method.state() | self.optimizer.state()

@@ -1,5 +1,6 @@
 """Which pixels of an image are replaced (CutMix, ClassMix) or blanked (Cutout). B, H, W: images, height, width."""
 
+import cv2
 import numpy as np
 
 
@@ -39,3 +40,22 @@ def class_masks(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         classes = np.unique(label)
         mask &= ~np.isin(label, rng.permutation(classes)[: len(classes) // 2])
     return masks
+
+
+def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator) -> np.ndarray | None:
+    """The bounding box (top, left, height, width) of a random connected component of more than ``min_area`` pixels.
+
+    Args:
+        pixels: bool H x W. Pixels that touch at a corner are connected.
+
+    Returns:
+        int32 of length 4, or None where no component is large enough. One number is drawn in any case.
+    """
+    along = rng.random()
+    count, _, found, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
+    large = [c for c in range(1, count) if found[c, cv2.CC_STAT_AREA] > min_area]
+    if not large:
+        return None
+    chosen = found[large[int(along * len(large))]]
+    keys = (cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH)
+    return chosen[list(keys)].astype(np.int32)

@@ -3,7 +3,7 @@
 import difflib
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -218,7 +218,9 @@ _SYNTHETIC = DatasetSpec(
     ignore_color=(224, 224, 192),
 )
 
-SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in (_PASCAL, _CITYSCAPES, _SYNTHETIC)}
+_SYNTHETIC_LONGTAIL = replace(_SYNTHETIC, name="synthetic_longtail", folder="synthetic_longtail")
+
+SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in (_PASCAL, _CITYSCAPES, _SYNTHETIC, _SYNTHETIC_LONGTAIL)}
 _ALIASES = {"voc": "pascal", "pascal_semi": "pascal", "cityscapes_semi": "cityscapes"}
 
 

@@ -48,6 +48,7 @@ class SyntheticOptions:
     val: int = 100
     labels: tuple[int, ...] = (8, 16, 32, 64)
     draws: int = 5
+    long_tailed: bool = False  # classes of very different frequency: the set "synthetic_longtail"
 
     def __post_init__(self) -> None:
         limits = {"seed": (0, 2**32 - 1), "size": (32, 2048), "unlabeled": (1, 100_000), "val": (1, 100_000)}
@@ -221,7 +222,7 @@ def _write_set(out: Path, options: SyntheticOptions, manifest: dict, progress: b
     indices = [*range(options.pool), *map(val_index, range(options.val))]
     seen = np.zeros((options.pool, (_SPEC.num_classes - 1) * MODES_PER_CLASS), bool)
     for position, index in enumerate(tqdm(indices, desc="synthetic", unit="image", disable=not progress)):
-        rendering = render(options.seed, index, options.size)
+        rendering = render(options.seed, index, options.size, options.long_tailed)
         _write_pair(out, index, rendering)
         if position < options.pool:
             for kind, mode in rendering.modes:

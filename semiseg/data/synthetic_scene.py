@@ -39,6 +39,8 @@ _HUE_CONTRAST = 25.0  # degrees by which the second colour of a surface may diff
 _BACKGROUND_SATURATION = 0.25  # at most; objects have 0.45 to 0.95
 _OBJECT_RADIUS = (0.17, 0.3)  # of the image side
 _CLUTTER = (0, 5)  # small distractors an image, upper end excluded
+_TAIL = 0.45  # with it pixel shares run from 0.8 (background) to 0.005 (the rarest class)
+_TAIL_SHARES = _TAIL ** np.arange(len(_SHAPES)) / (_TAIL ** np.arange(len(_SHAPES))).sum()
 _SHOWN_AREA = 0.004  # share of the image from which an object counts as showing its mode (about 37 pixels at 96)
 
 
@@ -60,8 +62,11 @@ class _Look:
     texture: shapes.Texture
 
 
-def render(seed: int, index: int, size: int) -> Rendering:
-    """Paint image ``index`` of the set ``seed``: nothing else enters, so any image can be made again alone."""
+def render(seed: int, index: int, size: int, long_tailed: bool = False) -> Rendering:
+    """Paint image ``index`` of the set ``seed``: nothing else enters, so any image can be made again alone.
+
+    ``long_tailed``: each class occurs ``_TAIL`` times as often as the one before it, in place of all alike.
+    """
     rng = generator(seed, "synthetic image", index)
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
     # Lengths are in units of the image side, so that one scene looks alike at every size.
@@ -71,7 +76,7 @@ def render(seed: int, index: int, size: int) -> Rendering:
         coverage = _placed(shapes.CLUTTER_SHAPES[rng.integers(3)], x, y, rng, rng.uniform(0.03, 0.075))
         look = _object_look(int(rng.integers(len(_SHAPES))), int(rng.integers(MODES_PER_CLASS)), rng)
         canvas = _paint(canvas, coverage, look, x, y, rng)
-    canvas, owner, objects = _add_objects(canvas, x, y, rng)
+    canvas, owner, objects = _add_objects(canvas, x, y, rng, long_tailed)
     canvas, owner = _add_occluders(canvas, owner, x, y, rng)
     label, modes = _label_map(owner, objects)
     return Rendering(_photograph(canvas, x, y, rng), label, modes)
@@ -143,14 +148,15 @@ def _paint(
 
 
 def _add_objects(
-    canvas: np.ndarray, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    canvas: np.ndarray, x: np.ndarray, y: np.ndarray, rng: np.random.Generator, long_tailed: bool
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
     """Paint one to four objects; returns canvas, owner map (0 = nobody, k = k-th object) and (class, mode) of each."""
     owner = np.zeros(x.shape, np.uint8)
     areas: list[int] = []
     objects: list[tuple[int, int]] = []
     for _ in range(rng.integers(1, 5)):
-        kind, mode = int(rng.integers(len(_SHAPES))), int(rng.integers(MODES_PER_CLASS))
+        kind = int(rng.choice(len(_SHAPES), p=_TAIL_SHARES) if long_tailed else rng.integers(len(_SHAPES)))
+        mode = int(rng.integers(MODES_PER_CLASS))
         for _attempt in range(6):
             coverage = _placed(_SHAPES[kind], x, y, rng, rng.uniform(*_OBJECT_RADIUS))
             mine = coverage >= 0.5

@@ -1,6 +1,7 @@
 """Methods by name. A new one: a file with a subclass of ``Method``, a line here, a YAML in experiments/_base."""
 
 from semiseg.errors import ConfigError
+from semiseg.methods.ael import AEL
 from semiseg.methods.base import Method, Settings
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.prototype import PrototypeConsistency
@@ -14,6 +15,7 @@ METHODS: dict[str, type[Method]] = {
     "suponly": Supervised,
     "mean_teacher": MeanTeacher,
     "u2pl": U2PL,
+    "ael": AEL,
     "ours": PrototypeConsistency,
 }
 

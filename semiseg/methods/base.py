@@ -5,7 +5,7 @@ optimizer -> ``after_update`` (prototypes, teacher). Everything that lives betwe
 checkpoint saves exactly that, so a method never has to think of resuming.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,8 +25,21 @@ from semiseg.models.interpolate import resize
 class TrainBatch(Protocol):
     """What a stream yields: images float32 B x 3 x H x W, labels int32 B x H x W (None for unlabelled images)."""
 
+    ids: Sequence[str]
     images: np.ndarray
     labels: np.ndarray | None
+
+
+class ImageSource(Protocol):
+    """Training images by index, augmented; ``keys`` and the run's seed decide what augmentation draws."""
+
+    def __len__(self) -> int: ...
+
+    def places(self, ids: Sequence[str]) -> list[int]:
+        """The indices of the images that a batch names."""
+
+    def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """(float32 3 x H x W, int32 H x W or None)."""
 
 
 # (image H x W x 3 uint8, mask H x W uint8) of every labelled image, once, in order; for initialisation inside a run.
@@ -91,6 +104,12 @@ class Method:
     def semi_phase(self, step: int) -> bool:
         """Whether unlabelled images take part at this step."""
         return self.uses_unlabeled and step >= self.settings.first_semi_step
+
+    def attach(self, unlabeled: ImageSource, pasted: ImageSource) -> None:
+        """Gives methods that choose images themselves the unlabelled ones, and the labelled ones to paste from.
+
+        Called once, before the first step and before ``state`` is asked for.
+        """
 
     def enter_step(self, step: int, labeled_images: LabeledImages) -> list[str]:
         """Called before a step is prepared; for work at the change of phase. Returns lines for the log."""

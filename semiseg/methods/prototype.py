@@ -59,7 +59,7 @@ class PrototypeConsistency(SemiSupervised):
     def prototype_objective(
         self, image_l, label_l, image_u, label_u, kept_u, masks, index, weight, pixel
     ) -> tuple[Tensor, tuple]:
-        """Both heads. Returns (loss, (terms, (prototype sums C*K x D, counts C*K)))."""
+        """Both heads. Own changes: (prototype sums C*K x D, counts C*K)."""
         pred, feature, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
         loss, terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
         rows = at_points(feature, index, weight)  # 2B x P x D
@@ -73,12 +73,13 @@ class PrototypeConsistency(SemiSupervised):
         loss = loss + self._head.loss_weight * proto_sup + self._head.unsup_loss_weight * proto_unsup
         valid = ops.concat(((labels[:labelled] < logits.shape[1]).astype("float32"), kept), 0) > 0
         changes = prototype_sums(self.student.proto_net, ops.stop_gradient(rows), labels, valid)
-        return loss, ((*terms, proto_sup, proto_unsup), changes)
+        return loss, ((*terms, proto_sup, proto_unsup), (changes, self.confidences(pred, label_l)))
 
     def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
-        self._counts = changes[1] if changes else None
-        if changes and self._head.dynamic_update_proto:
-            self._set_prototypes(self._update(*changes))
+        if self.semi_phase(step):
+            self._counts = changes[0][1]
+            if self._head.dynamic_update_proto:
+                self._set_prototypes(self._update(*changes[0]))
         super().after_update(step, inputs, changes)
 
     def monitor(self) -> dict[str, np.ndarray]:

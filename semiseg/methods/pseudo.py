@@ -1,5 +1,6 @@
 """Pseudo-labels: the teacher's label and reliability of each pixel, and their mixing. Shared by every such method."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,15 +62,23 @@ class PseudoLabeler:
     the image of the previous step, which is therefore state.
     """
 
-    def __init__(self, teacher: SegmentationNetwork, trainer: TrainerConfig, batch: int, crop: tuple[int, int]):
+    def __init__(
+        self,
+        teacher: SegmentationNetwork,
+        trainer: TrainerConfig,
+        batch: int,
+        crop: tuple[int, int],
+        train_mode: bool = False,
+    ):
+        self._train_mode = train_mode  # BatchNorm by the batch, and its statistics follow
         self._teacher, self._cfg, self._seed = teacher, trainer.unsupervised, trainer.seed
         self._label = jit(self._label_pixels) if trainer.jit else self._label_pixels
         self._mix = jit(_mix_pixels) if trainer.jit else _mix_pixels
         self._previous = _room_for_one(crop) if batch == 1 else {}
 
-    def __call__(self, step: int, images: np.ndarray) -> PseudoLabels:
-        """Pseudo-labels for ``images`` (B x 3 x H x W)."""
-        found = PseudoLabels(Tensor(images), *self._label(Tensor(images)))
+    def __call__(self, step: int, images: np.ndarray, ids: Sequence[str] = ()) -> PseudoLabels:
+        """Images (B x 3 x H x W) with pseudo-labels, mixed. ``ids`` name the images for labelers that remember them."""
+        found = self.labels_of(images)
         partner = self._partner(found)
         if self._cfg.apply_aug == "none" or generator(self._seed, "mix", step).random() >= self._cfg.aug_prob:
             return found
@@ -77,7 +86,19 @@ class PseudoLabeler:
             partner = _blank(found)
         if partner is None:
             return found
-        return PseudoLabels(*self._mix(Tensor(self._replaced(step, found)), *found, *partner))
+        return self.mix(Tensor(self._replaced(step, found)), found, partner)
+
+    def labels_of(self, images: np.ndarray) -> PseudoLabels:
+        """What the teacher says of ``images`` (B x 3 x H x W)."""
+        image = Tensor(images)
+        self._teacher.set_train(self._train_mode)
+        label, score = self._label(image)
+        self._teacher.set_train(False)
+        return PseudoLabels(image, label, score)
+
+    def mix(self, mask: Tensor, found: PseudoLabels, other: PseudoLabels) -> PseudoLabels:
+        """``other`` where the mask (bool B x H x W) is set, else ``found``."""
+        return PseudoLabels(*self._mix(mask, *found, *other))
 
     def state(self) -> dict[str, Parameter]:
         """Parameters to save and restore."""

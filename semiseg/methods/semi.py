@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 from mindspore import Parameter, Tensor, ops
 
-from semiseg.losses import certain_cross_entropy, confident_cross_entropy
-from semiseg.methods.base import LabeledImages, Method, Settings, TrainBatch
+from semiseg.losses import certain_cross_entropy, class_confidences, confident_cross_entropy
+from semiseg.methods.adaptive import AdaptiveLabeler, CopyPaste
+from semiseg.methods.base import ImageSource, LabeledImages, Method, Settings, TrainBatch
+from semiseg.methods.equalization import ConfidenceBank
+from semiseg.methods.host_array import HostArray
 from semiseg.methods.pseudo import PseudoLabeler, confidence_of, entropy_of, kept_pixels
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
@@ -19,10 +22,25 @@ class SemiSupervised(Method):
     """Mean teacher with mixing: complete as it stands, and the base of the methods that add to it."""
 
     uses_unlabeled = True
+    labels_in_training = False  # the teacher labels with BatchNorm in training mode
 
     def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, settings: Settings):
         super().__init__(student, teacher, settings)
-        self._labeler = PseudoLabeler(teacher, settings.trainer, settings.batch, settings.crop)
+        trainer, adaptive = settings.trainer, settings.trainer.adaptive
+        self._confidence = ConfidenceBank(settings.net.num_classes, adaptive.momentum) if adaptive else None
+        self._paste = None
+        if adaptive and adaptive.copy_paste:
+            self._paste = CopyPaste(adaptive.copy_paste, self._confidence, trainer.seed)
+        if adaptive and adaptive.cutmix:
+            self._labeler = AdaptiveLabeler(teacher, trainer, settings.crop, self._confidence, self.labels_in_training)
+        else:
+            self._labeler = PseudoLabeler(teacher, trainer, settings.batch, settings.crop, self.labels_in_training)
+
+    def attach(self, unlabeled: ImageSource, pasted: ImageSource) -> None:
+        if isinstance(self._labeler, AdaptiveLabeler):
+            self._labeler.attach(unlabeled, self.settings.net.num_classes)
+        if self._paste:
+            self._paste.attach(pasted)
 
     def enter_step(self, step: int, labeled_images: LabeledImages) -> list[str]:
         if step == self.settings.first_semi_step:
@@ -44,9 +62,12 @@ class SemiSupervised(Method):
         """Both kinds of images as the student sees them: (image_l, label_l, image_u, label_u, score of label_u, dropout
         masks).
         """
-        pseudo = self._labeler(step, unlabeled.images)
-        masks = self._dropout(step, len(labeled.images) + len(unlabeled.images))
-        return (Tensor(labeled.images), Tensor(labeled.labels), *pseudo, masks)
+        images, labels = labeled.images, labeled.labels
+        if self._paste:
+            images, labels = self._paste(step, images, labels)
+        pseudo = self._labeler(step, unlabeled.images, unlabeled.ids)
+        masks = self._dropout(step, len(images) + len(unlabeled.images))
+        return (Tensor(images), Tensor(labels), *pseudo, masks)
 
     def objective(self, step: int) -> tuple[Callable, tuple[str, ...]]:
         if not self.semi_phase(step):
@@ -54,10 +75,20 @@ class SemiSupervised(Method):
         return self.consistency_objective, ("sup", "unsup", "kept")
 
     def consistency_objective(self, image_l, label_l, image_u, label_u, kept_u, masks) -> tuple[Tensor, tuple]:
-        """The linear head on both kinds of images. Tensors as in ``prepare``; returns (loss, (terms, ()))."""
+        """The linear head on both kinds of images. Tensors as in ``prepare``; returns (loss, (terms, changes)).
+
+        ``changes`` of every semi-supervised objective: (the method's own, ``confidences``).
+        """
         pred, _, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
         loss, terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
-        return loss, (terms, ())
+        return loss, (terms, ((), self.confidences(pred, label_l)))
+
+    def confidences(self, pred: Tensor, label_l: Tensor) -> tuple:
+        """What the confidence bank takes in: (sums C, counts C) of the labelled images' logits; () without a bank."""
+        if self._confidence is None:
+            return ()
+        probability = ops.softmax(resize(ops.stop_gradient(pred[: label_l.shape[0]]), label_l.shape[1:]), 1)
+        return class_confidences(probability, label_l)
 
     def linear_losses(self, pred, aux, label_l, label_u, kept_u) -> tuple[Tensor, tuple]:
         """(weighted loss, (supervised, unsupervised, share of kept pixels)) of the student's logits on both kinds.
@@ -80,6 +111,8 @@ class SemiSupervised(Method):
         return confident_cross_entropy(logits, labels, kept, unsup.normalize == "all")
 
     def after_update(self, step: int, inputs: tuple, changes: tuple) -> None:
+        if self._confidence and self.semi_phase(step):
+            self._confidence.update(*(item.asnumpy() for item in changes[1]))
         if self.settings.trainer.teacher_bn == "forward" and self.semi_phase(step):
             self.refresh_statistics(inputs[0], inputs[2])
         super().after_update(step, inputs, changes)
@@ -98,8 +131,8 @@ class SemiSupervised(Method):
         score = confidence_of(logits) if cfg.rule == "confidence" else entropy_of(logits)
         return label, kept_pixels(score, label, cfg, self.kept_percent(step))
 
-    def state(self) -> dict[str, Parameter]:
-        return super().state() | self._labeler.state()
+    def state(self) -> dict[str, Parameter | HostArray]:
+        return super().state() | self._labeler.state() | (self._confidence.state() if self._confidence else {})
 
     def kept_percent(self, step: int) -> float:
         """Rule entropy keeps so many percent of the pixels: drop_percent, rising linearly with the epochs to 100."""

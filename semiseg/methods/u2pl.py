@@ -72,12 +72,13 @@ class U2PL(SemiSupervised):
     def contrastive_objective(
         self, image_l, label_l, image_u, label_u, kept_u, masks, anchor, positive, negative, weight
     ) -> tuple[Tensor, tuple]:
-        """Tensors as in ``prepare``; returns (loss, (terms, ()))."""
+        """Tensors as in ``prepare``."""
         pred, feature, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
         loss, terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
         rep = self.student.decoder.represent(feature, masks)
         contrast = contrastive_loss(rep, anchor, positive, negative, weight, self._cfg.temperature)
-        return loss + self._cfg.loss_weight * contrast, ((*terms, contrast), ())
+        loss = loss + self._cfg.loss_weight * contrast
+        return loss, ((*terms, contrast), ((), self.confidences(pred, label_l)))
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """Nothing is left to do: the forward pass in ``prepare`` was in training mode."""

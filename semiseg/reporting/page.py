@@ -13,6 +13,7 @@ _TERMS = {
     "unsup": "loss on unlabelled pixels, linear head",
     "proto_sup": "loss on labelled pixels, prototype head",
     "proto_unsup": "loss on unlabelled pixels, prototype head",
+    "contrast": "contrastive loss",
     "kept": "share of pixels whose pseudo-label is used",
     "lr": "learning rate of the encoder",
     "pseudo_accuracy": "accuracy of pseudo-labels, all pixels",

@@ -1,6 +1,7 @@
 """What a run folder tells: configuration, logged numbers, sizes of its lists. Reading only, without MindSpore."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def list_sizes(folder: Path) -> dict[str, int]:
 
 def short_names(folders: Sequence[Path]) -> list[str]:
     """The last parts of each path that tell all of them apart."""
-    parts = [folder.resolve().parts for folder in folders]
+    parts = [Path(os.path.normpath(folder.absolute())).parts for folder in folders]  # links keep their name
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
         if len(set(names)) == len(names):

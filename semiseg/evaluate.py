@@ -112,6 +112,7 @@ def report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
         "miou": 100 * scores.miou,
         "iou": dict(zip(classes, (100 * scores.iou).tolist(), strict=True)),
         "pixel_accuracy": 100 * scores.pixel_accuracy,
+        "label_pixels": dict(zip(classes, evaluation.linear.counts.sum(1).tolist(), strict=True)),
         "proto_miou": None,
         "proto_iou": None,
     }

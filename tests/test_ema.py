@@ -66,3 +66,19 @@ def test_the_copy_is_no_alias():
     before = teacher.decoder.classifier[8].weight.asnumpy()
     student.decoder.classifier[8].weight.set_data(Tensor(before * 3))
     assert np.array_equal(teacher.decoder.classifier[8].weight.asnumpy(), before)
+
+
+def test_the_hundreds_of_parameters_of_a_resnet_101_compile():
+    settings = settings_of("net.encoder.type=resnet101")
+    student, teacher = network_of(settings, 1), network_of(settings, 2)
+    for name, parameter in teacher.parameters_and_names():
+        parameter.name = f"teacher.{name}"
+    old, new = arrays(teacher), arrays(student)
+    average = ExponentialMovingAverage(student, teacher, compiled=True)
+    for _ in range(2):
+        average.update(0.75)
+    expected = old["encoder.layer3.22.bn3.gamma"], new["encoder.layer3.22.bn3.gamma"]
+    for _ in range(2):
+        expected = 0.75 * expected[0] + 0.25 * expected[1], expected[1]
+    found = teacher.encoder.layer3[22].bn3.gamma.asnumpy()
+    np.testing.assert_allclose(found, expected[0], rtol=1e-5)

@@ -60,6 +60,7 @@ def test_a_network_that_knows_the_answer_scores_100():
     found = report(evaluate(Oracle(), Images(), EvaluationConfig()), CLASSES)
     assert found["miou"] == pytest.approx(100)
     assert found["pixel_accuracy"] == pytest.approx(100)
+    assert sum(found["label_pixels"].values()) == sum((m != 255).sum() for m in Images().masks)
     assert list(found["iou"]) == list(CLASSES)
     labels = np.concatenate([m[m != 255] for m in Images().masks])
     assert found["proto_iou"]["background"] == pytest.approx(100 * (labels == 0).mean())

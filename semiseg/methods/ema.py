@@ -1,10 +1,18 @@
 """The teacher as an exponential moving average of the student."""
 
-from mindspore import Parameter, Tensor, float32, jit, ops
+from mindspore import Parameter, ParameterTuple, Tensor, float32, jit, ops
 
 from semiseg.models import SegmentationNetwork
 
 _assign = ops.Assign()
+# Over all parameters at once: a loop would be unrolled beyond the depth that a compiled ResNet-101 may have.
+_each = ops.HyperMap()
+_average = ops.MultitypeFuncGraph("average")
+
+
+@_average.register("Tensor", "Tensor", "Tensor")
+def _averaged(decay: Tensor, teacher: Parameter, student: Parameter) -> Tensor:
+    return _assign(teacher, student + decay * (teacher - student))
 
 
 def ema_decay(iteration: int, limit: float) -> float:
@@ -27,12 +35,12 @@ class ExponentialMovingAverage:
             if not name.startswith("proto_net.")
         ]
         averaged = [pair for pair in self._pairs if statistics or pair[1].requires_grad]
-        self._teacher, self._student = zip(*averaged, strict=True)
-        self._average = jit(self._averaged) if compiled else self._averaged
+        self._teacher, self._student = (ParameterTuple(side) for side in zip(*averaged, strict=True))
+        self._update = jit(self._all_averaged) if compiled else self._all_averaged
 
     def update(self, decay: float) -> None:
         """One averaging step."""
-        self._average(Tensor(decay, float32))
+        self._update(Tensor(decay, float32))
 
     def copy(self) -> None:
         """Makes the teacher equal to the student, statistics included."""
@@ -45,7 +53,5 @@ class ExponentialMovingAverage:
             if not student.requires_grad:
                 _assign(teacher, student.value())
 
-    def _averaged(self, decay: Tensor) -> None:
-        for i in range(len(self._teacher)):
-            teacher, student = self._teacher[i], self._student[i]
-            _assign(teacher, student + decay * (teacher - student))
+    def _all_averaged(self, decay: Tensor) -> tuple:
+        return _each(ops.partial(_average, decay), self._teacher, self._student)

@@ -1,0 +1,145 @@
+"""The MindSpore side of the benchmarks; started by run.py."""
+
+import worker  # isort: skip  (it notes when the process began)
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import semiseg  # noqa: F401
+
+# isort: split
+import inputs
+import numpy as np
+
+from semiseg import assemble, config
+from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.loaders import TrainStream
+from semiseg.data.specs import get_spec
+from semiseg.data.transforms import TrainTransform
+from semiseg.device import set_device
+from semiseg.engine.optim import SGD
+from semiseg.engine.step import TrainStep
+from semiseg.evaluate import evaluate
+from semiseg.methods import METHODS, Settings
+from semiseg.metrics import ConfusionMatrix
+from semiseg.models import build_model
+
+PASCAL = Path(__file__).resolve().parents[1] / "experiments" / "pascal" / "183"
+
+
+def setting(method: str, side: int, batch: int, jit: bool = True) -> Settings:
+    """The published VOC configuration at another crop size, in the semi-supervised phase from the first step."""
+    loaded = config.load(
+        PASCAL / method, [f"dataset.train.crop.size=[{side}, {side}]", "trainer.sup_only_epoch=0", f"trainer.jit={jit}"]
+    )
+    loaded, _ = assemble.complete(loaded)
+    return Settings(loaded.trainer, loaded.criterion, loaded.net, batch, (side, side), 1000, inputs.MEAN, inputs.STD)
+
+
+def step_of(method: str, p: dict[str, Any], batch: int) -> worker.Work:
+    """A whole step of a method on ``batch`` labelled and as many unlabelled images."""
+    set_device("cpu")
+    settings = setting(method, p["side"], batch, p.get("jit", True))
+    made = METHODS[method](build_model(settings.net), build_model(settings.net), settings)
+    if method == "suponly":
+        made.after_update = lambda *_: None  # the optimizer is the end: no teacher
+    step = TrainStep(made, SGD(made.student, settings.trainer))
+    batches = inputs.batch(0, batch, p["side"], True), inputs.batch(0, batch, p["side"], False)
+    done = iter(range(1, 1000))
+    return worker.Work(lambda: void(step(next(done), *batches)))
+
+
+def void(_: object) -> None:
+    """So that a result is not taken for seconds."""
+
+
+def train_step(p: dict[str, Any]) -> worker.Work:
+    """Student forward, loss, backward, SGD."""
+    return step_of("suponly", p, p["batch"])
+
+
+def semi_step(p: dict[str, Any]) -> worker.Work:
+    """A whole step of ``ours``."""
+    return step_of("ours", p, p["batch"])
+
+
+def startup(p: dict[str, Any]) -> worker.Work:
+    """From the start of the process to the end of the first step."""
+    return worker.Work(lambda: finish(step_of("ours", p, 2)), warm_up=0, repeat=1)
+
+
+def finish(work: worker.Work) -> float:
+    """Seconds since the process began, after one step."""
+    work.once()
+    return worker.time.perf_counter() - worker.STARTED
+
+
+class Images:
+    """As assemble.EvalLoader."""
+
+    def __init__(self, folder: Path):
+        names = (folder / "val.txt").read_text(encoding="utf-8").split()
+        spec = get_spec("pascal")
+        self._loader = object.__new__(assemble.EvalLoader)
+        self._loader.__dict__.update(
+            _data=SegmentationDataset(spec, folder, names), _mean=inputs.MEAN, _std=inputs.STD, _workers=2
+        )
+        self.num_classes, self.ignore_label, self.center_size = spec.num_classes, spec.ignore_label, (0, 0)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self):
+        return iter(self._loader)
+
+
+def evaluation(p: dict[str, Any]) -> worker.Work:
+    """Files to confusion matrix: whole image with both heads, or sliding window."""
+    set_device("cpu")
+    network = build_model(setting("ours", 161, 2).net)
+    mode = config.EvaluationConfig(p["mode"], crop_size=(inputs.WINDOW, inputs.WINDOW))
+    images = Images(Path(p["folder"]))
+    return worker.Work(lambda: void(evaluate(network, images, mode)), warm_up=1, repeat=2)
+
+
+def data(p: dict[str, Any]) -> worker.Work:
+    """Processor seconds an image of the labelled and the unlabelled stream."""
+    folder, count = Path(p["folder"]), p["steps"]
+    names = (folder / "val.txt").read_text(encoding="utf-8").split()
+    transform = TrainTransform((inputs.EVAL_SIDE, inputs.EVAL_SIDE))
+
+    def once() -> float:
+        parts = [SegmentationDataset(get_spec("pascal"), folder, names, with_mask) for with_mask in (True, False)]
+        before = worker.cpu_seconds()
+        streams = [TrainStream(part, transform, 2, seed=0, purpose=str(i), workers=2) for i, part in enumerate(parts)]
+        for _ in range(count):
+            for stream in streams:
+                next(stream)
+        for stream in streams:
+            stream.close()
+        return (worker.cpu_seconds() - before) / (4 * count)
+
+    return worker.Work(once, warm_up=1)
+
+
+def count(p: dict[str, Any]) -> worker.Work:
+    """The confusion matrix of one image."""
+    rng = np.random.default_rng(0)
+    shape = (p["images"], inputs.EVAL_SIDE, inputs.EVAL_SIDE)
+    pred, label = (rng.integers(0, inputs.CLASSES, shape, dtype=np.uint8) for _ in range(2))
+    label[:, :30] = 255
+
+    def once() -> None:
+        matrix = ConfusionMatrix(inputs.CLASSES)
+        for one, true in zip(pred, label, strict=True):
+            matrix.update(one, true)
+        matrix.compute()
+
+    return worker.Work(once)
+
+
+if __name__ == "__main__":
+    worker.main({f.__name__: f for f in (train_step, semi_step, startup, evaluation, data, count)})

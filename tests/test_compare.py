@@ -1,0 +1,97 @@
+"""tools/compare.py: what it makes of finished runs, what it skips, and one run for real."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import ROOT, TINY_NET
+
+TOOL = ROOT / "tools" / "compare.py"
+CLASSES = ["background", "disk", "ring", "triangle", "cross", "bar"]
+
+
+def compare(*arguments):
+    return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True, cwd="/")
+
+
+def finished(out, split, method, seed, miou, proto=None):
+    """A scores.json whose per-class IoU are miou, and 10 points less for the two rarest classes."""
+    path = out / "synthetic" / f"{split}_s{seed}" / method / "scores.json"
+    path.parent.mkdir(parents=True)
+    iou = dict(zip(CLASSES, [miou] * 4 + [miou - 10] * 2, strict=True))
+    pixels = dict(zip(CLASSES, [900, 50, 40, 30, 5, 2], strict=True))
+    path.write_text(json.dumps({"miou": miou, "proto_miou": proto, "iou": iou, "label_pixels": pixels}))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for seed, (base, ours) in enumerate([(60.0, 66.0), (62.0, 64.0)]):
+        finished(tmp_path, "16", "suponly", seed, base)
+        finished(tmp_path, "16", "ours", seed, ours, ours + 1)
+    finished(tmp_path, "32", "suponly", 0, 70.0)
+    return tmp_path
+
+
+def test_finished_runs_become_a_table_a_csv_and_a_chart(runs):
+    done = compare("--collect", "--out", runs, "--splits", 16, 32, "--methods", "suponly", "ours", "--seeds", 2)
+    assert done.returncode == 0, done.stderr
+    assert "| 16 | suponly | 60.0 | 62.0 | 61.0 | 1.4 | - | - | 51.0 |" in done.stdout
+    assert "| 16 | ours | 66.0 | 64.0 | 65.0 | 1.4 | +4.0 | 66.0 | 55.0 |" in done.stdout
+    assert "| 32 | suponly | 70.0 | not run | 70.0 | 0.0 | - | - | 60.0 |" in done.stdout
+    assert "5 of 8 runs" in done.stdout
+    rows = list(csv.DictReader((runs / "synthetic.csv").read_text().splitlines()))
+    assert [row["miou"] for row in rows if row["method"] == "ours"] == ["66.0000", "64.0000"]
+    assert rows[0]["proto_miou"] == ""
+    with Image.open(runs / "synthetic.png") as picture:
+        assert min(picture.size) > 300
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
+def test_the_gain_is_over_common_seeds(runs):
+    finished(runs, "32", "ours", 1, 99.0)
+    done = compare("--collect", "--out", runs, "--splits", 32, "--methods", "suponly", "ours", "--seeds", 2)
+    assert "| 32 | ours | not run | 99.0 | 99.0 | 0.0 | - | - | 89.0 |" in done.stdout
+
+
+def test_nothing_finished_is_said(tmp_path):
+    done = compare("--collect", "--out", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no finished run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--splits", "17"], "experiments/synthetic/17: no experiment there"),
+        (["--methods", "our"], "experiments/synthetic/16/our: no such experiment; there: ael, "),
+        (["--seeds", "0"], "--seeds and --jobs: expected 1 or more"),
+    ],
+)
+def test_what_is_not_there_is_named(arguments, message):
+    done = compare("--collect", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_run_is_made_once(tmp_path, tiny_data):
+    data = [f"dataset.data_root={tiny_data}", f"dataset.splits={tiny_data}/splits", "dataset.split=4"]
+    tiny = [*TINY_NET, "dataset.train.crop.size=[33, 33]", "trainer.epochs=1", "trainer.sup_only_epoch=1"]
+    arguments = ["--out", tmp_path, "--methods", "suponly", "--seeds", 1, *data, *tiny, "trainer.jit=false"]
+    done = compare(*arguments)
+    assert done.returncode == 0, (tmp_path / "synthetic/16_s0/suponly/output.txt").read_text()
+    scores = tmp_path / "synthetic/16_s0/suponly/scores.json"
+    written = scores.stat().st_mtime_ns
+    again = compare(*arguments)
+    assert again.stdout == done.stdout
+    assert scores.stat().st_mtime_ns == written
+
+
+def test_a_run_that_fails_is_named(tmp_path):
+    done = compare("--out", tmp_path, "--methods", "suponly", "--seeds", 1, f"dataset.splits={tmp_path}/none")
+    assert done.returncode == 1
+    assert "a run failed" in done.stderr
+    assert "none" in (tmp_path / "synthetic/16_s0/suponly/output.txt").read_text()

@@ -15,9 +15,8 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from PIL import Image  # noqa: E402
 from reference import losses, training  # noqa: E402
+from reference import step as twin_step  # noqa: E402
 from reference.network import Network, NetworkSpec  # noqa: E402
-from reference.step import StepBatch, StepSpec, teacher_labels  # noqa: E402
-from reference.step import train_step as whole_step
 from torch import Tensor  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
@@ -60,11 +59,11 @@ def semi_step(p: dict[str, Any]) -> worker.Work:
     optimizer = optimizer_of(student)
     side = p["side"]
     (image_l, label_l), (image_u, _) = (tensors(inputs.batch(0, p["batch"], side, kind)) for kind in (True, False))
-    spec = StepSpec(k=inputs.PER_CLASS, aux_weight=0.0)
+    spec = twin_step.StepSpec(k=inputs.PER_CLASS, aux_weight=0.0)
     cell = side // inputs.CELLS
 
     def once() -> None:
-        label, confidence, _ = teacher_labels(teacher, image_u)
+        label, confidence, _ = twin_step.teacher_labels(teacher, image_u)
         width = int(torch.randint(side // 2 + 1, side, ()))
         boxes = torch.tensor([[0, 0, round(side * side / 2 / width), width]] * len(image_u))
         inside = training.box_masks(boxes, (side, side))
@@ -74,7 +73,9 @@ def semi_step(p: dict[str, Any]) -> worker.Work:
             with torch.no_grad():
                 teacher(torch.cat([image_l, mixed[0]]))
         points = training.cell_points(torch.randint(0, cell, (2, inputs.CELLS, inputs.CELLS)), (side, side))
-        whole_step(student, teacher, optimizer, StepBatch(image_l, label_l, *mixed, points), spec, 5)
+        twin_step.train_step(
+            student, teacher, optimizer, twin_step.StepBatch(image_l, label_l, *mixed, points), spec, 5
+        )
 
     return worker.Work(once)
 

@@ -136,3 +136,33 @@ def test_counts_beyond_32_bits_stay_exact():
     for _ in range(40):  # doubles each time
         matrix.merge(matrix)
     assert matrix.counts[1, 1] == 2**40
+
+
+@pytest.mark.parametrize("ignore", [255, 7, 300])
+def test_bytes_are_counted_as_other_integers_are(ignore):
+    rng = np.random.default_rng(3)
+    values = [0, 1, 2, 3] + [ignore] * (ignore < 256)
+    label, pred = rng.choice(values, (40, 50)).astype(np.uint8), rng.integers(0, 4, (40, 50)).astype(np.uint8)
+    fast, plain = ConfusionMatrix(4, ignore), ConfusionMatrix(4, ignore)
+    fast.update(pred.T, label.T)  # not contiguous
+    plain.update(pred.astype(np.int16), label.astype(np.int16))
+    assert np.array_equal(fast.counts, plain.counts)
+
+
+def test_bytes_beyond_what_float32_counts_exactly_stay_exact():
+    matrix = ConfusionMatrix(2)
+    zeros = np.zeros(2**24 + 5, np.uint8)
+    matrix.update(zeros, zeros)
+    assert matrix.counts[0, 0] == 2**24 + 5
+
+
+@pytest.mark.parametrize(
+    ("pred", "label", "message"), [([0, 3], [0, 1], "predictions .*found"), ([0, 1], [0, 9], "labels .*found")]
+)
+def test_bytes_outside_the_classes_are_refused_too(pred, label, message):
+    matrix = ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=message):
+        matrix.update(np.array(pred, np.uint8), np.array(label, np.uint8))
+    assert matrix.counts.sum() == 0
+    matrix.update(np.array([200, 1], np.uint8), np.array([255, 1], np.uint8))  # where the label is ignored it is fine
+    assert matrix.counts.sum() == 1

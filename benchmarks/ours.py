@@ -19,6 +19,7 @@ from semiseg import assemble, config
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
+from semiseg.data.splits import read_list
 from semiseg.data.transforms import TrainTransform
 from semiseg.device import set_device
 from semiseg.engine.optim import SGD

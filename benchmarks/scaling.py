@@ -1,7 +1,7 @@
 """How cost grows: python benchmarks/scaling.py [--png FILE].
 
-Seconds a step and peak memory of ``ours`` with the small network of the synthetic experiments, one size varied at a time;
-and what long lists cost at the start. Without PyTorch. Each point is a process of its own.
+Seconds a step and peak memory of ``ours`` with the small network of the synthetic experiments, one size varied at a
+time; and what long lists cost at the start. Without PyTorch. Each point is a process of its own.
 """
 
 import argparse

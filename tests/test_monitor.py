@@ -1,8 +1,10 @@
 """What a run measures and draws of itself, and that it leaves no trace in what is learnt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from tiny import CROP, Trainee, batch_of, same_arrays, settings_for
+from tiny import CROP, Batch, Trainee, batch_of, same_arrays, settings_for
 
 from semiseg.data.specs import custom_spec
 from semiseg.data.transforms import normalize
@@ -10,7 +12,7 @@ from semiseg.engine.monitor import Monitor, Sample
 from semiseg.methods import METHODS
 
 SPEC = custom_spec("three", ["background", "cat", "dog"], "{id}.jpg", "{id}.png")
-LAST = 3  # steps; the first is supervised
+LAST = 2  # steps; the first is supervised
 
 
 def sample(seed=0):
@@ -19,79 +21,90 @@ def sample(seed=0):
     return Sample(f"id{seed}", normalize(rgb), rgb, rng.integers(0, 3, CROP).astype(np.uint8))
 
 
-def trained(name, *overrides):
-    trainee = Trainee(name, settings_for(name, *overrides))
+def trained(name):
+    trainee = Trainee(name, settings_for(name))
     trainee.run(0, LAST)
     return trainee
 
 
+@pytest.fixture(scope="module")
+def ours():
+    """The method after its first step with unlabelled images; not to be trained on."""
+    return trained("ours").method
+
+
+@pytest.fixture
+def confident(ours, monkeypatch):
+    """Sets the confidence from which on pseudo-labels are used."""
+
+    def to(threshold):
+        trainer = ours.settings.trainer
+        unsupervised = replace(trainer.unsupervised, confid_thresh=threshold)
+        trainer = replace(trainer, unsupervised=unsupervised)
+        monkeypatch.setattr(ours, "settings", replace(ours.settings, trainer=trainer))
+        return ours
+
+    return to
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_watching_changes_nothing(name):
-    plain, watched = (Trainee(name, settings_for(name)) for _ in range(2))
-    monitor = Monitor(watched.method, SPEC, [sample()], lambda step: batch_of(step, "labeled"))
-    plain.run(0, LAST)
-    for step in range(LAST):
-        watched.run(step, step + 1)
-        monitor.numbers(step + 1)
-        list(monitor.pictures(step + 1))
-    assert watched.method.student.training
-    assert not watched.method.teacher.training
-    assert same_arrays(plain.arrays(), watched.arrays())
+    trainee = trained(name)
+    before = trainee.arrays()
+    monitor = Monitor(trainee.method, SPEC, [sample()], lambda step: batch_of(step, "labeled"))
+    assert len(list(monitor.pictures(LAST))) == 1
+    found = monitor.numbers(LAST)
+    assert ("pseudo_accuracy" in found) == trainee.method.uses_unlabeled
+    assert trainee.method.student.training
+    assert not trainee.method.teacher.training
+    assert same_arrays(before, trainee.arrays())
 
 
-def test_accuracy_counts_pixels_with_a_label_and_those_that_would_be_used():
-    trainee = trained("ours", "trainer.unsupervised.confid_thresh=0.4")
+def test_accuracy_counts_pixels_with_a_label_and_those_that_would_be_used(confident):
     images = batch_of(1, "unlabeled").images
-    label, kept = Monitor(trainee.method, SPEC)._pseudo_labels(LAST, images)
+    method = confident(0.4)
+    label, kept = Monitor(method, SPEC)._pseudo_labels(LAST, images)
     assert 0.02 < kept.mean() < 0.98  # else the two numbers below would say the same
     truth = label.copy()
     truth[:, ::2] = (truth[:, ::2] + 1) % 3  # every other row wrong
     truth[:, -5:] = 255
-
-    class Batch:
-        labels = truth
-
-    Batch.images = images
-    found = Monitor(trainee.method, SPEC, truth=lambda step: Batch).numbers(LAST)
+    found = Monitor(method, SPEC, truth=lambda step: Batch(step, [], images, truth)).numbers(LAST)
     odd = (np.arange(CROP[0]) % 2 == 1)[None, :, None] & (truth != 255)
     assert found["pseudo_accuracy"] == pytest.approx(odd.sum() / (truth != 255).sum())
     assert found["pseudo_accuracy_kept"] == pytest.approx((odd & kept).sum() / ((truth != 255) & kept).sum())
 
 
-def test_without_a_pixel_to_count_there_is_no_accuracy():
-    trainee = trained("ours", "trainer.unsupervised.confid_thresh=1.0")
-    found = Monitor(trainee.method, SPEC, truth=lambda step: batch_of(step, "labeled")).numbers(LAST)
+def test_without_a_pixel_to_count_there_is_no_accuracy(confident):
+    found = Monitor(confident(1.0), SPEC, truth=lambda step: batch_of(step, "labeled")).numbers(LAST)
     assert "pseudo_accuracy" in found
     assert "pseudo_accuracy_kept" not in found
 
 
-def test_in_the_supervised_phase_nothing_is_measured():
-    trainee = Trainee("ours", settings_for("ours"))
-    trainee.run(0, 1)
-    assert Monitor(trainee.method, SPEC, truth=None).numbers(1) == {}
-    assert Monitor(trainee.method, SPEC, truth=lambda step: batch_of(step, "labeled")).numbers(1) == {}
+def test_in_the_supervised_phase_nothing_is_measured(ours):
+    found = Monitor(ours, SPEC, truth=lambda step: batch_of(step, "labeled")).numbers(1)
+    assert not {"pseudo_accuracy", "pseudo_accuracy_kept"} & set(found)
 
 
-def test_use_of_prototypes_is_counted_in_the_step():
-    trainee = trained("ours")
-    counts = Monitor(trainee.method, SPEC).numbers(LAST)["proto_counts"]
+def test_use_of_prototypes_is_counted_in_the_step(ours):
+    counts = Monitor(ours, SPEC).numbers(LAST)["proto_counts"]
     assert len(counts) == 6
     assert all(isinstance(count, int) for count in counts)
-    selected = 2 * 2 * trainee.method.settings.net.proto_head.select_granularity**2
+    selected = 2 * 2 * ours.settings.net.proto_head.select_granularity**2
     assert 0 < sum(counts) <= selected
+    fresh = Trainee("ours", settings_for("ours")).method
+    assert Monitor(fresh, SPEC).numbers(1) == {}
 
 
-@pytest.mark.parametrize(("name", "columns"), [("suponly", 4), ("ours", 5)])
-def test_panels_show_image_truth_pseudo_label_student_and_teacher(name, columns):
-    trainee = trained(name)
-    monitor = Monitor(trainee.method, SPEC, [sample(0), sample(1)])
-    drawn = dict(monitor.pictures(LAST))
+@pytest.mark.parametrize(("step", "columns"), [(1, 4), (LAST, 5)])
+def test_panels_show_image_truth_pseudo_label_student_and_teacher(ours, step, columns):
+    drawn = dict(Monitor(ours, SPEC, [sample(0), sample(1)]).pictures(step))
     assert list(drawn) == ["id0", "id1"]
     for seed, picture in enumerate(drawn.values()):
         assert picture.shape == (CROP[0] + 4, columns * (CROP[1] + 4), 3)
         assert np.array_equal(picture[2:-2, 2 : CROP[1] + 2], sample(seed).rgb)
-    if name == "ours":  # pixels that would not be used are left as they are
-        strict = trained(name, "trainer.unsupervised.confid_thresh=1.0")
-        (picture,) = (picture for _, picture in Monitor(strict.method, SPEC, [sample()]).pictures(LAST))
-        third = picture[2:-2, 2 * (CROP[1] + 4) + 2 : 3 * (CROP[1] + 4) - 2]
-        assert np.array_equal(third, sample().rgb)
+
+
+def test_pixels_whose_pseudo_label_is_not_used_are_left_as_they_are(confident):
+    (picture,) = (picture for _, picture in Monitor(confident(1.0), SPEC, [sample()]).pictures(LAST))
+    third = picture[2:-2, 2 * (CROP[1] + 4) + 2 : 3 * (CROP[1] + 4) - 2]
+    assert np.array_equal(third, sample().rgb)

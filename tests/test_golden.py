@@ -29,7 +29,8 @@ from semiseg.interop.torch_names import BATCH_NORM
 from semiseg.methods import Settings
 from semiseg.methods.ema import ema_decay
 from semiseg.methods.prototype import PrototypeConsistency
-from semiseg.methods.pseudo import PseudoLabeler, entropy_of
+from semiseg.methods.pseudo import entropy_of, kept_pixels
+from semiseg.methods.semi import SemiSupervised
 from semiseg.models import build_model
 from semiseg.models.interpolate import points
 
@@ -160,8 +161,7 @@ def loss_cases():
     pseudo = Tensor(given.integers("pseudo", (2, 7, 9), given.CLASSES))
     confident = Tensor((given.between("confidence", (2, 7, 9), 0, 1) >= 0.6).astype(np.float32))
     teacher = Tensor(given.between("teacher logits", (2, given.CLASSES, 7, 9), -4, 4))
-    trainer = TrainerConfig(jit=False, unsupervised=UnsupervisedConfig(rule="entropy"))
-    certain = PseudoLabeler(None, trainer, 2, (7, 9))._kept(entropy_of(teacher), 80.0)
+    certain = kept_pixels(entropy_of(teacher), pseudo, UnsupervisedConfig(rule="entropy"), 80.0)
     cases = {
         "unsup all": lambda x: losses.confident_cross_entropy(x, pseudo, confident, True),
         "unsup confident": lambda x: losses.confident_cross_entropy(x, pseudo, confident, False),
@@ -203,6 +203,6 @@ def test_schedules():
     np.testing.assert_allclose([ema_decay(s, 0.99) for s in steps], expected["ema decay"], rtol=1e-12)
     np.testing.assert_allclose([poly(s, 5001, 0.9) for s in steps], expected["poly"], rtol=1e-12)
     trainer = TrainerConfig(epochs=8, sup_only_epoch=0)
-    method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, steps_per_epoch=2))
-    found = [PrototypeConsistency._kept_percent(method, 2 * epoch + 1) for epoch in range(8)]
+    method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, epoch=lambda step: step // 2))
+    found = [SemiSupervised.kept_percent(method, 2 * epoch + 1) for epoch in range(8)]
     np.testing.assert_allclose(found, expected["kept percent"], rtol=1e-12)

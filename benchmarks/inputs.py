@@ -21,13 +21,13 @@ class Batch:
     labels: np.ndarray | None
 
 
-def batch(seed: int, size: int, side: int, labelled: bool) -> Batch:
+def batch(seed: int, size: int, side: int, labelled: bool, classes: int = CLASSES) -> Batch:
     """Blocky labels with ignored pixels, images of noise."""
     rng = np.random.default_rng([seed, labelled])
     images = rng.normal(0, 1, (size, 3, side, side)).astype(np.float32)
     if not labelled:
         return Batch([f"image{i}" for i in range(size)], images, None)
-    cells = rng.integers(0, CLASSES, (size, -(-side // 40), -(-side // 40)))
+    cells = rng.integers(0, classes, (size, -(-side // 40), -(-side // 40)))
     labels = cells.repeat(40, 1).repeat(40, 2)[:, :side, :side].astype(np.int32)
     labels[:, :8] = 255
     return Batch([f"image{i}" for i in range(size)], images, labels)
@@ -51,3 +51,13 @@ def write_images(folder: Path, count: int, height: int, width: int) -> None:
         mask[:4] = 255
         Image.fromarray(mask).save(folder / "SegmentationClassAug" / f"{name}.png")
     (folder / "val.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def write_many(folder: Path, count: int) -> None:
+    """A VOC-layout folder of ``count`` names for one small image, listed in ids.txt."""
+    (folder / "JPEGImages").mkdir(parents=True)
+    names = [f"image_{i:06}" for i in range(count)]
+    Image.new("RGB", (120, 100), (90, 120, 60)).save(folder / "one.jpg")
+    for name in names:
+        (folder / "JPEGImages" / f"{name}.jpg").hardlink_to(folder / "one.jpg")
+    (folder / "ids.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import worker  # isort: skip  (it notes when the process began)
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from semiseg import assemble, config
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
+from semiseg.data.splits import read_list
 from semiseg.data.transforms import TrainTransform
 from semiseg.device import set_device
 from semiseg.engine.optim import SGD
@@ -27,7 +29,8 @@ from semiseg.methods import METHODS, Settings
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import build_model
 
-PASCAL = Path(__file__).resolve().parents[1] / "experiments" / "pascal" / "183"
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+PASCAL, SYNTHETIC = EXPERIMENTS / "pascal" / "183", EXPERIMENTS / "synthetic" / "16"
 
 
 def setting(method: str, side: int, batch: int, jit: bool = True) -> Settings:
@@ -75,6 +78,40 @@ def finish(work: worker.Work) -> float:
     """Seconds since the process began, after one step."""
     work.once()
     return worker.time.perf_counter() - worker.STARTED
+
+
+def small_step(p: dict[str, Any]) -> worker.Work:
+    """A step of ``ours`` with the small network of the synthetic experiments, of any size."""
+    set_device("cpu")
+    overrides = [
+        f"dataset.train.crop.size=[{p['side']}, {p['side']}]",
+        f"net.proto_head.num_micro_proto={p['per_class']}",
+        "trainer.sup_only_epoch=0",
+    ]
+    loaded, _ = assemble.complete(config.load(SYNTHETIC / "ours", overrides))
+    net = dataclasses.replace(loaded.net, num_classes=p["classes"])
+    size = (p["side"], p["side"])
+    settings = Settings(loaded.trainer, loaded.criterion, net, p["batch"], size, 1000, inputs.MEAN, inputs.STD)
+    made = METHODS["ours"](build_model(net), build_model(net), settings)
+    step = TrainStep(made, SGD(made.student, settings.trainer))
+    batches = [inputs.batch(0, p["batch"], p["side"], labelled, p["classes"]) for labelled in (True, False)]
+    done = iter(range(1, 1000))
+    return worker.Work(lambda: void(step(next(done), *batches)), repeat=7)
+
+
+def many_ids(p: dict[str, Any]) -> worker.Work:
+    """From lists of so many ids to the first batch: reading, checking that files exist, shuffling."""
+    folder = Path(p["folder"])
+    transform = TrainTransform((97, 97))
+
+    def once() -> None:
+        ids = read_list(folder / "ids.txt", get_spec("pascal").sample_id)
+        images = SegmentationDataset(get_spec("pascal"), folder, ids, with_mask=False)
+        assert not images.missing_files()
+        with TrainStream(images, transform, 2, seed=0, purpose="u", workers=1) as stream:
+            next(stream)
+
+    return worker.Work(once)
 
 
 class Images:
@@ -142,4 +179,5 @@ def count(p: dict[str, Any]) -> worker.Work:
 
 
 if __name__ == "__main__":
-    worker.main({f.__name__: f for f in (train_step, semi_step, startup, evaluation, data, count)})
+    works = (train_step, semi_step, startup, evaluation, data, count, small_step, many_ids)
+    worker.main({f.__name__: f for f in works})

@@ -1,10 +1,14 @@
 """What every command line does around its work: one-line errors, exit codes, Ctrl-C."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from semiseg.errors import UserError
+
+_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
 
 
 def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
@@ -28,3 +32,9 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     except BrokenPipeError:  # the reader of our output left (| head): not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """(paths, overrides) of a command line that takes both: key=value is an override unless there is such a file."""
+    overrides = [text for text in arguments if _OVERRIDE.fullmatch(text) and not Path(text).exists()]
+    return [Path(text) for text in arguments if text not in overrides], overrides

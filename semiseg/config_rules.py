@@ -108,6 +108,7 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     minutes = config.saver.every_minutes
     yield "saver.every_minutes", minutes is None or minutes > 0, f"{positive}, or null"
     yield "saver.keep", config.saver.keep >= 1, "at least 1 checkpoint"
+    yield "monitor.panels", config.monitor.panels >= 0, "0 or more images"
 
 
 def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, bool, str]]:

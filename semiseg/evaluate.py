@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from mindspore import Tensor
-from PIL import Image
 from tqdm import tqdm
 
 from semiseg import assemble, cli
@@ -20,10 +18,12 @@ from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
 from semiseg.distributed import ALONE, Group
 from semiseg.errors import ConfigError
+from semiseg.files import replace_file
 from semiseg.inference import image_logits
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import SegmentationNetwork
+from semiseg.pictures import PredictionWriter
 
 # (id, prediction H x W uint8 of the linear head)
 OnImage = Callable[[str, np.ndarray], None]
@@ -48,9 +48,10 @@ class Evaluation:
     linear: ConfusionMatrix
     proto: ConfusionMatrix | None
 
-    def summary(self) -> dict[str, float]:
-        """mIoU in percent: ``miou``, and ``proto_miou`` where there is one."""
-        found = {"miou": 100 * self.linear.compute().miou}
+    def summary(self) -> dict[str, Any]:
+        """Percent: ``miou``, ``iou`` of each class (both of the linear head), ``proto_miou`` where there is one."""
+        scores = self.linear.compute()
+        found = {"miou": 100 * scores.miou, "iou": (100 * scores.iou).tolist()}
         return found | ({"proto_miou": 100 * self.proto.compute().miou} if self.proto else {})
 
 
@@ -121,6 +122,7 @@ def report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
         "pixel_accuracy": 100 * scores.pixel_accuracy,
         "label_pixels": dict(zip(classes, evaluation.linear.counts.sum(1).tolist(), strict=True)),
         "proto_miou": None,
+        "proto_iou": None,
     }
     if evaluation.proto:
         scores = evaluation.proto.compute()
@@ -151,25 +153,6 @@ def compare(found: dict[str, Any], expected: ExpectedConfig) -> list[str]:
     return lines
 
 
-class PredictionWriter:
-    """Writes each prediction as an index PNG (DIR/index) and in colours (DIR/color)."""
-
-    def __init__(self, folder: Path, spec: DatasetSpec):
-        self._index, self._color = folder / "index", folder / "color"
-        self._palette = np.zeros((256, 3), np.uint8)
-        self._palette[: len(spec.palette)] = spec.palette
-
-    def __call__(self, name: str, prediction: np.ndarray) -> None:
-        name = f"{Path(name).with_suffix('') if '/' in name else name}.png"
-        index, color = self._index / name, self._color / name
-        index.parent.mkdir(parents=True, exist_ok=True)
-        color.parent.mkdir(parents=True, exist_ok=True)
-        image = Image.fromarray(prediction, mode="P")
-        image.putpalette(self._palette.ravel().tolist())
-        image.save(index)
-        cv2.imwrite(str(color), cv2.cvtColor(self._palette[prediction], cv2.COLOR_RGB2BGR))
-
-
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m semiseg.evaluate", description="Score a checkpoint.")
@@ -197,9 +180,7 @@ def main(argv: Sequence[str]) -> int:
         for line in compare(found, config.expected):
             print(line)
     if args.json:
-        partial = args.json.with_name(f".{args.json.name}.partial")
-        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        partial.replace(args.json)
+        replace_file(args.json, json.dumps(found, indent=1) + "\n")
     return 0
 
 

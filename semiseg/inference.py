@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mindspore import Tensor, ops
+import numpy as np
+from mindspore import Tensor
 
 from semiseg.config import EvaluationConfig
 from semiseg.models import SegmentationNetwork
-from semiseg.models.interpolate import resize
+from semiseg.models.interpolate import axis_weights, resize
 
 
 class Logits(NamedTuple):
@@ -56,26 +57,78 @@ def _at_scale(network: SegmentationNetwork, image: Tensor, cfg: EvaluationConfig
 
 
 def sliding_window(network: SegmentationNetwork, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
-    """Mean of the linear head's logits over overlapping windows: 1 x 3 x H x W -> 1 x C x H x W.
+    """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
+    strips = list(sliding_strips(network, image.asnumpy()[0], window, stride_rate))
+    return Tensor(np.concatenate(strips, axis=1)[None])
+
+
+def sliding_strips(
+    network: SegmentationNetwork, image: np.ndarray, window: tuple[int, int], stride_rate: float
+) -> Iterator[np.ndarray]:
+    """Mean of the linear head's logits over overlapping windows: 3 x H x W -> C x h x W, strip by strip downwards.
 
     An image smaller than the window is padded with 0 (the mean colour) on both sides. Windows start every
-    ceil(side * stride_rate) pixels; the last one of a row ends at the border.
+    ceil(side * stride_rate) pixels; the last one of a row ends at the border. A strip is what no later window reaches,
+    so that only C x (window's height) x W numbers are held at a time.
     """
-    height, width = image.shape[2:]
+    height, width = image.shape[1:]
     pad_h, pad_w = max(window[0] - height, 0), max(window[1] - width, 0)
     top, left = pad_h // 2, pad_w // 2
-    if pad_h or pad_w:
-        image = ops.pad(image, (left, pad_w - left, top, pad_h - top), mode="constant", value=0.0)
-    total, count = 0, 0
-    padded = image.shape[2:]
-    for rows in _windows(padded[0], window[0], stride_rate):
-        for cols in _windows(padded[1], window[1], stride_rate):
-            pred = network.logits(image[:, :, rows, cols])
-            inside = resize(pred, (rows.stop - rows.start, cols.stop - cols.start))
-            border = (cols.start, padded[1] - cols.stop, rows.start, padded[0] - rows.stop)
-            total = total + ops.pad(inside, border, mode="constant", value=0.0)
-            count = count + ops.pad(ops.ones_like(inside[:, :1]), border, mode="constant", value=0.0)
-    return (total / count)[:, :, top : top + height, left : left + width]
+    image = np.pad(image, ((0, 0), (top, pad_h - top), (left, pad_w - left)))
+    bands = list(_windows(image.shape[1], window[0], stride_rate))
+    columns = list(_windows(image.shape[2], window[1], stride_rate))
+    total = count = None
+    for band, following in zip(bands, [*bands[1:], None], strict=True):
+        for cols in columns:
+            part = np.ascontiguousarray(image[:, band, cols])
+            inside = resize(network.logits(Tensor(part[None])), part.shape[1:]).asnumpy()[0]
+            if total is None:
+                total = np.zeros((len(inside), part.shape[1], image.shape[2]), np.float32)
+                count = np.zeros(total.shape[1:], np.float32)
+            total[:, :, cols] += inside
+            count[:, cols] += 1
+        done = (following.start if following else band.stop) - band.start
+        yield (total[:, :done] / count[:done])[:, top : top + height, left : left + width]
+        for sums in (total, count):  # what is left moves up; the rows below it are new
+            kept = sums.shape[-2] - done
+            sums[..., :kept, :] = sums[..., done:, :].copy()
+            sums[..., kept:, :] = 0
+
+
+def logit_strips(
+    network: SegmentationNetwork, image: np.ndarray, size: tuple[int, int], cfg: EvaluationConfig
+) -> Iterator[np.ndarray]:
+    """The linear head's logits at ``size`` (H, W), whatever the image's own: 3 x H' x W' -> C x h x W, downwards.
+
+    With one scale and no mirror image no more than a strip is ever held at full size, so that large photographs fit
+    into memory. Mode center is taken as whole: it concerns scores alone.
+    """
+    height, width = image.shape[1:]
+    if cfg.scales != (1.0,) or cfg.flip:
+        yield from upsampled_strips(image_logits(network, Tensor(image[None]), cfg).linear.asnumpy()[0], size)
+    elif cfg.mode == "slide":
+        inner = _scaled_size(height, width, 1.0, cfg.base_size)
+        scaled = image if inner == (height, width) else resize(Tensor(image[None]), inner).asnumpy()[0]
+        strips = sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate)
+        yield from strips if inner == size else upsampled_strips(np.concatenate(list(strips), axis=1), size)
+    else:
+        yield from upsampled_strips(network.logits(Tensor(image[None])).asnumpy()[0], size)
+
+
+def upsampled_strips(logits: np.ndarray, size: tuple[int, int], at_once: int = 2**24) -> Iterator[np.ndarray]:
+    """``interpolate.resize`` (align_corners=True) in numpy: C x h x w -> strips C x rows x W of about ``at_once``
+    numbers.
+    """
+    if logits.shape[1:] == tuple(size):
+        yield logits
+        return
+    rows = max(1, at_once // (len(logits) * size[1]))
+    left, right, across = axis_weights(np.arange(size[1]), size[1], logits.shape[2])
+    for first in range(0, size[0], rows):
+        positions = np.arange(first, min(first + rows, size[0]))
+        upper, lower, down = axis_weights(positions, size[0], logits.shape[1])
+        strip = logits[:, upper] + (logits[:, lower] - logits[:, upper]) * down[:, None]
+        yield strip[:, :, left] + (strip[:, :, right] - strip[:, :, left]) * across
 
 
 def _windows(side: int, window: int, stride_rate: float) -> Iterator[slice]:

@@ -145,7 +145,7 @@ def _build_value(hint: Any, node: Any, dotted: str, origins: dict[str, str] | No
     nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
     if isinstance(node, dict):
         if nested is None:
-            raise ConfigError(f"{first_origin(node)}: {dotted}: expected {_expected(hint)}, got a mapping")
+            raise ConfigError(f"{first_origin(node)}: {dotted}: expected {expected_text(hint)}, got a mapping")
         return build(nested, node, dotted, origins)
     if origins is not None:
         origins[dotted] = node.origin
@@ -155,7 +155,7 @@ def _build_value(hint: Any, node: Any, dotted: str, origins: dict[str, str] | No
                 return _convert(option, node)
             except (TypeError, ValueError, OverflowError):
                 continue
-    expected = "a mapping of keys" + (" or null" if len(options) > 1 else "") if nested else _expected(hint)
+    expected = "a mapping of keys" + (" or null" if len(options) > 1 else "") if nested else expected_text(hint)
     raise ConfigError(f"{node.origin}: {dotted}: expected {expected}, got {_describe(node.value)}")
 
 
@@ -234,16 +234,19 @@ _NAMES = {
 }
 
 
-def _expected(hint: Any) -> str:
+def expected_text(hint: Any) -> str:
+    """What a type annotation of a dataclass expects, in words."""
     if _is_union(hint):
-        return " or ".join(_expected(option) for option in typing.get_args(hint))
+        return " or ".join(expected_text(option) for option in typing.get_args(hint))
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(str(option) for option in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)
         if len(kinds) == 2 and kinds[1] is Ellipsis:
-            return f"a list, each {_expected(kinds[0])}"
-        return "a list of " + str(len(kinds)) + " (" + ", ".join(_expected(kind) for kind in kinds) + ")"
+            return f"a list, each {expected_text(kinds[0])}"
+        if len(set(kinds)) == 1:
+            return f"a list of {len(kinds)}, each {expected_text(kinds[0])}"
+        return "a list of " + str(len(kinds)) + " (" + ", ".join(expected_text(kind) for kind in kinds) + ")"
     return _NAMES.get(hint, "a mapping of keys")
 
 

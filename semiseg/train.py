@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg import assemble, checkpoint, cli, distributed
+from semiseg import assemble, assemble_monitor, checkpoint, cli, distributed
 from semiseg.config import Config, EvaluationConfig, TrainerConfig, dump, flatten, load
 from semiseg.config_rules import unread_keys
 from semiseg.data.specs import DatasetSpec
@@ -29,7 +29,7 @@ from semiseg.methods import Method, Settings, get_method
 # change too; that their number stays is checked when last.ckpt is read.
 _FREE = (
     *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
-    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "saver.", "expected"),
+    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "saver.", "monitor.", "expected"),
 )
 
 
@@ -118,16 +118,24 @@ def run(plan: Plan, device: str, group: Group) -> int:
         labeled_images=data.labeled_images,
         evaluate=evaluator,
         skipped=data.taken_skips if data.skip else None,
+        monitor=assemble_monitor.monitor(config, plan.spec, plan.split, method) if group.first else None,
         group=group,
     )
-    log = RunLog(plan.folder, progress.step, plan.steps, progress.to_score) if group.first else NoLog()
-    with data, log:
+    with data, log_of(plan, progress, group) as log:
         for line in (*opening_lines(plan, device, group, progress.step), *lines):
             log.line(line)
         progress = loop.train(work, progress, log)
         log.line(closing_line(progress, work))
     group.any(False)  # nobody leaves while rank 0 still writes
     return 0
+
+
+def log_of(plan: Plan, progress: Progress, group: Group) -> RunLog | NoLog:
+    """The log of rank 0, with its events; the others have none."""
+    if not group.first:
+        return NoLog()
+    events = assemble_monitor.events(plan.config, plan.spec, plan.folder, progress.step)
+    return RunLog(plan.folder, progress.step, plan.steps, events, progress.to_score)
 
 
 def begin(

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from tiny import ROOT, TINY_NET, write_voc
 
+from semiseg import assemble, checkpoint
+from semiseg.config import load
+
 os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")  # as device.set_device does on CPU; not every test calls it
 
 
@@ -43,6 +46,17 @@ def tiny_config(tmp_path, tiny_data):
 def tiny_overrides() -> list[str]:
     """Command-line overrides that make the network and the crops tiny."""
     return [*TINY_NET, "dataset.train.crop.size=[33, 33]", *PROTO]
+
+
+@pytest.fixture
+def ready(tiny_config, tiny_overrides, tmp_path):
+    """(config file, overrides, run folder's best.ckpt) with a network of random weights as best."""
+    path = tiny_config()
+    config, _ = assemble.complete(load(path, tiny_overrides))
+    best = tmp_path / "run/checkpoints/best.ckpt"
+    network = assemble.fresh_network(config, seed=3)
+    checkpoint.save(best, checkpoint.network_arrays(network), {"step": 1})
+    return path, tiny_overrides, best
 
 
 PROTO = ["net.proto_head.select_granularity=8", "net.proto_head.init_samples=100"]

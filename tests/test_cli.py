@@ -38,3 +38,11 @@ def test_our_own_mistakes_keep_their_traceback():
 def test_an_interruption_is_code_130(capsys):
     assert cli.run(raising(KeyboardInterrupt()), []) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_overrides_are_told_from_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.jpg").write_bytes(b"")
+    paths, overrides = cli.split_overrides(["a=b.jpg", "a=c.jpg", "x/y.png", "dataset.split=16", "A=b", "--x=1"])
+    assert [str(path) for path in paths] == ["a=b.jpg", "x/y.png", "A=b", "--x=1"]
+    assert overrides == ["a=c.jpg", "dataset.split=16"]

@@ -8,7 +8,7 @@ from mindspore import Tensor
 from tiny import network_of, settings_of
 
 from semiseg.config import EvaluationConfig
-from semiseg.inference import _windows, image_logits, sliding_window
+from semiseg.inference import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
 from semiseg.models import Output
 from semiseg.models.interpolate import resize
 
@@ -108,3 +108,20 @@ def test_windows_cover_a_cityscapes_image_as_published():
 def test_the_sliding_window_scores_the_linear_head_only():
     slide = replace(WHOLE, mode="slide", crop_size=(33, 33))
     assert image_logits(Echo(), image(), slide).proto is None
+
+
+@pytest.mark.parametrize("rate", [1.0, 2 / 3, 0.3])
+def test_strips_put_together_are_the_sliding_window_and_are_small(rate):
+    x = image(90, 45)
+    strips = list(sliding_strips(Echo(), x.asnumpy()[0], (33, 25), rate))
+    np.testing.assert_allclose(np.concatenate(strips, 1), x.asnumpy()[0], rtol=1e-5, atol=1e-5)
+    assert len(strips) > 1
+    assert max(strip.shape[1] for strip in strips) <= 33
+
+
+@pytest.mark.parametrize("size", [(37, 45), (74, 90), (5, 200), (1, 1), (120, 7)])
+def test_strips_of_another_size_are_the_resized_map(size):
+    x = image()
+    strips = list(upsampled_strips(x.asnumpy()[0], size, at_once=3 * size[1] * 4))
+    np.testing.assert_allclose(np.concatenate(strips, 1), resize(x, size).asnumpy()[0], atol=1e-5)
+    assert len(strips) == (1 if size == (37, 45) else -(-size[0] // 4))

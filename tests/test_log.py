@@ -1,9 +1,14 @@
 """What a run leaves to read, and that a continued run leaves no holes and no doubles."""
 
 import json
+import sys
 
+import numpy as np
 import pytest
+from event_files import pictures, scalars
 
+from semiseg.engine import log as module
+from semiseg.engine.events import Events
 from semiseg.engine.log import RunLog
 
 
@@ -17,7 +22,7 @@ def test_lines_and_numbers_are_on_disk_at_once(tmp_path, capsys):
         log.numbers({"step": 2, "loss": 0.5})
         assert steps(tmp_path / "run") == [2]
         assert (tmp_path / "run/log.txt").read_text().endswith(" hello\n")
-        log.progress({"loss": "0.5"})
+        log.progress({"loss": "0.5"}, 40.0)
     log.close()
     assert "hello" in capsys.readouterr().err
 
@@ -58,3 +63,37 @@ def test_a_fresh_run_in_a_used_folder_starts_its_numbers_anew(tmp_path):
     with RunLog(tmp_path, 0, 10):
         pass
     assert steps(tmp_path) == []
+
+
+def test_without_a_terminal_there_is_a_line_every_half_minute_and_no_bar(tmp_path, capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with RunLog(tmp_path, 100, 200) as log:
+        for _ in range(80):
+            now[0] += 1.0
+            log.progress({"loss": "0.5", "confident": "80%"}, 8.0)
+    assert capsys.readouterr().err.splitlines() == [
+        "step 130 of 200: loss 0.5, confident 80%, images/s 8.0, 01:10 left",
+        "step 160 of 200: loss 0.5, confident 80%, images/s 8.0, 00:40 left",
+    ]
+
+
+def test_on_a_terminal_one_bar_shows_all(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with RunLog(tmp_path, 0, 2) as log:
+        for speed in (8.0, 9.0):
+            log.progress({"loss": "0.5", "lr": "0.01"}, speed)
+    last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
+    assert "2/2" in last
+    assert "loss=0.5, lr=0.01, images/s=8.1" in last
+
+
+def test_events_get_the_same_numbers_the_speed_and_pictures(tmp_path):
+    with RunLog(tmp_path, 0, 10, Events(tmp_path, 0, ("a", "b"))) as log:
+        log.progress({}, 12.0)
+        log.numbers({"step": 1, "loss": 0.5})
+        log.picture("images/x", np.zeros((2, 3, 3), np.uint8), 1)
+    found = scalars(tmp_path / "events")
+    assert found == {"loss/total": [(1, 0.5)], "train/images_per_second": [(1, 12.0)]}
+    assert list(pictures(tmp_path / "events")) == [("images/x", 1)]
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 0.5}

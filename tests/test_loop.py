@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import signal
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +62,9 @@ class Fake:
     def proto_ready(self, step):
         return step >= 6
 
+    def semi_phase(self, step):
+        return step >= 6
+
     def step(self, step, labeled, unlabeled):
         assert labeled == step  # the streams go on where the run goes on
         self._at(step)
@@ -79,7 +84,7 @@ class Fake:
         self.progress, self.lines = self.run.checkpoints.resume(Progress())
         self.start = self.progress.step
         run = replace(self.run, labeled=itertools.count(self.start))
-        with RunLog(self.run.folder, self.start, STEPS, self.progress.to_score) as log:
+        with RunLog(self.run.folder, self.start, STEPS, to_score=self.progress.to_score) as log:
             return loop.train(run, self.progress, log)
 
 
@@ -294,7 +299,7 @@ def test_a_full_disk_is_one_line_and_the_run_continues_later(tmp_path, monkeypat
 
 def test_a_checkpoint_is_written_after_so_many_minutes_too(tmp_path, monkeypatch):
     clock = itertools.count(0, 25)  # seconds between two looks
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter))
     steps = []
     real = loop.save
 

@@ -16,7 +16,7 @@ from semiseg.config import OptimizerConfig, SgdKwargs, TrainerConfig, Unsupervis
 from semiseg.data.mixing import box_masks, cutmix_boxes  # noqa: E402
 from semiseg.engine.optim import SGD, poly  # noqa: E402
 from semiseg.methods.ema import ExponentialMovingAverage, ema_decay  # noqa: E402
-from semiseg.methods.pseudo import PseudoLabeler, entropy_of  # noqa: E402
+from semiseg.methods.pseudo import PseudoLabeler, PseudoLabels, entropy_of, kept_pixels  # noqa: E402
 from semiseg.models import build_model  # noqa: E402
 from semiseg.models.interpolate import at_points, points, resize  # noqa: E402
 from semiseg.models.prototypes import PrototypeHead, moved, prototype_sums  # noqa: E402
@@ -106,10 +106,8 @@ def test_unsupervised_by_confidence(over_all, threshold):
 @pytest.mark.parametrize("percent", [20.0, 80.0, 93.5, 100.0])
 def test_unsupervised_by_entropy(percent):
     teacher, labels = logits_of(3), labels_of("full")
-    unsup = UnsupervisedConfig(rule="entropy", drop_percent=percent)
-    labeler = PseudoLabeler(None, TrainerConfig(unsupervised=unsup, jit=False), 2, (9, 11))
-    kept = labeler._kept(entropy_of(Tensor(teacher)), percent)
     ms_labels, torch_labels = Tensor(labels, ms.int32), torch.from_numpy(labels)
+    kept = kept_pixels(entropy_of(Tensor(teacher)), ms_labels, UnsupervisedConfig(rule="entropy"), percent)
     assert_same(
         lambda x: losses.certain_cross_entropy(x, ms_labels, kept),
         lambda x: twin.unsupervised_entropy(x, torch_labels, torch.from_numpy(teacher), percent),
@@ -206,13 +204,13 @@ def test_sgd_and_poly_schedule_over_several_steps():
 def test_share_of_pixels_kept_rises_alike():
     from types import SimpleNamespace
 
-    from semiseg.methods.prototype import PrototypeConsistency
+    from semiseg.methods.semi import SemiSupervised
 
     trainer = TrainerConfig(epochs=8, unsupervised=UnsupervisedConfig(drop_percent=80.0))
-    method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, steps_per_epoch=3))
+    method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, epoch=lambda step: step // 3))
     for step in range(24):
         expected = twin.drop_percent(80, step // 3, 8)
-        assert PrototypeConsistency._kept_percent(method, step) == pytest.approx(expected)
+        assert SemiSupervised.kept_percent(method, step) == pytest.approx(expected)
 
 
 def test_cutmix_pastes_the_same_pixels():
@@ -224,8 +222,8 @@ def test_cutmix_pastes_the_same_pixels():
     torch_inside = training.box_masks(torch.from_numpy(boxes), (17, 23))
     np.testing.assert_array_equal(inside, torch_inside)
     labeler = PseudoLabeler(None, TrainerConfig(jit=False), 3, (17, 23))
-    current = Tensor(image), Tensor(label, ms.int32), Tensor(score)
-    mixed = labeler._mix(Tensor(inside), *current, *labeler._partner(*current))
+    current = PseudoLabels(Tensor(image), Tensor(label, ms.int32), Tensor(score))
+    mixed = labeler.mix(Tensor(inside), current, labeler._partner(current))
     for ours, values in zip(mixed, (image, label, score), strict=True):
         np.testing.assert_array_equal(ours.asnumpy(), training.cutmix(torch.from_numpy(values), torch_inside))
 

@@ -101,7 +101,7 @@ def test_an_empty_mapping_switches_an_optional_section_on_again():
         ("on: 1", "on: expected true or false, got 1 (a whole number)"),
         ("on: yes", "on: expected true or false, got 'yes' (text)"),
         ("name: 1.5", "name: expected text or null, got 1.5 (a number)"),
-        ("sizes: [1, 2, 3]", "sizes: expected a list of 2 (a whole number, a whole number), got [1, 2, 3] (a list)"),
+        ("sizes: [1, 2, 3]", "sizes: expected a list of 2, each a whole number, got [1, 2, 3] (a list)"),
         ("sizes: 3", "sizes: expected a list of 2"),
         ("scales: [a]", "scales: expected a list, each a finite number"),
         ("inner: {rate: .nan}", "inner.rate: expected a finite number, got nan"),

@@ -39,7 +39,7 @@ def over_files(
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="semiseg-files")
     ahead: deque[tuple[Item, Future]] = deque()
     try:
-        with tqdm(total=len(items), desc=title, unit="file", dynamic_ncols=True) as bar:
+        with tqdm(total=len(items), desc=title, unit="file", dynamic_ncols=True, disable=None) as bar:
             for item in items:
                 ahead.append((item, pool.submit(attempt, item)))
                 if len(ahead) > 4 * workers:

@@ -1,4 +1,4 @@
-"""What a run leaves to read: log.txt (lines), metrics.jsonl (numbers), and one progress bar on a terminal."""
+"""What a run leaves to read: log.txt (lines), metrics.jsonl (numbers), events, and one progress line on a terminal."""
 
 import contextlib
 import json
@@ -8,9 +8,14 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
+from semiseg.engine.events import Events
 from semiseg.errors import UserError
+
+_INTERVAL = 30  # seconds between two progress lines where there is no terminal
+_SMOOTH = 0.1  # weight of the newest step in the speed that is shown
 
 
 class LogError(UserError):
@@ -21,28 +26,28 @@ class RunLog:
     """Writes to the run folder and to the terminal. Numbers go to metrics.jsonl, one JSON object a line.
 
     On a resumed run, lines of metrics.jsonl beyond ``start_step`` are dropped first, with ``to_score`` also the score
-    of that step: they will be done again, so that the file has neither holes nor doubles.
+    of that step: they will be done again, so that the file has neither holes nor doubles. On a terminal there is a
+    progress bar, elsewhere a line every half minute.
+
+    Numbers and pictures go to ``events`` as well, which are closed with the log.
 
     Raises:
         LogError: here and in every method that writes, if the folder cannot be written (full disk, say).
     """
 
-    def __init__(self, folder: Path, start_step: int, steps: int, to_score: bool = False):
+    def __init__(self, folder: Path, start_step: int, steps: int, events: Events | None = None, to_score: bool = False):
         metrics = folder / "metrics.jsonl"
         with _written(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _drop_from(metrics, start_step, to_score)
             self._metrics = metrics.open("a", encoding="utf-8")
             self._text = (folder / "log.txt").open("a", encoding="utf-8")
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=steps,
-            initial=start_step,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5 if self._terminal else 30,
-            maxinterval=10 if self._terminal else 60,
-        )
+        self._events = events
+        self._speed = 0.0  # images a second, smoothed
+        self._first, self._step, self._steps = start_step, start_step, steps
+        self._began = self._shown_at = time.monotonic()
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=steps, initial=start_step, unit="step", dynamic_ncols=True, disable=not terminal)
 
     def line(self, text: str) -> None:
         """A line in log.txt and above the progress bar."""
@@ -52,15 +57,40 @@ class RunLog:
         tqdm.write(text, file=sys.stderr)
 
     def numbers(self, record: Mapping[str, object]) -> None:
-        """One line of metrics.jsonl; ``record`` holds "step", the number of steps done."""
+        """One line of metrics.jsonl; ``record`` holds "step", the number of steps done. Events get the same, and the
+        speed, which is no result and would make two equal runs differ.
+        """
         with _written(self._metrics.name):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
+        if self._events:
+            with _written("events"):
+                self._events.numbers(record)
+                if self._speed:
+                    self._events.scalar("train/images per second", self._speed, record["step"])
 
-    def progress(self, shown: Mapping[str, str]) -> None:
-        """One step further on the bar."""
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update()
+    def picture(self, name: str, picture: np.ndarray, step: int) -> None:
+        """uint8 H x W x 3 for the events."""
+        if self._events:
+            with _written("events"):
+                self._events.picture(name, picture, step)
+
+    def progress(self, shown: Mapping[str, str], speed: float) -> None:
+        """One step further, at ``speed`` images a second."""
+        self._step += 1
+        self._speed += (_SMOOTH if self._speed else 1.0) * (speed - self._speed)
+        shown = {**shown, "images/s": f"{self._speed:.1f}"}
+        if not self._bar.disable:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._shown_at >= _INTERVAL:
+            self._shown_at = time.monotonic()
+            print(f"step {self._step} of {self._steps}: {_joined(shown)}, {self._left()} left", file=sys.stderr)
+
+    def _left(self) -> str:
+        """Time to the end, at the mean speed since the start, evaluations included."""
+        each = (time.monotonic() - self._began) / (self._step - self._first)
+        return tqdm.format_interval((self._steps - self._step) * each)
 
     def sync(self) -> None:
         """Brings metrics.jsonl to the disk: a checkpoint written after this never stands beside a log with a hole."""
@@ -73,6 +103,8 @@ class RunLog:
         for file in (self._metrics, self._text):
             with contextlib.suppress(OSError):  # what could not be written has been told
                 file.close()
+        if self._events:
+            self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -90,7 +122,10 @@ class NoLog:
     def numbers(self, record: Mapping[str, object]) -> None:
         """As RunLog's."""
 
-    def progress(self, shown: Mapping[str, str]) -> None:
+    def picture(self, name: str, picture: np.ndarray, step: int) -> None:
+        """As RunLog's."""
+
+    def progress(self, shown: Mapping[str, str], speed: float) -> None:
         """As RunLog's."""
 
     def sync(self) -> None:
@@ -104,6 +139,10 @@ class NoLog:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+
+def _joined(shown: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from semiseg import checkpoint
 from semiseg.config import SaverConfig
 from semiseg.distributed import ALONE, Group
 from semiseg.engine.log import NoLog, RunLog
+from semiseg.engine.monitor import Monitor
 from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.engine.step import StepResult, TrainStep
 from semiseg.methods import Method
@@ -39,6 +40,7 @@ class Run:
     labeled_images: LabeledImages
     evaluate: Evaluator | None
     skipped: Callable[[], list[str]] | None = None  # a message for each unreadable image replaced since the last call
+    monitor: Monitor | None = None
     group: Group = ALONE
 
     @property
@@ -97,8 +99,9 @@ def _step(run: Run, progress: Progress, log: Log, lines: list[str], batches: tup
     for line in (*lines, *_skips(run, progress)):
         log.line(line)
     progress.step += 1
-    _count(progress, result, settings.trainer.log_every, settings.steps, log)
-    log.progress(_shown(result, time.perf_counter() - started))
+    images = settings.batch * settings.parts * (2 if run.method.semi_phase(progress.step - 1) else 1)
+    log.progress(_shown(result), images / (time.perf_counter() - started))
+    _count(run, progress, result, log)
     cadence = settings.trainer.eval_every * settings.steps_per_epoch
     due = progress.step == settings.steps or progress.step % cadence == 0
     progress.to_score = due and run.evaluate is not None
@@ -130,6 +133,8 @@ def _scores(run: Run, progress: Progress) -> dict[str, Any]:
 def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any]) -> None:
     """Into the log, and the network into best.ckpt if it is the best so far."""
     log.numbers({"step": progress.step, "eval": scores})
+    for name, picture in run.monitor.pictures(progress.step) if run.monitor else ():
+        log.picture(f"images/{name}", picture, progress.step)
     better = scores["miou"] > progress.best
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
@@ -143,23 +148,26 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
     log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto}{skipped} ({best})")
 
 
-def _count(progress: Progress, result: StepResult, every: int, steps: int, log: Log) -> None:
-    """Adds a step to the running means; writes them every ``every`` steps and at the end."""
+def _count(run: Run, progress: Progress, result: StepResult, log: Log) -> None:
+    """Adds a step to the running means; writes them every ``trainer.log_every`` steps and at the end."""
+    settings = run.method.settings
     for name, value in {"loss": result.loss, **result.terms}.items():
         total, count = progress.sums.get(name, (0.0, 0))
         progress.sums[name] = (total + value, count + 1)
-    if progress.step % every == 0 or progress.step == steps:
+    if progress.step % settings.trainer.log_every == 0 or progress.step == settings.steps:
         means = {name: total / count for name, (total, count) in progress.sums.items()}
         skipped = {"skipped": progress.skipped} if progress.skipped else {}
-        log.numbers({"step": progress.step, "lr": result.lr, **means, **skipped})
+        measured = run.monitor.numbers(progress.step) if run.monitor else {}
+        log.numbers({"step": progress.step, "lr": result.lr, **means, **skipped, **measured})
         progress.sums = {}
 
 
-def _shown(result: StepResult, seconds: float) -> dict[str, str]:
-    shown = {"loss": f"{result.loss:.3f}", "lr": f"{result.lr:.2g}"}
+def _shown(result: StepResult) -> dict[str, str]:
+    losses = {name: f"{value:.3f}" for name, value in result.terms.items() if name != "kept"}
+    shown = {"loss": f"{result.loss:.3f}"} | (losses if len(losses) > 1 else {})
     if "kept" in result.terms:
         shown["confident"] = f"{100 * result.terms['kept']:.0f}%"
-    return shown | {"s/step": f"{seconds:.2f}"}
+    return shown | {"lr": f"{result.lr:.2g}"}
 
 
 class _Left(BaseException):

@@ -15,7 +15,7 @@ from semiseg.errors import ConfigError
 from semiseg.losses import weighted_cross_entropy
 from semiseg.methods.base import Settings, TrainBatch
 from semiseg.methods.draws import random_rows
-from semiseg.methods.pseudo import BLANK
+from semiseg.methods.pseudo import BLANK, confidence_of
 from semiseg.methods.semi import SemiSupervised
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
@@ -74,6 +74,10 @@ class AEL(SemiSupervised):
         followed, _ = self._followed(large[:batch], taught_l, confidence_l, draw_l, kept)
         unsup, share = self._followed(large[batch:], label_u, confidence_u, draw_u, kept)
         return (sup, unsup, share, followed), ((), self.confidences(pred, label_l))
+
+    def pseudo_labels(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+        used = confidence_of(logits) >= self._cfg.threshold
+        return ops.argmax(logits, 1).astype("int32"), used.astype("float32")
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """Nothing is left to do: the teacher labelled in training mode."""

@@ -189,6 +189,18 @@ class Method:
         """Whether the prototype head, where there is one, means anything after ``step`` steps."""
         return True
 
+    def pseudo_labels(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What teacher logits (B x C x H x W) would be taken for at ``step``: labels int32 and whether they would be
+        used, 0 or 1, both B x H x W; None without pseudo-labels. For measuring and drawing alone.
+        """
+        return None
+
+    def monitor(self) -> dict[str, np.ndarray]:
+        """Arrays of the step just done for metrics.jsonl; asked at log points alone. ``proto_counts``: pixels of each
+        prototype (C*K).
+        """
+        return {}
+
     def state(self) -> dict[str, Parameter | HostArray]:
         """Everything that lives between steps, by name."""
         state = {f"student.{name}": parameter for name, parameter in self.student.parameters_and_names()}

@@ -7,6 +7,7 @@ D feature channels, C classes, K prototypes a class.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from mindspore import Tensor, jit, ops
 
 from semiseg.losses import cross_entropy
@@ -25,7 +26,7 @@ class PrototypeConsistency(SemiSupervised):
     """The prototype method."""
 
     def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, settings: Settings):
-        self._head = settings.net.proto_head
+        self._head, self._counts = settings.net.proto_head, None
         super().__init__(student, teacher, settings)
         if self._head.init_proto_path:  # now, not after the supervised epochs
             from_file(self._head.init_proto_path, student.proto_net.proto_list.shape)
@@ -85,9 +86,14 @@ class PrototypeConsistency(SemiSupervised):
         return (*terms, proto_sup, proto_unsup), (changes, self.confidences(pred, label_l))
 
     def after_update(self, step: int, parts: Sequence[tuple], changes: tuple) -> None:
-        if self.semi_phase(step) and self._head.dynamic_update_proto:
-            self._set_prototypes(self._update(*changes[0]))
+        if self.semi_phase(step):
+            self._counts = changes[0][1]
+            if self._head.dynamic_update_proto:
+                self._set_prototypes(self._update(*changes[0]))
         super().after_update(step, parts, changes)
+
+    def monitor(self) -> dict[str, np.ndarray]:
+        return {} if self._counts is None else {"proto_counts": self._counts.asnumpy().astype(int)}
 
     def proto_ready(self, step: int) -> bool:
         return self.semi_phase(step - 1)

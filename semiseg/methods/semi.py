@@ -13,7 +13,7 @@ from semiseg.methods.adaptive import AdaptiveLabeler, CopyPaste
 from semiseg.methods.base import ImageSource, LabeledImages, Method, Settings, TrainBatch
 from semiseg.methods.equalization import ConfidenceBank
 from semiseg.methods.host_array import HostArray
-from semiseg.methods.pseudo import PseudoLabeler, kept_pixels
+from semiseg.methods.pseudo import PseudoLabeler, confidence_of, entropy_of, kept_pixels
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
@@ -141,6 +141,11 @@ class SemiSupervised(Method):
 
     def eval_network(self, step: int) -> SegmentationNetwork:
         return self.teacher if self.semi_phase(step - 1) else self.student
+
+    def pseudo_labels(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+        cfg, label = self.settings.trainer.unsupervised, ops.argmax(logits, 1).astype("int32")
+        score = confidence_of(logits) if cfg.rule == "confidence" else entropy_of(logits)
+        return label, kept_pixels(score, label, cfg, self.kept_percent(step))
 
     def state(self) -> dict[str, Parameter | HostArray]:
         return super().state() | self._labeler.state() | (self._confidence.state() if self._confidence else {})

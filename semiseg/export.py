@@ -1,0 +1,151 @@
+"""A trained network as ONNX or MindIR: ``python -m semiseg.export --config F --format onnx|mindir --out FILE``.
+
+Beside FILE goes FILE.json: what the input must look like, what the output means, class names and colours.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from semiseg import __version__, assemble, cli
+from semiseg.config import Config, load
+from semiseg.data.specs import DatasetSpec
+from semiseg.device import set_device
+from semiseg.errors import ConfigError
+from semiseg.evaluate import best_path, load_network
+from semiseg.files import replace_file
+from semiseg.interop.published import find_best
+from semiseg.models import SegmentationNetwork
+from semiseg.models.exportable import ExportableNetwork
+from semiseg.models.interpolate import resize
+
+_TOLERANCE = 1e-4  # of the largest logit; float32 in another order of operations stays far below
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m semiseg.export", description="Export the evaluated network.")
+    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
+    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    parser.add_argument("--format", choices=("onnx", "mindir"), required=True)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the file to write; FILE.json beside it"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="the input's size, which is fixed (default: the sliding window, else the training crop)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="FILE and FILE.json may be replaced")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
+    return parser.parse_intermixed_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    args = parse(argv)
+    config, spec = assemble.complete(load(args.config, args.overrides))
+    size = tuple(args.size or default_size(config))
+    check_request(args, size)
+    checkpoint, _ = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    set_device(config.device)
+    network = load_network(config, checkpoint)
+    content = exported(ExportableNetwork(network, size), size, args.format)
+    checked = check(content, network, size, args.format)
+    replace_file(args.out, content)
+    replace_file(about_path(args.out), json.dumps(about(config, spec, args, size, checkpoint), indent=1) + "\n")
+    print(f"{args.out}: {args.format}, input 1 x 3 x {size[0]} x {size[1]}, {checked}")
+    return 0
+
+
+def default_size(config: Config) -> tuple[int, int]:
+    """What the network sees in evaluation by windows, else in training."""
+    return config.evaluation.crop_size if config.evaluation.mode == "slide" else config.dataset.train.crop.size
+
+
+def about_path(out: Path) -> Path:
+    """The file that describes the exported one."""
+    return out.with_name(f"{out.name}.json")
+
+
+def check_request(args: argparse.Namespace, size: tuple[int, ...]) -> None:
+    """Raises ConfigError for a size that is none, or files that are there already."""
+    if min(size) < 1:
+        raise ConfigError(f"--size: expected height and width of at least 1 px, got {size[0]} {size[1]}")
+    for path in (args.out, about_path(args.out)):
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder; --out expects the name of a file")
+        if path.exists() and not args.overwrite:
+            raise ConfigError(f"{path}: is there already; name another file, or replace it with --overwrite")
+
+
+def exported(network: ExportableNetwork, size: tuple[int, ...], kind: str) -> bytes:
+    """The file's content; MindSpore writes to a name of its own making, so a folder for the moment is needed."""
+    with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
+        example = Tensor(np.zeros((1, 3, *size), np.float32))
+        ms.export(network, example, file_name=str(Path(folder) / "network"), file_format=kind.upper())
+        return (Path(folder) / f"network.{kind}").read_bytes()
+
+
+def check(content: bytes, network: SegmentationNetwork, size: tuple[int, ...], kind: str) -> str:
+    """Runs what was exported on a random image and compares with the network's logits; what came out, in words.
+
+    Raises: AssertionError if they differ; then nothing was written.
+    """
+    image = np.random.default_rng(0).normal(size=(1, 3, *size)).astype(np.float32)
+    expected = resize(network.logits(Tensor(image)), size).asnumpy()
+    with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
+        path = Path(folder) / f"network.{kind}"
+        path.write_bytes(content)
+        if kind == "mindir":
+            found = nn.GraphCell(ms.load(str(path)))(Tensor(image)).asnumpy()
+        else:
+            try:
+                import onnxruntime  # not a requirement: only this check uses it
+            except ImportError:
+                return "not checked (onnxruntime is not installed)"
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            found = session.run(None, {session.get_inputs()[0].name: image})[0]
+    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    assert difference < _TOLERANCE, f"the exported network differs by {difference:.1e} of the largest logit"
+    return f"checked: logits differ by {difference:.0e} of the largest"
+
+
+def about(
+    config: Config, spec: DatasetSpec, args: argparse.Namespace, size: tuple[int, ...], checkpoint: Path
+) -> dict[str, Any]:
+    """What FILE.json says."""
+    return {
+        "file": args.out.name,
+        "format": args.format,
+        "made_by": f"semiseg {__version__}",
+        "method": config.method,
+        "checkpoint": checkpoint.name,
+        "input": {"name": "x", "shape": [1, 3, *size], "type": "float32"},
+        "preprocessing": [
+            "decode to RGB, 8 bits a channel, upright",
+            f"bring to {size[0]} x {size[1]} pixels (height x width)",
+            "subtract mean, divide by std, channel by channel",
+            "order as 1 x 3 x height x width",
+        ],
+        "mean": list(config.dataset.mean),
+        "std": list(config.dataset.std),
+        "output": {"shape": [1, spec.num_classes, *size], "type": "float32", "meaning": "logits of the linear head"},
+        "postprocessing": ["argmax over axis 1 is the class index; softmax over axis 1 gives probabilities"],
+        "classes": list(spec.classes),
+        "colors": [list(color) for color in spec.palette],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

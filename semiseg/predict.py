@@ -1,0 +1,112 @@
+"""Predicting images: ``python -m semiseg.predict --config F [--checkpoint C] IMAGE_OR_FOLDER... --out DIR``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from semiseg import assemble, cli
+from semiseg.config import Config, load
+from semiseg.data.dataset import read_image
+from semiseg.data.parallel import over_files
+from semiseg.device import set_device
+from semiseg.errors import ConfigError, DataError
+from semiseg.evaluate import best_path, load_network
+from semiseg.interop.published import find_best
+from semiseg.prediction.inputs import Item, find_items
+from semiseg.prediction.network import Predictor
+from semiseg.prediction.outputs import ResultWriter, check_folder
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line; ``inputs`` are paths, ``overrides`` are key=value."""
+    parser = argparse.ArgumentParser(
+        prog="python -m semiseg.predict",
+        description="Predict images of any size and kind with a trained network.",
+        epilog="Exit code 0: all predicted; 1: some images could not be read, all others are done; 2: nothing done.",
+    )
+    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
+    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--overwrite", action="store_true", help="DIR may hold files; those of the same name go")
+    parser.add_argument("--probabilities", action="store_true", help="also write each class's probability (.npz)")
+    parser.add_argument(
+        "--long-side",
+        type=int,
+        metavar="PX",
+        help="bring images to this long side before the network sees them, near the size it was trained on; results "
+        "keep the image's own size (default: as the evaluation has it)",
+    )
+    parser.add_argument(
+        "--whole-up-to",
+        type=float,
+        default=1.5,
+        metavar="MP",
+        help="larger images, in megapixels, go through the sliding window of evaluation.crop_size (%(default)s)",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IMAGE_OR_FOLDER", help="images, folders of images, or key=value")
+    args = parser.parse_intermixed_args(argv)
+    args.inputs, args.overrides = cli.split_overrides(args.inputs)
+    return args
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raises ConfigError for sizes that no image can have, or where no image is named."""
+    if args.long_side is not None and args.long_side < 1:
+        raise ConfigError(f"--long-side: expected at least 1 px, got {args.long_side}")
+    if not args.whole_up_to >= 0:
+        raise ConfigError(f"--whole-up-to: expected 0 or more megapixels, got {args.whole_up_to}")
+    if not args.inputs:
+        raise ConfigError(f"no image or folder named, only overrides ({', '.join(args.overrides)})")
+
+
+def predict_items(
+    items: Sequence[Item], predictor: Predictor, writer: ResultWriter, keep: bool
+) -> list[tuple[Path, DataError]]:
+    """Predicts every image that can be read, under a progress bar; returns the others, each with its reason."""
+    failed = []
+    for item, image in over_files(lambda item: read_image(item.path, upright=True), items, 1, "predict"):
+        if isinstance(image, DataError):
+            failed.append((item.path, image))
+            tqdm.write(f"left out: {image}", file=sys.stderr)
+            continue
+        writer.write(item.name, image, *predictor(image, keep))
+    return failed
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    args = parse(argv)
+    check_numbers(args)
+    config, spec = assemble.complete(load(args.config, args.overrides))
+    items = find_items(args.inputs, args.out)
+    checkpoint, note = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    device = set_device(config.device)
+    predictor = build_predictor(config, checkpoint, args)
+    check_folder(args.out, args.overwrite)
+    print(f"device: {device}\ncheckpoint: {checkpoint}{note}")
+    with ResultWriter(args.out, spec) as writer:
+        failed = predict_items(items, predictor, writer, args.probabilities)
+    print(f"{len(items) - len(failed)} of {len(items)} images predicted: {args.out}")
+    if failed:
+        names = ", ".join(str(path) for path, _ in failed[:5]) + (", ..." if len(failed) > 5 else "")
+        print(f"{len(failed)} could not be read and were left out: {names}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def build_predictor(config: Config, checkpoint: Path, args: argparse.Namespace) -> Predictor:
+    """The network with the checkpoint's weights, and how images go through it."""
+    return Predictor(
+        load_network(config, checkpoint),
+        config.evaluation,
+        config.dataset.mean,
+        config.dataset.std,
+        args.long_side,
+        round(1e6 * args.whole_up_to),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,148 @@
+"""A page about one or several runs: ``python -m semiseg.report RUN [RUN ...] [--out FILE]``.
+
+Each run's best.ckpt is scored once; what that gave is kept in RUN/evaluation.json and taken from there the next time.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiseg import assemble, cli
+from semiseg.config import Config, EvaluationConfig, flatten, load
+from semiseg.data.specs import DatasetSpec
+from semiseg.device import set_device
+from semiseg.errors import ConfigError, UserError
+from semiseg.evaluate import center_crop, evaluate, load_network, report
+from semiseg.files import replace_file
+from semiseg.interop.published import find_best
+from semiseg.reporting.gallery import Gallery
+from semiseg.reporting.html import GENERATOR
+from semiseg.reporting.page import render
+from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m semiseg.report", description="One HTML page about training runs.")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html, of several ./report.html")
+    parser.add_argument("--no-scoring", action="store_true", help="only what was logged and scored before")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; key=value, e.g. dataset.data_root=DIR")
+    args = parser.parse_intermixed_args(argv)
+    args.runs, args.overrides = cli.split_overrides(args.runs)
+    return args
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    args = parse(argv)
+    if not args.runs:
+        raise ConfigError(f"no run folder named, only overrides ({', '.join(args.overrides)})")
+    out = args.out or (args.runs[0] / "report.html" if len(args.runs) == 1 else Path("report.html"))
+    check_out(out)
+    names = short_names(args.runs)
+    runs = [read_run(folder, name, args) for folder, name in zip(args.runs, names, strict=True)]
+    replace_file(out, render(runs))
+    for run in runs:
+        if run.why_not:
+            print(f"note: {run.name}: not scored, {run.why_not}")
+    print(out)
+    return 0
+
+
+def check_out(out: Path) -> None:
+    """Raises ConfigError unless ``out`` is free or an earlier report."""
+    if out.is_dir():
+        raise ConfigError(f"{out}: is a folder; --out expects the name of a file")
+    if out.exists() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise ConfigError(f"{out}: is there already and no report of ours; name another file with --out")
+
+
+def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
+    """All that the page shows of one run.
+
+    Raises:
+        ConfigError, DataError: it is no run folder.
+    """
+    written = folder / "config.resolved.yaml"
+    if not written.is_file():
+        raise ConfigError(f"{folder}: holds no config.resolved.yaml; expected the folder of a training run")
+    config, spec = assemble.complete(load(written, args.overrides))
+    points, evaluations = read_metrics(folder / "metrics.jsonl")
+    scores, why_not = None, ""
+    try:
+        scores = scored(folder, config, spec, args.no_scoring)
+    except UserError as error:  # data or checkpoint are not here: the rest of the page is worth having
+        why_not = str(error)
+    return RunRecord(name, folder, spec, flatten(config), points, evaluations, list_sizes(folder), scores, why_not)
+
+
+def scored(folder: Path, config: Config, spec: DatasetSpec, kept_only: bool) -> dict[str, Any]:
+    """The scores of the run's best.ckpt, its confusion matrix and its worst and best images.
+
+    They are taken from evaluation.json where that was made of the same file in the same way.
+
+    Raises:
+        UserError: no checkpoint, no data, or ``kept_only`` and nothing is kept.
+    """
+    checkpoint, _ = find_best(folder / config.saver.snapshot_dir / "best.ckpt")
+    kept, stat = folder / "evaluation.json", checkpoint.stat()
+    how = json.loads(json.dumps(dataclasses.asdict(config.evaluation)))
+    made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or not written by us
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["made_of"] == made_of:
+            return found
+    if kept_only:
+        raise ConfigError("nothing is kept from an earlier report (--no-scoring)")
+    found = {"made_of": made_of, "checkpoint": checkpoint.name} | score(config, spec, checkpoint)
+    replace_file(kept, json.dumps(found))
+    return found
+
+
+class Remembering:
+    """A loader that remembers image and mask of what was taken last, as they are scored."""
+
+    def __init__(self, loader: assemble.EvalLoader, mode: EvaluationConfig):
+        self._loader, self._center = loader, mode.mode == "center"
+        self.num_classes, self.ignore_label = loader.num_classes, loader.ignore_label
+        self.center_size = loader.center_size
+        self.image = self.mask = None
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for name, image, mask in self._loader:
+            self.image, self.mask = image, mask
+            if self._center:
+                self.image = center_crop(image, self.center_size, 0)
+                self.mask = center_crop(mask, self.center_size, self.ignore_label)
+            yield name, image, mask
+
+
+def score(config: Config, spec: DatasetSpec, checkpoint: Path) -> dict[str, Any]:
+    """Evaluates a checkpoint; the result can be written as JSON."""
+    mode, data = config.evaluation, config.dataset
+    loader, gallery = Remembering(assemble.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
+    set_device(config.device)
+    network = load_network(config, checkpoint)
+    found = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
+    worst, best = gallery.rows()
+    return report(found, spec.classes) | {
+        "images": len(loader),
+        "mode": mode.mode,
+        "confusion": found.linear.counts.tolist(),
+        "worst": worst,
+        "best": best,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,112 @@
+"""What a run folder tells: configuration, logged numbers, sizes of its lists. Reading only, without MindSpore."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semiseg.data.specs import DatasetSpec
+from semiseg.errors import DataError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, ready to be shown.
+
+    flat: every key of the configuration with its value. points and evaluations: the lines of metrics.jsonl, those of
+    training and those of scoring. lists: name -> number of ids. scores: what ``score`` found, None where nothing was
+    scored; then ``why_not`` says why.
+    """
+
+    name: str
+    folder: Path
+    spec: DatasetSpec
+    flat: Mapping[str, Any]
+    points: Sequence[Row]
+    evaluations: Sequence[Row]
+    lists: Mapping[str, int]
+    scores: Row | None = None
+    why_not: str = ""
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was logged."""
+        return max((row["step"] for row in (*self.points, *self.evaluations)), default=0)
+
+    @property
+    def best(self) -> Row | None:
+        """The evaluation with the highest mIoU: its line of metrics.jsonl."""
+        return max(self.evaluations, key=lambda row: row["eval"]["miou"], default=None)
+
+    def terms(self) -> list[str]:
+        """Names of the scalars of training, in the order in which they first occur."""
+        names: dict[str, None] = {}
+        for row in self.points:
+            names |= dict.fromkeys(name for name, value in row.items() if isinstance(value, int | float))
+        names.pop("step", None)
+        return list(names)
+
+    def curve(self, term: str) -> tuple[list[int], list[float]]:
+        """(steps, values) of a scalar of training."""
+        rows = [row for row in self.points if isinstance(row.get(term), int | float)]
+        return [row["step"] for row in rows], [float(row[term]) for row in rows]
+
+    def score_curve(self, *path: str | int) -> tuple[list[int], list[float]]:
+        """(steps, percent) of a score of the evaluations: ``score_curve("miou")``, ``score_curve("iou", 3)``."""
+        steps, values = [], []
+        for row in self.evaluations:
+            value = row["eval"]
+            for key in path:
+                inside = key in value if isinstance(value, dict) else isinstance(value, list) and key < len(value)
+                value = value[key] if inside else None
+            if value is not None:
+                steps.append(row["step"])
+                values.append(float(value))
+        return steps, values
+
+
+def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
+    """(lines of training, lines of scoring) of metrics.jsonl. A half-written last line, of a run that goes on, is left
+    out.
+
+    Raises:
+        DataError: the file is not there or holds no such lines.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected the folder of a training run") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row["step"], int) or not isinstance(row.get("eval", {}), dict):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                continue
+            raise DataError(f"{path} line {number}: not a line of a training log; is the file damaged?") from None
+        rows.append(row)
+    return [row for row in rows if "eval" not in row], [row for row in rows if "miou" in row.get("eval", {})]
+
+
+def list_sizes(folder: Path) -> dict[str, int]:
+    """Number of ids of each list that a run keeps in ``folder``/lists."""
+    return {
+        path.stem: len(path.read_text(encoding="utf-8").split("\n")) - 1
+        for path in sorted((folder / "lists").glob("*.txt"))
+    }
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The last parts of each path that tell all of them apart."""
+    parts = [Path(os.path.normpath(folder.absolute())).parts for folder in folders]  # links keep their name
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]

@@ -1,0 +1,96 @@
+"""Exported files run elsewhere and say what they want."""
+
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+from PIL import Image
+
+from semiseg import cli, export
+from semiseg.config import load
+from semiseg.data.transforms import normalize
+from semiseg.evaluate import load_network
+from semiseg.models.interpolate import resize
+
+SIZE = (41, 50)
+
+
+def run(ready, *options):
+    path, overrides, _ = ready
+    return cli.run(export.main, ["--config", str(path), *(str(option) for option in options), *overrides])
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return pixels
+
+
+def expected(ready, pixels):
+    path, overrides, best = ready
+    network = load_network(load(path, overrides), best)
+    return resize(network.logits(Tensor(normalize(pixels)[None])), SIZE).asnumpy()
+
+
+def test_mindir_gives_our_own_logits(ready, tmp_path, photo, capsys):
+    out = tmp_path / "net.mindir"
+    assert run(ready, "--format", "mindir", "--size", *SIZE, "--out", out) == 0
+    assert "checked: logits differ by" in capsys.readouterr().out
+    found = nn.GraphCell(ms.load(str(out)))(Tensor(normalize(photo)[None])).asnumpy()
+    logits = expected(ready, photo)
+    np.testing.assert_allclose(found, logits, atol=1e-5 * np.abs(logits).max())
+    assert sorted(p.name for p in tmp_path.iterdir() if "net." in p.name) == ["net.mindir", "net.mindir.json"]
+
+
+def test_onnx_gives_our_own_logits_and_its_description_is_enough_to_run_it(ready, tmp_path, photo):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    out = tmp_path / "net.onnx"
+    assert run(ready, "--format", "onnx", "--size", *SIZE, "--out", out) == 0
+    about = json.loads((tmp_path / "net.onnx.json").read_text())
+    session = onnxruntime.InferenceSession(str(out))
+    given = session.get_inputs()[0]
+    assert (given.name, given.shape) == (about["input"]["name"], about["input"]["shape"])
+    x = (photo - np.array(about["mean"])) / about["std"]
+    found = session.run(None, {given.name: x.transpose(2, 0, 1)[None].astype(np.float32)})[0]
+    logits = expected(ready, photo)
+    assert list(found.shape) == about["output"]["shape"]
+    np.testing.assert_allclose(found, logits, atol=1e-5 * np.abs(logits).max())
+    assert about["classes"][1] == "disk"
+    assert about["colors"][1] == [239, 83, 80]
+
+
+def test_what_differs_is_never_written(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "resize", lambda x, size: resize(x, size) * 1.01)
+    with pytest.raises(AssertionError, match="differs"):
+        run(ready, "--format", "mindir", "--size", 33, 33, "--out", tmp_path / "net.mindir")
+    assert not (tmp_path / "net.mindir").exists()
+
+
+def test_the_size_is_the_windows_or_the_training_crops(ready):
+    path, overrides, _ = ready
+    assert export.default_size(load(path, overrides)) == (33, 33)
+    slide = ["evaluation.mode=slide", "evaluation.crop_size=[40, 60]"]
+    assert export.default_size(load(path, [*overrides, *slide])) == (40, 60)
+
+
+def test_files_that_are_there_are_kept_and_wrong_requests_are_one_line(ready, tmp_path, capsys):
+    kept = tmp_path / "net.mindir.json"
+    kept.write_text("keep")
+    out = ["--format", "mindir", "--out", tmp_path / "net.mindir"]
+    for options, message in (
+        (out, "--overwrite"),
+        (["--format", "mindir", "--out", tmp_path], "is a folder"),
+        (["--format", "mindir", "--out", tmp_path / "x", "--size", 0, 33], "--size"),
+        (["--format", "mindir", "--out", tmp_path / "x", "--checkpoint", tmp_path / "gone"], "no such checkpoint"),
+        (["--format", "mindir", "--out", kept / "x"], "cannot be written"),
+    ):
+        assert run(ready, *options) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert kept.read_text() == "keep"
+    assert run(ready, *out, "--overwrite") == 0
+    assert json.loads(kept.read_text())["input"]["shape"] == [1, 3, 33, 33]

@@ -1,0 +1,41 @@
+"""The network in export's operators gives the network's own logits."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+from tiny import network_of, settings_of
+
+from semiseg.models.exportable import ExportableNetwork, PaddedMaxPool, Resize
+from semiseg.models.interpolate import resize
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((5, 7), (20, 13)), ((9, 9), (4, 1)), ((1, 1), (3, 5)), ((6, 1), (6, 4))]
+)
+def test_matrices_interpolate_as_the_operator_does(source, target):
+    x = Tensor(random(2, 3, *source))
+    np.testing.assert_allclose(Resize(source, target)(x).asnumpy(), resize(x, target).asnumpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 9), (7, 10), (1, 2), (1, 1)])
+def test_padding_with_zeros_pools_as_the_networks_layer_does(size):
+    x = Tensor(np.maximum(random(2, 3, *size), 0))
+    reference = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=True)
+    assert np.array_equal(PaddedMaxPool((2, 3, *size))(x).asnumpy(), reference(x).asnumpy())
+
+
+@pytest.mark.parametrize("size", [(33, 37), (64, 48), (17, 90)])
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+def test_the_whole_network_is_the_same(size, encoder):
+    network = network_of(settings_of(f"net.encoder.type={encoder}"))
+    image = Tensor(random(1, 3, *size))
+    before = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
+    found = ExportableNetwork(network, size)(image).asnumpy()
+    expected = resize(network.logits(image), size).asnumpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    for name, parameter in network.parameters_and_names():
+        assert np.array_equal(parameter.asnumpy(), before[name])

@@ -1,0 +1,98 @@
+"""The command line that predicts images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg import assemble, checkpoint, cli, predict
+from semiseg.config import load
+
+
+def run(ready, *options):
+    path, overrides, _ = ready
+    return cli.run(predict.main, ["--config", str(path), *(str(option) for option in options), *overrides])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a photograph, a gray scan, one that was taken upright, and a file that is no image."""
+    folder = tmp_path / "my photos"
+    (folder / "deep").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "a.jpg")
+    Image.fromarray(pixels[:, :, 0]).save(folder / "deep/gray.png")
+    turned = Image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    turned.save(folder / "turned.png", exif=exif)
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:400])
+    return folder
+
+
+def test_bad_files_are_left_out_and_named_and_the_rest_is_predicted(ready, photos, tmp_path, capsys):
+    assert run(ready, photos, "--out", tmp_path / "out", "--probabilities") == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"3 of 4 images predicted: {tmp_path / 'out'}"
+    assert f"1 could not be read and were left out: {photos / 'broken.jpg'}" in err
+    written = sorted(p.relative_to(tmp_path / "out/index").as_posix() for p in (tmp_path / "out/index").rglob("*.png"))
+    assert written == ["a.png", "deep/gray.png", "turned.png"]
+    with Image.open(tmp_path / "out/index/turned.png") as upright:
+        assert upright.size == (40, 60)
+    with Image.open(tmp_path / "out/index/a.png") as index, np.load(tmp_path / "out/probabilities/a.npz") as packed:
+        found = packed["probabilities"].astype(float)
+        chosen = np.take_along_axis(found, np.asarray(index)[None].astype(int), 0)[0]
+        assert (found.max(0) - chosen).max() < 2e-3  # half precision leaves ties
+    assert not (tmp_path / "out/probabilities/broken.npz").exists()
+
+
+def test_single_images_and_a_named_checkpoint(ready, photos, tmp_path, capsys):
+    elsewhere = ready[2].rename(tmp_path / "mine.ckpt")
+    assert run(ready, photos / "a.jpg", photos / "deep", "--out", tmp_path / "out", "--checkpoint", elsewhere) == 0
+    assert not (tmp_path / "out/probabilities").exists()
+    lines = (tmp_path / "out/shares.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["image", "a", "gray"]
+    assert sum(map(float, lines[1].split(",")[3:])) == pytest.approx(100, abs=1e-3)
+
+
+def test_results_that_are_there_are_kept_unless_asked_otherwise(ready, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(ready, photos / "a.jpg", "--out", out) == 0
+    (out / "mine.txt").write_text("keep")
+    (out / "index/a.png").write_bytes(b"old")
+    assert run(ready, photos / "a.jpg", "--out", out) == 2
+    assert (out / "index/a.png").read_bytes() == b"old"
+    assert "--overwrite" in capsys.readouterr().err
+    assert run(ready, photos / "a.jpg", "--out", out, "--overwrite") == 0
+    assert (out / "index/a.png").read_bytes() != b"old"
+    assert (out / "mine.txt").read_text() == "keep"
+
+
+def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    config, _ = assemble.complete(load(ready[0], [*ready[1], "dataset.type=pascal"]))
+    other = tmp_path / "other.ckpt"
+    checkpoint.save(other, checkpoint.network_arrays(assemble.fresh_network(config, 0)), {"step": 1})
+    for options, message in (
+        ([photos / "gone.jpg"], "no such image or folder"),
+        ([tmp_path / "empty"], "no image in this folder"),
+        ([photos, "--long-side", "0"], "--long-side"),
+        ([photos, "--whole-up-to", "nan"], "--whole-up-to"),
+        (["trainer.seed=1"], "no image or folder named"),
+        ([photos, "--checkpoint", tmp_path / "gone.ckpt"], "no such checkpoint"),
+        ([photos, "--checkpoint", other], "21"),
+    ):
+        assert run(ready, *options, "--out", out) == 2, options
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert message in err
+        assert err.count("\n") == 1
+        assert not out.exists()
+
+
+def test_a_path_with_an_equals_sign_is_a_path_where_it_exists(ready, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (photos / "a.jpg").rename("a=b.jpg")
+    args = predict.parse(["--config", "c", "--out", "o", "a=b.jpg", "trainer.seed=1", "c=d.jpg"])
+    assert [str(path) for path in args.inputs] == ["a=b.jpg"]
+    assert args.overrides == ["trainer.seed=1", "c=d.jpg"]

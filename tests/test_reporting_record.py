@@ -1,0 +1,51 @@
+"""Reading what a run left."""
+
+from pathlib import Path
+
+import pytest
+from runs import STEPS, write_run
+
+from semiseg.config import flatten, load
+from semiseg.data.specs import get_spec
+from semiseg.errors import DataError
+from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
+
+
+@pytest.fixture
+def record(ready):
+    folder = write_run(ready)
+    points, evaluations = read_metrics(folder / "metrics.jsonl")
+    flat = flatten(load(folder / "config.resolved.yaml"))
+    return RunRecord("run", folder, get_spec("synthetic"), flat, points, evaluations, list_sizes(folder))
+
+
+def test_curves_are_the_logged_numbers(record):
+    assert record.terms() == ["lr", "loss", "sup", "kept", "proto_sup"]
+    steps, values = record.curve("kept")
+    assert steps == list(range(22, 41, 2))
+    assert values == [step / STEPS for step in steps]
+    assert record.curve("nothing") == ([], [])
+    assert record.score_curve("iou", 3) == ([13, 26, 39], [3.0, 13.0, 23.0])
+    assert record.score_curve("iou", 99) == ([], [])
+    assert record.score_curve("proto_miou") == ([13, 26, 39], [1.0, 2.0, 3.0])
+    assert record.best["eval"]["miou"] == 22.5
+    assert record.last_step == STEPS
+    assert record.lists == {"labeled": 4, "unlabeled": 6, "val": 3}
+
+
+def test_a_half_written_last_line_is_left_out_and_other_damage_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_metrics(path) == ([{"step": 1, "loss": 2.0}], [])
+    for line in ("oops", "[1]", '{"loss": 1}', '{"step": 1, "eval": 3}'):
+        path.write_text(f'{line}\n{{"step": 1, "loss": 2.0}}\n')
+        with pytest.raises(DataError, match="line 1"):
+            read_metrics(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_metrics(tmp_path / "gone.jsonl")
+
+
+def test_runs_have_names_that_tell_them_apart():
+    assert short_names([Path("/a/ours"), Path("/a/suponly")]) == ["ours", "suponly"]
+    assert short_names([Path("/a/ours"), Path("/b/ours")]) == ["a/ours", "b/ours"]
+    assert short_names([Path("/a/ours"), Path("/a/ours")]) == ["//a/ours (1)", "//a/ours (2)"]

@@ -33,26 +33,30 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 PASCAL, SYNTHETIC = EXPERIMENTS / "pascal" / "183", EXPERIMENTS / "synthetic" / "16"
 
 
-def setting(method: str, side: int, batch: int, jit: bool = True) -> Settings:
+def setting(method: str, side: int, batch: int, jit: bool = True, accumulate: int = 1) -> Settings:
     """The published VOC configuration at another crop size, in the semi-supervised phase from the first step."""
-    loaded = config.load(
-        PASCAL / method, [f"dataset.train.crop.size=[{side}, {side}]", "trainer.sup_only_epoch=0", f"trainer.jit={jit}"]
-    )
+    changes = {"jit": jit, "accumulate": accumulate, "sup_only_epoch": 0}
+    overrides = [f"trainer.{key}={str(value).lower()}" for key, value in changes.items()]
+    loaded = config.load(PASCAL / method, [f"dataset.train.crop.size=[{side}, {side}]", *overrides])
     loaded, _ = assemble.complete(loaded)
     return Settings(loaded.trainer, loaded.criterion, loaded.net, batch, (side, side), 1000, inputs.MEAN, inputs.STD)
 
 
 def step_of(method: str, p: dict[str, Any], batch: int) -> worker.Work:
     """A whole step of a method on ``batch`` labelled and as many unlabelled images."""
-    set_device("cpu")
-    settings = setting(method, p["side"], batch, p.get("jit", True))
-    made = METHODS[method](build_model(settings.net), build_model(settings.net), settings)
-    if method == "suponly":
-        made.after_update = lambda *_: None  # the optimizer is the end: no teacher
-    step = TrainStep(made, SGD(made.student, settings.trainer))
+    step = trainer_of(method, setting(method, p["side"], batch, p.get("jit", True)))
     batches = inputs.batch(0, batch, p["side"], True), inputs.batch(0, batch, p["side"], False)
     done = iter(range(1, 1000))
     return worker.Work(lambda: void(step(next(done), *batches)))
+
+
+def trainer_of(method: str, settings: Settings) -> TrainStep:
+    """The step of a fresh network."""
+    set_device("cpu")
+    made = METHODS[method](build_model(settings.net), build_model(settings.net), settings)
+    if method == "suponly":
+        made.after_update = lambda *_: None  # the optimizer is the end: no teacher
+    return TrainStep(made, SGD(made.student, settings.trainer))
 
 
 def void(_: object) -> None:

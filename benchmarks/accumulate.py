@@ -42,9 +42,20 @@ def main(argv: Sequence[str]) -> int:
     if args.one:
         measure(args.side, args.images, args.one)
         return 0
-    print("| dataset.batch_size | trainer.accumulate | images a step | peak memory | time of a step |\n|---|---|---|---|---|")
+    head = ("dataset.batch_size", "trainer.accumulate", "images a step", "peak memory", "time of a step")
+    print(f"| {' | '.join(head)} |")
+    print(f"|{'---|' * len(head)}")
     for parts in (n for n in (1, 2, 4, 8, 16) if args.images % n == 0):
-        command = [sys.executable, __file__, "--side", str(args.side), "--images", str(args.images), "--one", str(parts)]
+        command = [
+            sys.executable,
+            __file__,
+            "--side",
+            str(args.side),
+            "--images",
+            str(args.images),
+            "--one",
+            str(parts),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         memory, seconds = map(float, done.stdout.split()[-2:])
         images = f"{args.images} + {args.images}"

@@ -11,6 +11,7 @@ from mindspore import Parameter, Tensor
 from tiny import Trainee, batch_of, labeled_images, settings_for
 
 from semiseg import distributed
+from semiseg.engine.step import NonFiniteLossError
 from semiseg.methods.host_array import HostArray
 
 PLAIN = "trainer.unsupervised.apply_aug=none"  # partners in CutMix are of one device, as published
@@ -52,6 +53,21 @@ def run(case, group):
     return np.array([value for row in results for value in row]), trainee.arrays(), trainee.method.own_state()
 
 
+def refusal(group):
+    """What is said when an image of rank 1 alone is not finite."""
+    settings = settings_for("suponly", batch=2, group=group)
+    batch = batch_of(0, "labeled", WHOLE)
+    rows = settings.rows(0)
+    batch.images[3] = np.nan
+    part = slice(rows.first, rows.first + rows.count)
+    batch = batch._replace(images=batch.images[part], labels=batch.labels[part], ids=batch.ids[part])
+    try:
+        Trainee("suponly", settings).step(0, batch, None)
+    except NonFiniteLossError as error:
+        return str(error)
+    return "trained"
+
+
 def talk(group):
     """What the parts of ``Group`` give on this device."""
     counts = np.array([[2**40 + group.rank, -1], [0, 7]], np.int64)
@@ -78,6 +94,7 @@ def main(folder):
         values, arrays, own = run(case, group)
         found[f"{case}: values"] = values
         found |= {f"{case}: {'own ' if name in own else ''}{name}": array for name, array in arrays.items()}
+    found["refusal"] = np.array(refusal(group))
     np.savez(Path(folder) / f"{group.rank}.npz", **found)
     group.any(False)
 

@@ -7,6 +7,7 @@ from tiny import ROOT
 from semiseg import assemble, train
 from semiseg.config import dump, load
 from semiseg.data.splits import read_list
+from semiseg.distributed import ALONE, Group
 from semiseg.errors import ConfigError, DataError
 
 ALL = [f"{i:02}" for i in range(20)]
@@ -30,7 +31,8 @@ def split_of(path, *overrides):
 def first_log_line(path, *overrides):
     config, split = split_of(path, *overrides)
     per_epoch = assemble.steps_per_epoch(config, split)
-    return train.opening_lines(config, split, per_epoch, "cpu", 0)[0]
+    plan = train.Plan(config, None, split, path, None, per_epoch, 2, 1.0, ())
+    return train.opening_lines(plan, "cpu", ALONE, 0)[0]
 
 
 @pytest.mark.parametrize(
@@ -209,3 +211,20 @@ def test_resolved_configuration_of_own_data_loads_again(folder):
     config = load(write_config(folder, split="4", train={"unlabeled_dir": "data/images"}))
     (folder / "resolved.yaml").write_text(dump(config))
     assert load(folder / "resolved.yaml") == config
+
+
+def test_evaluation_images_are_shared_out_to_the_devices(folder):
+    config, spec = assemble.complete(load(write_config(folder), ["dataset.split=4"]))
+    whole = [name for name, _, _ in assemble.EvalLoader(config, spec)]
+    parts = [[name for name, _, _ in assemble.EvalLoader(config, spec, Group(rank, 2))] for rank in (0, 1)]
+    assert [len(assemble.EvalLoader(config, spec, Group(rank, 2))) for rank in (0, 1)] == [len(p) for p in parts]
+    assert parts == [whole[0::2], whole[1::2]]
+
+
+@pytest.mark.parametrize(("world", "accumulate", "steps"), [(1, 1, 3), (2, 1, 2), (1, 2, 2), (2, 2, 1)])
+def test_an_epoch_is_one_pass_whatever_divides_it(folder, world, accumulate, steps):
+    overrides = ["dataset.split=4", f"trainer.accumulate={accumulate}", "dataset.batch_size=2"]
+    config = load(write_config(folder), overrides)
+    split = assemble.Split(["a"], ["b"] * 5, ["c"])
+    assert assemble.steps_per_epoch(config, split, world) == steps
+    assert assemble.steps_per_epoch(config, assemble.Split(["a"] * 5, [], ["c"]), world) == steps

@@ -73,6 +73,13 @@ def test_what_each_device_has_for_itself_differs(found):
     assert not np.array_equal(first["u2pl: own bank.rows"], second["u2pl: own bank.rows"])
 
 
+def test_an_image_that_is_not_finite_stops_all_and_is_named_by_all(found):
+    messages = [str(arrays["refusal"]) for arrays in found]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("step 0: ")
+    assert "labeled 2, labeled 3" in messages[0]
+
+
 def test_the_devices_talk(found):
     for rank, arrays in enumerate(found):
         talk = {name.removeprefix("talk "): array for name, array in arrays.items() if name.startswith("talk ")}

@@ -119,6 +119,13 @@ def test_only_a_runs_own_checkpoint_is_continued(tmp_path):
         holder.resume()
 
 
+def test_a_record_from_before_devices_were_counted_is_continued(tmp_path):
+    holder = Holder(tmp_path)
+    record = {"step": 0, "best": 2.0, "best_step": 0, "sums": {}}
+    checkpoint.save(tmp_path / "checkpoints/last.ckpt", {"student.value": holder.value}, record)
+    assert holder.resume()[0] == Progress(0, 2.0, 0, images=4)
+
+
 def test_another_number_of_images_a_step_is_refused_with_both(tmp_path):
     Holder(tmp_path).save(10)
     with pytest.raises(CheckpointError, match=r"takes 4 labelled images a step .* it would be 8.* must stay the same"):

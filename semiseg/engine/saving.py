@@ -31,7 +31,10 @@ class Progress:
     to_score: bool = False  # the step's evaluation was interrupted: it comes first when the run continues
     skipped: int = 0  # draws of unreadable images that were replaced
     devices: int = 1
-    images: int = 0  # labelled images a step, over all devices and micro-batches
+    images: int = 0  # labelled images a step, over all devices and micro-batches; 0: not recorded
+
+
+_ALWAYS = {"step", "best", "best_step", "sums"}  # in every record; what was added later has a default
 
 
 class Checkpoints:
@@ -101,7 +104,7 @@ class Checkpoints:
                 f"{path.name} was written on {progress.devices} device(s), now there are {fresh.devices}: the same "
                 "images and draws, but the last bits of sums may differ from here on"
             )
-        return replace(progress, devices=fresh.devices), notes
+        return replace(progress, devices=fresh.devices, images=fresh.images), notes
 
     def share(self, progress: Progress) -> Progress:
         """Gives every rank the state and the progress of rank 0. All ranks call it."""
@@ -138,11 +141,12 @@ class Checkpoints:
     def _fill(
         self, path: Path, arrays: dict[str, np.ndarray], record: dict[str, Any] | None, fresh: Progress
     ) -> Progress:
-        if record is None or set(record) != set(vars(fresh)):
+        known = set(vars(fresh))
+        if record is None or not _ALWAYS <= set(record) <= known:
             what = "holds no training run that this version continues; move it away to start anew"
             raise CheckpointError(f"{path}: {what}")
         before = Progress(**record)
-        if before.images != fresh.images:
+        if before.images not in (0, fresh.images):
             raise CheckpointError(
                 f"{path}: this run takes {before.images} labelled images a step (on {before.devices} device(s)), now "
                 f"it would be {fresh.images}: dataset.batch_size x trainer.accumulate x devices must stay the same"

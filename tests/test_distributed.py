@@ -1,6 +1,5 @@
 """Two devices under msrun on this CPU: together they are one with the whole batch, and a dying one ends the job."""
 
-import json
 import os
 import re
 import socket
@@ -161,7 +160,7 @@ def wait_for(launcher, condition):
         time.sleep(0.05)
 
 
-def test_a_dying_device_ends_the_job_with_its_reason_and_a_good_checkpoint_that_goes_on(tmp_path, command):
+def test_a_dying_device_ends_the_job_with_its_reason_and_a_good_checkpoint(tmp_path, command):
     folder = tmp_path / "run"
     launcher = launch(tmp_path / "logs", *command)
     wait_for(launcher, lambda: steps_done(folder) >= 2)
@@ -178,15 +177,3 @@ def test_a_dying_device_ends_the_job_with_its_reason_and_a_good_checkpoint_that_
     assert record["step"] >= 1
     assert record["devices"] == 2
     assert arrays["previous.image"].shape[0] == 2  # that of both devices
-
-    launcher = launch(tmp_path / "logs", *command)
-    wait_for(launcher, lambda: steps_done(folder) >= 6)
-    launcher.terminate()
-    out, err = launcher.communicate(timeout=120)
-    assert launcher.returncode == 130, f"{out}\n{err}"
-    assert "stopping: all devices finish the step" in err
-    log = (folder / "log.txt").read_text()
-    assert f"continues after step {record['step']} of 9" in log
-    assert f"stopped after step {checkpoint.read(folder / 'checkpoints/last.ckpt')[1]['step']}" in log
-    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, len(steps) + 1))

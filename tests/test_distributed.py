@@ -68,6 +68,8 @@ def test_both_devices_end_with_the_same_state_bit_for_bit(found, case):
 
 def test_what_each_device_has_for_itself_differs(found):
     first, second = found
+    assert any("adaptive.images" in name for name in first)
+    assert not any("own adaptive" in name for name in first)  # what AEL remembers is of all devices
     assert not np.array_equal(first["one image each: own previous.image"], second["one image each: own previous.image"])
     assert not np.array_equal(first["u2pl: own bank.rows"], second["u2pl: own bank.rows"])
 

@@ -45,18 +45,18 @@ def test_an_image_is_marked_with_the_classes_that_cover_enough():
     bank = ImageBank(3, 2)
     prediction = np.zeros((10, 10), int)
     prediction[0, :5] = 1
-    bank.mark(1, prediction, 0.05)
+    bank.mark(1, bank.shown(prediction, 0.05))
     assert bank.state()["adaptive.images"].array.tolist() == [[0, 1], [0, 1], [0, 0]]
-    bank.mark(1, prediction, 0.06)
+    bank.mark(1, bank.shown(prediction, 0.06))
     assert bank.state()["adaptive.images"].array[:, 1].tolist() == [1, 0, 0]
-    bank.mark(1, prediction, 0.0)  # a class that does not occur is not there, whatever the threshold
+    bank.mark(1, bank.shown(prediction, 0.0))  # a class that does not occur is not there, whatever the threshold
     assert bank.state()["adaptive.images"].array[:, 1].tolist() == [1, 1, 0]
 
 
 def test_images_are_drawn_from_those_that_hold_the_class_or_else_from_all():
     bank = ImageBank(2, 50)
     for image in (7, 30):
-        bank.mark(image, np.ones((4, 4), int), 0.5)
+        bank.mark(image, bank.shown(np.ones((4, 4), int), 0.5))
     draws = [bank.draw(np.array([0.3, 0.7]), np.random.default_rng(seed)) for seed in range(300)]
     assert {image for class_id, image in draws if class_id == 1} == {7, 30}
     assert len({image for class_id, image in draws if class_id == 0}) > 30
@@ -66,7 +66,7 @@ def test_images_are_drawn_from_those_that_hold_the_class_or_else_from_all():
 def test_the_state_carries_everything_over():
     bank, images = ConfidenceBank(3, 0.5), ImageBank(3, 4)
     bank.update(np.array([0.5, 0.1, 0.2]), np.ones(3))
-    images.mark(2, np.full((3, 3), 2), 0.1)
+    images.mark(2, images.shown(np.full((3, 3), 2), 0.1))
     other, others = ConfidenceBank(3, 0.5), ImageBank(3, 4)
     for source, target in ((bank, other), (images, others)):
         for name, item in target.state().items():

@@ -10,6 +10,7 @@ from mindspore import Tensor
 
 from semiseg.config import CopyPasteConfig, TrainerConfig
 from semiseg.data.mixing import box_masks, component_box, cutmix_boxes
+from semiseg.distributed import ALONE, Group
 from semiseg.methods.base import ImageSource
 from semiseg.methods.draws import Rows, whole
 from semiseg.methods.equalization import ConfidenceBank, ImageBank
@@ -34,8 +35,10 @@ class AdaptiveLabeler(PseudoLabeler):
         crop: tuple[int, int],
         confidence: ConfidenceBank,
         train_mode: bool = False,
+        group: Group = ALONE,
     ):
         super().__init__(teacher, trainer, 2, crop, train_mode)  # 2: the previous step's image is never the partner
+        self._group = group
         self._confidence, self._areas = confidence, trainer.adaptive.cutmix
         self._source: ImageSource | None = None
         self._bank: ImageBank | None = None
@@ -57,14 +60,25 @@ class AdaptiveLabeler(PseudoLabeler):
         predictions = other.label.asnumpy()
         holding = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
         boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(holding)])
-        for place, prediction in zip((*places, *partners), (*current.label.asnumpy(), *predictions), strict=True):
-            self._bank.mark(place, prediction, self._areas.area_thresh2)
+        self._remember(np.array([places, partners]), np.stack([current.label.asnumpy(), predictions]))
         if generator(self._seed, "mix", step).random() >= self._cfg.aug_prob:
             return current
         return self.mix(Tensor(box_masks(boxes, *predictions.shape[1:])), current, other)
 
     def state(self) -> dict[str, HostArray]:
         return self._bank.state() if self._bank else {}
+
+    def own_state(self) -> set[str]:
+        return set()
+
+    def _remember(self, places: np.ndarray, predictions: np.ndarray) -> None:
+        """Marks the images (2 x B: current ones, partners) by their predictions (2 x B x H x W), those of all devices
+        in the order of the whole batch, so that the bank is the same everywhere.
+        """
+        shown = np.stack([[self._bank.shown(p, self._areas.area_thresh2) for p in kind] for kind in predictions])
+        of_all = [self._group.gather(found.astype(np.int32)).swapaxes(0, 1) for found in (places, shown)]
+        for place, classes in zip(of_all[0].ravel(), of_all[1].reshape(-1, shown.shape[2]), strict=True):
+            self._bank.mark(int(place), classes)
 
     def _draw(self, step: int, image: int) -> tuple[int, int]:
         return self._bank.draw(self._confidence.mixing_shares(), generator(self._seed, "adaptive cutmix", step, image))

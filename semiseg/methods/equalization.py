@@ -80,10 +80,14 @@ class ImageBank:
             return class_id, int(of_image * self._marks.shape[1])
         return class_id, int(holding[int(of_image * len(holding))])
 
-    def mark(self, image: int, prediction: np.ndarray, min_share: float) -> None:
-        """Notes the classes that cover at least ``min_share`` of a prediction (integers, H x W)."""
+    def shown(self, prediction: np.ndarray, min_share: float) -> np.ndarray:
+        """bool C: the classes that cover at least ``min_share`` of a prediction (integers, H x W)."""
         areas = np.bincount(prediction.ravel(), minlength=len(self._marks.array))
-        self._marks.array[:, image] = (areas > 0) & (areas >= min_share * prediction.size)
+        return (areas > 0) & (areas >= min_share * prediction.size)
+
+    def mark(self, image: int, classes: np.ndarray) -> None:
+        """Notes which classes (0 or 1, C) an image shows, in place of what was noted."""
+        self._marks.array[:, image] = classes
 
     def state(self) -> dict[str, HostArray]:
         return {self._marks.name: self._marks}

@@ -111,6 +111,10 @@ class PseudoLabeler:
         """Parameters to save and restore."""
         return dict(self._previous)
 
+    def own_state(self) -> set[str]:
+        """The names in ``state`` that every device has for itself."""
+        return set(self._previous)
+
     def _replaced(self, step: int, found: PseudoLabels, rows: Rows) -> np.ndarray:
         """bool B x H x W: the pixels that the partner's replace."""
         height, width = found.image.shape[2:]

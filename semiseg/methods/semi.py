@@ -32,7 +32,9 @@ class SemiSupervised(Method):
         if adaptive and adaptive.copy_paste:
             self._paste = CopyPaste(adaptive.copy_paste, self._confidence, trainer.seed)
         if adaptive and adaptive.cutmix:
-            self._labeler = AdaptiveLabeler(teacher, trainer, settings.crop, self._confidence, self.labels_in_training)
+            self._labeler = AdaptiveLabeler(
+                teacher, trainer, settings.crop, self._confidence, self.labels_in_training, settings.group
+            )
         else:
             self._labeler = PseudoLabeler(teacher, trainer, settings.batch, settings.crop, self.labels_in_training)
 
@@ -151,7 +153,7 @@ class SemiSupervised(Method):
         return super().state() | self._labeler.state() | (self._confidence.state() if self._confidence else {})
 
     def own_state(self) -> set[str]:
-        return set(self._labeler.state())
+        return self._labeler.own_state()
 
     def kept_percent(self, step: int) -> float:
         """Rule entropy keeps so many percent of the pixels: drop_percent, rising linearly with the epochs to 100."""

@@ -15,7 +15,7 @@ import semiseg  # noqa: F401
 import inputs
 import numpy as np
 
-from semiseg import assemble, config
+from semiseg import assemble, config, config_keys
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
@@ -141,7 +141,7 @@ def evaluation(p: dict[str, Any]) -> worker.Work:
     """Files to confusion matrix: whole image with both heads, or sliding window."""
     set_device("cpu")
     network = build_model(setting("ours", 161, 2).net)
-    mode = config.EvaluationConfig(p["mode"], crop_size=(inputs.WINDOW, inputs.WINDOW))
+    mode = config_keys.EvaluationConfig(p["mode"], crop_size=(inputs.WINDOW, inputs.WINDOW))
     images = Images(Path(p["folder"]))
     return worker.Work(lambda: void(evaluate(network, images, mode)), warm_up=1, repeat=2)
 

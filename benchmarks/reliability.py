@@ -21,7 +21,7 @@ from tiny import network_of, settings_of
 from tqdm import tqdm
 
 from semiseg import checkpoint
-from semiseg.config import SaverConfig
+from semiseg.config_keys import SaverConfig
 from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.errors import CheckpointError
 from semiseg.interop.network_files import fill, read_network

@@ -21,7 +21,7 @@ from semiseg.assemble_data import (
     save_lists,
     split_name,
 )
-from semiseg.config import Config
+from semiseg.config_keys import Config
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import Sharing, TrainStream, eval_samples
 from semiseg.data.sources import ImageSource

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg.config import Config
+from semiseg.config_keys import Config
 from semiseg.data.check import path_overlaps
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.discover import find_ids

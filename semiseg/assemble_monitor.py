@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from semiseg import assemble
-from semiseg.config import Config
+from semiseg.config_keys import Config
 from semiseg.data.loaders import TrainStream, eval_samples
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import TrainTransform, normalize

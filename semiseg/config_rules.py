@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from semiseg.config_keys import AdaptiveConfig, Config, ContrastiveConfig
 from semiseg.errors import ConfigError
 
-if TYPE_CHECKING:
-    from semiseg.config import AdaptiveConfig, Config, ContrastiveConfig
 
-
-def validate(config: "Config") -> None:
+def validate(config: Config) -> None:
     """Raises ConfigError for values that are well typed and cannot work, naming the key and who wrote it."""
     for dotted, fits, expected in _rules(config):
         if not fits:
@@ -19,7 +17,7 @@ def validate(config: "Config") -> None:
             raise ConfigError(f"{origin}: {dotted}: expected {expected}, got {value}")
 
 
-def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
+def _rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     """(key, is it fine, what was expected), for every value that can be out of range."""
     data, trainer, net = config.dataset, config.trainer, config.net
     unsup = trainer.unsupervised
@@ -111,7 +109,7 @@ def _rules(config: "Config") -> Iterator[tuple[str, bool, str]]:
     yield "monitor.panels", config.monitor.panels >= 0, "0 or more images"
 
 
-def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, bool, str]]:
+def _contrastive_rules(contrast: ContrastiveConfig) -> Iterator[tuple[str, bool, str]]:
     section = "trainer.contrastive"
     yield f"{section}.low_rank", contrast.low_rank >= 1, "at least 1"
     yield f"{section}.high_rank", contrast.high_rank > contrast.low_rank, f"above low_rank ({contrast.low_rank})"
@@ -123,7 +121,7 @@ def _contrastive_rules(contrast: "ContrastiveConfig") -> Iterator[tuple[str, boo
         yield f"{section}.{key}", getattr(contrast, key) >= 1, "at least 1"
 
 
-def _adaptive_rules(adaptive: "AdaptiveConfig", num_classes: int | None) -> Iterator[tuple[str, bool, str]]:
+def _adaptive_rules(adaptive: AdaptiveConfig, num_classes: int | None) -> Iterator[tuple[str, bool, str]]:
     section = "trainer.adaptive"
     yield f"{section}.momentum", 0 <= adaptive.momentum < 1, "0 <= momentum < 1"
     yield f"{section}.gamma", adaptive.gamma >= 0, "0 or more"
@@ -152,7 +150,7 @@ def _unlabeled_rules(written: Path | None, folder: Path | None, ratio: float | N
     yield "dataset.train.unlabeled_dir", folder is None or written is None, other
 
 
-def unread_keys(config: "Config") -> list[str]:
+def unread_keys(config: Config) -> list[str]:
     """Keys that a file or the command line wrote and that the other keys make unread, one sentence each."""
     unsup, notes = config.trainer.unsupervised, []
     read_only_by = {

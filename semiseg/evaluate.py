@@ -13,7 +13,8 @@ from mindspore import Tensor
 from tqdm import tqdm
 
 from semiseg import assemble, cli
-from semiseg.config import Config, EvaluationConfig, ExpectedConfig, load
+from semiseg.config import load
+from semiseg.config_keys import Config, EvaluationConfig, ExpectedConfig
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
 from semiseg.distributed import ALONE, Group

@@ -16,7 +16,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from semiseg import __version__, assemble, cli
-from semiseg.config import Config, load
+from semiseg.config import load
+from semiseg.config_keys import Config
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
 from semiseg.errors import ConfigError

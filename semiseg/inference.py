@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor
 
-from semiseg.config import EvaluationConfig
+from semiseg.config_keys import EvaluationConfig
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import axis_weights, resize
 

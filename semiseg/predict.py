@@ -8,7 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from semiseg import assemble, cli
-from semiseg.config import Config, load
+from semiseg.config import load
+from semiseg.config_keys import Config
 from semiseg.data.dataset import read_image
 from semiseg.data.parallel import over_files
 from semiseg.device import set_device

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from semiseg import assemble, cli
-from semiseg.config import Config, EvaluationConfig, flatten, load
+from semiseg.config import flatten, load
+from semiseg.config_keys import Config, EvaluationConfig
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
 from semiseg.errors import ConfigError, UserError

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg import assemble, assemble_monitor, checkpoint, cli, distributed
-from semiseg.config import Config, EvaluationConfig, TrainerConfig, dump, flatten, load
+from semiseg.config import dump, flatten, load
+from semiseg.config_keys import Config, EvaluationConfig, TrainerConfig
 from semiseg.config_rules import unread_keys
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device

@@ -16,7 +16,7 @@ from reference import training as twin_training
 from reference.network import Network, NetworkSpec, inject_dropout
 from reference.step import StepBatch, StepSpec, teacher_labels, train_step
 
-from semiseg.config import (
+from semiseg.config_keys import (
     AuxLossConfig,
     CriterionConfig,
     CriterionKwargs,

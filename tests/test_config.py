@@ -7,7 +7,8 @@ import yaml
 from tiny import ROOT, config_of
 
 from semiseg import config_rules
-from semiseg.config import Config, dump, flatten, load, main
+from semiseg.config import dump, flatten, load, main
+from semiseg.config_keys import Config
 from semiseg.errors import ConfigError
 
 

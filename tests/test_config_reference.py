@@ -5,7 +5,8 @@ import re
 import pytest
 from tool import load_tool, run_tool
 
-from semiseg.config import Config, flatten, load
+from semiseg.config import flatten, load
+from semiseg.config_keys import Config
 from semiseg.schema import parse_scalar_or_tree
 
 tool = load_tool("config_reference")

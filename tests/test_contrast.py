@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, value_and_grad
 
-from semiseg.config import ContrastiveConfig
+from semiseg.config_keys import ContrastiveConfig
 from semiseg.methods.contrast import Pixels, anchor_masks, choose, class_ranks, contrastive_loss, negative_masks
 from semiseg.methods.memory_bank import MemoryBank
 

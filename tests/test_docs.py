@@ -10,7 +10,7 @@ from PIL import Image
 from tiny import ROOT
 from tool import load_tool
 
-from semiseg import cli, config, export
+from semiseg import cli, config_keys, export
 from semiseg.config import flatten
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,7 +38,7 @@ def test_commands_are_there(page):
 
 def known_keys():
     """Every key and section, those that may be null included."""
-    keys = set(flatten(load_tool("config_reference").filled(config.Config())))
+    keys = set(flatten(load_tool("config_reference").filled(config_keys.Config())))
     return keys | {".".join(key.split(".")[:i]) for key in keys for i in range(1, key.count(".") + 1)}
 
 

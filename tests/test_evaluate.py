@@ -12,7 +12,8 @@ from tiny import ROOT
 
 from semiseg import assemble, checkpoint, cli
 from semiseg import evaluate as module
-from semiseg.config import EvaluationConfig, ExpectedConfig, load
+from semiseg.config import load
+from semiseg.config_keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.specs import get_spec
 from semiseg.distributed import Group
 from semiseg.errors import CheckpointError

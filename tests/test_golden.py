@@ -9,7 +9,7 @@ import pytest
 from mindspore import Tensor, mutable
 
 from semiseg import losses
-from semiseg.config import (
+from semiseg.config_keys import (
     AuxLossConfig,
     CriterionConfig,
     CriterionKwargs,

@@ -7,7 +7,7 @@ import pytest
 from mindspore import Tensor
 from tiny import network_of, settings_of
 
-from semiseg.config import EvaluationConfig
+from semiseg.config_keys import EvaluationConfig
 from semiseg.inference import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
 from semiseg.models import Output
 from semiseg.models.interpolate import resize

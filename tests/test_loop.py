@@ -14,7 +14,7 @@ from mindspore import Parameter, Tensor, nn
 from tiny import settings_of
 
 from semiseg import checkpoint
-from semiseg.config import SaverConfig
+from semiseg.config_keys import SaverConfig
 from semiseg.engine import loop
 from semiseg.engine.log import RunLog
 from semiseg.engine.saving import Checkpoints, Progress

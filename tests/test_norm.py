@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from semiseg.config import EncoderConfig, NetConfig
+from semiseg.config_keys import EncoderConfig, NetConfig
 from semiseg.models import build_model
 from semiseg.models.norm import SyncBatchNorm2d
 

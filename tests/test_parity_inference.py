@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: E402
 from mindspore import Tensor  # noqa: E402
 from parity_cases import SMALL, difference, image_of, pair  # noqa: E402
 
-from semiseg.config import EvaluationConfig  # noqa: E402
+from semiseg.config_keys import EvaluationConfig  # noqa: E402
 from semiseg.evaluate import evaluate  # noqa: E402
 from semiseg.inference import image_logits  # noqa: E402
 

@@ -12,7 +12,7 @@ from reference import losses as twin  # noqa: E402
 from reference import training  # noqa: E402
 
 from semiseg import losses  # noqa: E402
-from semiseg.config import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
+from semiseg.config_keys import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
 from semiseg.data.mixing import box_masks, cutmix_boxes  # noqa: E402
 from semiseg.engine.optim import SGD, poly  # noqa: E402
 from semiseg.methods.ema import ExponentialMovingAverage, ema_decay  # noqa: E402

@@ -10,7 +10,7 @@ from mindspore import Tensor, value_and_grad
 from reference import u2pl as twin
 from reference.losses import upsample
 
-from semiseg.config import ContrastiveConfig
+from semiseg.config_keys import ContrastiveConfig
 from semiseg.methods.contrast import Pixels, choose, contrastive_loss
 from semiseg.methods.memory_bank import MemoryBank
 from semiseg.methods.pseudo import entropy_of, entropy_percentile

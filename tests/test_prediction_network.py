@@ -7,7 +7,7 @@ import pytest
 from mindspore import Tensor
 from tiny import CLASSES, network_of, settings_of
 
-from semiseg.config import EvaluationConfig
+from semiseg.config_keys import EvaluationConfig
 from semiseg.data.transforms import MEAN, STD, normalize
 from semiseg.inference import image_logits
 from semiseg.prediction.network import Predictor, softmax, to_long_side

@@ -6,7 +6,7 @@ import pytest
 from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_pth
 
 from semiseg import checkpoint
-from semiseg.config import ExpectedConfig
+from semiseg.config_keys import ExpectedConfig
 from semiseg.errors import CheckpointError
 from semiseg.evaluate import compare
 from semiseg.interop.pretrained import load_encoder

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Parameter, Tensor
 
 from semiseg import checkpoint
-from semiseg.config import SaverConfig
+from semiseg.config_keys import SaverConfig
 from semiseg.distributed import Group
 from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.errors import CheckpointError

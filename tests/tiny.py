@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from semiseg import schema
-from semiseg.config import Config
+from semiseg.config_keys import Config
 from semiseg.distributed import ALONE, Group
 from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep

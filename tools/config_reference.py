@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the dataclasses of semiseg/config.py: python tools/config_reference.py [--check].
+"""Write docs/configuration.md from semiseg/config_keys.py: python tools/config_reference.py [--check].
 
 The comment behind a field is its description, the docstring of a class that of its section, and the ranges are those
 that loading checks: nothing is written twice.
@@ -18,14 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
-from semiseg import cli, config, config_rules, schema  # noqa: E402
+from semiseg import cli, config, config_keys, config_rules, schema  # noqa: E402
 from semiseg.errors import UserError  # noqa: E402
 from semiseg.files import replace_file  # noqa: E402
 
 OUT = ROOT / "docs" / "configuration.md"
 INTRO = """# Every key
 
-Made by `python tools/config_reference.py` from [semiseg/config.py](../semiseg/config.py); change the text there.
+Made by `python tools/config_reference.py` from [semiseg/config_keys.py](../semiseg/config_keys.py); change the text
+there.
 
 A configuration is a YAML file with these sections. `base:` names one file or a list of files that it starts from;
 mappings merge, everything else replaces. Keys on the command line (`trainer.epochs=40`) win over files. Relative paths
@@ -44,7 +45,7 @@ def comments_of(source: str) -> dict[int, str]:
 
 def descriptions() -> dict[tuple[str, str], str]:
     """(class, field) -> the comment behind the field."""
-    source = inspect.getsource(config)
+    source = inspect.getsource(config_keys)
     comments, found = comments_of(source), {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ClassDef):
@@ -72,7 +73,7 @@ def filled(value: object) -> object:
 def ranges() -> dict[str, str]:
     """Dotted key -> the first thing that loading expects of its value; not what it expects of keys beside it."""
     found: dict[str, str] = {}
-    for key, _, expected in config_rules._rules(filled(config.Config())):
+    for key, _, expected in config_rules._rules(filled(config_keys.Config())):
         if not expected.startswith("no "):
             found.setdefault(key, expected)
     return found
@@ -93,7 +94,7 @@ def table(section: object, prefix: str, texts: dict, limits: dict[str, str]) -> 
     hints = typing.get_type_hints(type(section))
     lines = ["| key | default | expected | |", "|---|---|---|---|"]
     for item in dataclasses.fields(section):
-        if item.name in config._ABOUT:
+        if item.name in config_keys.ABOUT:
             continue
         key, hint = prefix + item.name, hints[item.name]
         optional = type(None) in typing.get_args(hint)
@@ -110,13 +111,13 @@ def table(section: object, prefix: str, texts: dict, limits: dict[str, str]) -> 
 
 def plain(value: object) -> str:
     """A default as it would be written in YAML."""
-    text = schema.to_yaml(config._plain(value), default_flow_style=True, width=10**6)
+    text = schema.to_yaml(config.plain(value), default_flow_style=True, width=10**6)
     return text.removesuffix("...\n").strip()
 
 
 def reference() -> str:
     """The whole page."""
-    texts, limits, defaults = descriptions(), ranges(), filled(config.Config())
+    texts, limits, defaults = descriptions(), ranges(), filled(config_keys.Config())
     lines = [INTRO, *table(defaults, "", texts, limits)]
     for name, section, optional in sections(defaults):
         note = " It is `null`, switched off, unless it is written." if optional else ""

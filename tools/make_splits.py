@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 import numpy as np  # noqa: E402
 
 from semiseg import assemble_data, cli  # noqa: E402
-from semiseg.config import Config, load  # noqa: E402
+from semiseg.config import load  # noqa: E402
+from semiseg.config_keys import Config  # noqa: E402
 from semiseg.data.dataset import SegmentationDataset, read_mask  # noqa: E402
 from semiseg.data.parallel import default_workers, over_files  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402

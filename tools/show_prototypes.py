@@ -18,7 +18,8 @@ from mindspore import Tensor  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from semiseg import assemble, cli  # noqa: E402
-from semiseg.config import Config, load  # noqa: E402
+from semiseg.config import load  # noqa: E402
+from semiseg.config_keys import Config  # noqa: E402
 from semiseg.data.dataset import SegmentationDataset  # noqa: E402
 from semiseg.data.loaders import eval_samples  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402

@@ -48,6 +48,7 @@ class RunLock:
         self._thread.join()
         with contextlib.suppress(OSError):
             self._path.unlink()  # before the lock is freed, so that nobody else's file is removed
+            self._path.parent.rmdir()  # only an empty folder goes: of a run that was refused
         self._file.close()
 
     def _take(self) -> None:

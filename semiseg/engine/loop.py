@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from semiseg import checkpoint
-from semiseg.config import SaverConfig
+from semiseg.config_keys import SaverConfig
 from semiseg.distributed import ALONE, Group
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.monitor import Monitor

@@ -13,7 +13,7 @@ from mindspore import Tensor
 
 from semiseg import checkpoint
 from semiseg.checkpoint import Saved
-from semiseg.config import SaverConfig
+from semiseg.config_keys import SaverConfig
 from semiseg.distributed import ALONE, Group
 from semiseg.errors import CheckpointError
 from semiseg.methods.host_array import HostArray

@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from semiseg.config import (
+from semiseg.config_keys import (
     AuxLossConfig,
     DecoderConfig,
     DecoderKwargs,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from mindspore import Tensor
 
-from semiseg.config import CopyPasteConfig, TrainerConfig
+from semiseg.config_keys import CopyPasteConfig, TrainerConfig
 from semiseg.data.mixing import box_masks, component_box, cutmix_boxes
 from semiseg.distributed import ALONE, Group
 from semiseg.methods.base import ImageSource

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from semiseg.config import CriterionConfig, NetConfig, TrainerConfig
+from semiseg.config_keys import CriterionConfig, NetConfig, TrainerConfig
 from semiseg.distributed import ALONE, Group
 from semiseg.errors import ConfigError
 from semiseg.losses import cross_entropy, ohem_cross_entropy

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
-from semiseg.config import ContrastiveConfig
+from semiseg.config_keys import ContrastiveConfig
 from semiseg.methods.memory_bank import MemoryBank
 
 _TINY = 1e-8  # torch.cosine_similarity's

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Parameter, Tensor, jit, ops
 
-from semiseg.config import TrainerConfig, UnsupervisedConfig
+from semiseg.config_keys import TrainerConfig, UnsupervisedConfig
 from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
 from semiseg.losses import entropy
 from semiseg.methods.draws import Rows, whole

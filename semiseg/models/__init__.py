@@ -1,10 +1,10 @@
-"""Networks: ``build_model(net_cfg)`` makes the one that ``config.NetConfig`` describes."""
+"""Networks: ``build_model(net_cfg)`` makes the one that ``config_keys.NetConfig`` describes."""
 
 from functools import partial
 
 from mindspore import nn
 
-from semiseg.config import NetConfig
+from semiseg.config_keys import NetConfig
 from semiseg.errors import ConfigError
 from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
 from semiseg.models.norm import SyncBatchNorm2d

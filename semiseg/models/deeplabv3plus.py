@@ -9,7 +9,7 @@ from collections import namedtuple
 
 from mindspore import Tensor, nn, ops
 
-from semiseg.config import DecoderKwargs
+from semiseg.config_keys import DecoderKwargs
 from semiseg.models.interpolate import resize
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import Norm, ResNet, conv1x1, conv3x3

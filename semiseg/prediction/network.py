@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from semiseg.config import EvaluationConfig
+from semiseg.config_keys import EvaluationConfig
 from semiseg.data.transforms import normalize
 from semiseg.inference import logit_strips
 from semiseg.models import SegmentationNetwork

@@ -50,6 +50,15 @@ def test_a_second_start_is_refused_with_host_and_process(tmp_path, holder):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_new_folder_that_stays_empty_goes_with_the_lock(tmp_path):
+    with RunLock(tmp_path / "refused"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with RunLock(tmp_path / "used"):
+        (tmp_path / "used/log.txt").touch()
+    assert (tmp_path / "used/log.txt").is_file()
+
+
 def test_a_killed_process_leaves_a_lock_that_is_taken_over(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()

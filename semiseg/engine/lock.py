@@ -29,11 +29,13 @@ class RunLock:
     def __init__(self, folder: Path, beat: float = _BEAT, silence: float = _SILENCE):
         self._path, self._beat, self._silence = folder / "run.lock", beat, silence
         self._file: Any = None
+        self._made = False  # whether the folder is new
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="semiseg-lock", daemon=True)
 
     def __enter__(self) -> "RunLock":
         try:
+            self._made = not self._path.parent.exists()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._take()
         except OSError as error:
@@ -48,7 +50,8 @@ class RunLock:
         self._thread.join()
         with contextlib.suppress(OSError):
             self._path.unlink()  # before the lock is freed, so that nobody else's file is removed
-            self._path.parent.rmdir()  # only an empty folder goes: of a run that was refused
+            if self._made:
+                self._path.parent.rmdir()  # only if it is empty: of a run that was refused
         self._file.close()
 
     def _take(self) -> None:

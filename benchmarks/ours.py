@@ -54,8 +54,8 @@ def trainer_of(method: str, settings: Settings) -> TrainStep:
     """The step of a fresh network."""
     set_device("cpu")
     made = METHODS[method](build_model(settings.net), build_model(settings.net), settings)
-    if method == "suponly":
-        made.after_update = lambda *_: None  # the optimizer is the end: no teacher
+    if method == "suponly":  # the optimizer is the end: no teacher, here as on the other side
+        made.after_update, made.teacher, made._ema = (lambda *_: None), None, None
     return TrainStep(made, SGD(made.student, settings.trainer))
 
 

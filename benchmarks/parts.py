@@ -1,0 +1,135 @@
+"""Where the time of a training run goes: python benchmarks/parts.py EXPERIMENT [key=value ...].
+
+Trains an experiment of ``ours`` in a temporary folder and prints a table: seconds of each part without the parts inside
+it, share of the whole, calls. Compiling, known by calls much slower than the others, is a part. ``--resnet101``: the
+published VOC configuration at 161 px on a few made images, 2 labelled and 2 unlabelled ones a step.
+"""
+
+import time
+
+BEGAN = time.perf_counter()
+
+import argparse  # noqa: E402
+import functools  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import inputs  # noqa: E402
+
+from semiseg import train  # noqa: E402
+from semiseg.data.loaders import TrainStream  # noqa: E402
+from semiseg.engine import loop  # noqa: E402
+from semiseg.engine.optim import SGD  # noqa: E402
+from semiseg.engine.saving import Checkpoints  # noqa: E402
+from semiseg.engine.step import TrainStep  # noqa: E402
+from semiseg.methods.ema import ExponentialMovingAverage  # noqa: E402
+from semiseg.methods.prototype import PrototypeConsistency  # noqa: E402
+
+
+class Clock:
+    """Seconds and calls of named parts; time inside another part counts there alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self._inside: list[float] = []  # of each part that is running, the time that parts in it took
+
+    def timed(self, part: str, work: Callable) -> Callable:
+        """``work``, measured as ``part``."""
+
+        @functools.wraps(work)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._inside.append(0.0)
+            began = time.perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                took = time.perf_counter() - began
+                self.seconds.setdefault(part, []).append(took - self._inside.pop())
+                if self._inside:
+                    self._inside[-1] += took
+
+        return call
+
+    def watch(self, owner: Any, name: str, part: str) -> None:
+        """Measures a function of a class or module."""
+        setattr(owner, name, self.timed(part, getattr(owner, name)))
+
+
+def watch_all(clock: Clock) -> None:
+    """Puts the clock on the parts of a run."""
+    clock.watch(TrainStream, "__next__", "waiting for data")
+    clock.watch(PrototypeConsistency, "enter_step", "k-means, once")
+    clock.watch(PrototypeConsistency, "prepare", "teacher's labels, mixing, draws")
+    clock.watch(PrototypeConsistency, "after_update", "prototype update")
+    clock.watch(ExponentialMovingAverage, "update", "teacher EMA")
+    clock.watch(SGD, "__call__", "optimizer")
+    clock.watch(loop, "_scores", "evaluation")
+    clock.watch(Checkpoints, "save", "checkpoints")
+    made = TrainStep._gradient
+    functions: dict[int, Callable] = {}
+
+    def gradient(step: TrainStep, *args: Any) -> Callable:
+        function = made(step, *args)
+        return functions.setdefault(id(function), clock.timed("student, losses, gradients", function))
+
+    TrainStep._gradient = gradient
+
+
+def table(clock: Clock, whole: float) -> str:
+    """Markdown."""
+    lines, known, compiling = ["| part | seconds | share | calls |", "|---|---|---|---|"], 0.0, 0.0
+    compiled = ("student, losses, gradients", "teacher's labels, mixing, draws", "optimizer", "teacher EMA")
+    rows = []
+    for part, seconds in clock.seconds.items():
+        usual = sorted(seconds)[len(seconds) // 2]
+        extra = sum(s - usual for s in seconds if s > 10 * usual and s > 1) if part in compiled else 0.0
+        compiling += extra
+        rows.append((part, sum(seconds) - extra, len(seconds)))
+        known += sum(seconds)
+    rows += [("compiling", compiling, 0), ("start, networks, logs and the rest", whole - known, 0)]
+    for part, seconds, calls in sorted(rows, key=lambda row: -row[1]):
+        lines.append(f"| {part} | {seconds:.2f} | {100 * seconds / whole:.1f}% | {calls or ''} |")
+    return "\n".join([*lines, f"| all | {whole:.1f} | 100% | |"])
+
+
+def resnet101(folder: Path, steps: int) -> list[str]:
+    """The arguments of training: the published configuration on made images, two steps an epoch."""
+    inputs.write_images(folder, 8, 375, 500)
+    names = (folder / "val.txt").read_text(encoding="utf-8")
+    lists = folder / "lists"
+    for name in ("labeled.txt", "unlabeled.txt", "val.txt"):
+        (lists / "8").mkdir(parents=True, exist_ok=True)
+        (lists / "8" / name).write_text(names, encoding="utf-8")
+        (lists / name).write_text(names, encoding="utf-8")
+    return [
+        *("--config", str(ROOT / "experiments/pascal/92/ours"), f"dataset.data_root={folder}"),
+        *(f"dataset.splits={lists}", "dataset.split='8'", "dataset.train.crop.size=[161, 161]"),
+        *("dataset.batch_size=2", f"trainer.epochs={steps // 4}", "trainer.eval_on=false"),
+        "trainer.sup_only_epoch=1",
+    ]
+
+
+def main() -> int:
+    """Trains and prints the table."""
+    parser = argparse.ArgumentParser(description="Where the time of a training run goes.")
+    parser.add_argument("experiment", nargs="?", default=str(ROOT / "experiments/synthetic/16/ours"))
+    parser.add_argument("--resnet101", action="store_true")
+    parser.add_argument("--steps", type=int, default=24, help="with --resnet101 (%(default)s)")
+    args, overrides = parser.parse_known_args()
+    clock = Clock()
+    watch_all(clock)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = resnet101(Path(folder) / "data", args.steps) if args.resnet101 else ["--config", args.experiment]
+        code = train.main([*arguments, f"saver.main_dir={folder}/run", *overrides])
+    print(table(clock, time.perf_counter() - BEGAN))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

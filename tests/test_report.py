@@ -94,6 +94,17 @@ def test_what_cannot_be_scored_is_said_and_the_rest_is_shown(folder, capsys):
     assert "train first" in page
 
 
+def test_images_that_were_skipped_are_counted(folder):
+    assert run(folder, "--no-scoring") == 0
+    assert "was skipped" not in (folder / "report.html").read_text()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 41, "loss": 1.0, "skipped": 2}\n{"step": 42, "loss": 1.0, "skipped": 3}\n')
+    assert run(folder, "--no-scoring") == 0
+    page = (folder / "report.html").read_text()
+    assert "3 times an unreadable image was skipped" in page
+    assert "unreadable images skipped so far" in page
+
+
 def test_without_scoring_only_what_is_kept_is_shown(folder, capsys):
     assert run(folder, "--no-scoring") == 0
     assert "confusion" not in sections((folder / "report.html").read_text())

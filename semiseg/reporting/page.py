@@ -15,6 +15,7 @@ _TERMS = {
     "proto_unsup": "loss on unlabelled pixels, prototype head",
     "contrast": "contrastive loss",
     "kept": "share of pixels whose pseudo-label is used",
+    "skipped": "unreadable images skipped so far",
     "lr": "learning rate of the encoder",
     "pseudo_accuracy": "accuracy of pseudo-labels, all pixels",
     "pseudo_accuracy_kept": "accuracy of pseudo-labels that are used",
@@ -55,6 +56,10 @@ def _summary(runs: Sequence[RunRecord]) -> list[str]:
         rows.append([run.name, *scored, run.flat["method"], run.spec.name, *sizes, shown])
         where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"none, {run.why_not}"
         notes.append(html.paragraph(f"Scored of {run.name}: {where}", quiet=True))
+        if run.skipped:
+            notes.append(
+                html.paragraph(f"{run.name}: {run.skipped} times an unreadable image was skipped; log.txt names them")
+            )
     return [html.table(_HEAD, rows), *notes, _run_legend(runs)]
 
 

@@ -42,6 +42,11 @@ class RunRecord:
         """The evaluation with the highest mIoU: its line of metrics.jsonl."""
         return max(self.evaluations, key=lambda row: row["eval"]["miou"], default=None)
 
+    @property
+    def skipped(self) -> int:
+        """How often an unreadable image was skipped in training (``dataset.on_error: skip``)."""
+        return max((row.get("skipped", 0) for row in self.points), default=0)
+
     def terms(self) -> list[str]:
         """Names of the scalars of training, in the order in which they first occur."""
         names: dict[str, None] = {}

@@ -15,7 +15,7 @@ import semiseg  # noqa: F401
 import inputs
 import numpy as np
 
-from semiseg import assemble, config, config_keys
+from semiseg import assemble, config
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
@@ -118,32 +118,15 @@ def many_ids(p: dict[str, Any]) -> worker.Work:
     return worker.Work(once)
 
 
-class Images:
-    """As assemble.EvalLoader."""
-
-    def __init__(self, folder: Path):
-        names = (folder / "val.txt").read_text(encoding="utf-8").split()
-        spec = get_spec("pascal")
-        self._loader = object.__new__(assemble.EvalLoader)
-        self._loader.__dict__.update(
-            _data=SegmentationDataset(spec, folder, names), _mean=inputs.MEAN, _std=inputs.STD, _workers=2
-        )
-        self.num_classes, self.ignore_label, self.center_size = spec.num_classes, spec.ignore_label, (0, 0)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self):
-        return iter(self._loader)
-
-
 def evaluation(p: dict[str, Any]) -> worker.Work:
     """Files to confusion matrix: whole image with both heads, or sliding window."""
     set_device("cpu")
-    network = build_model(setting("ours", 161, 2).net)
-    mode = config_keys.EvaluationConfig(p["mode"], crop_size=(inputs.WINDOW, inputs.WINDOW))
-    images = Images(Path(p["folder"]))
-    return worker.Work(lambda: void(evaluate(network, images, mode)), warm_up=1, repeat=2)
+    folder, window = Path(p["folder"]), f"[{inputs.WINDOW}, {inputs.WINDOW}]"
+    overrides = [f"dataset.data_root={folder}", f"dataset.val.data_list={folder / 'val.txt'}"]
+    overrides += [f"evaluation.mode={p['mode']}", f"evaluation.crop_size={window}"]
+    loaded, spec = assemble.complete(config.load(PASCAL / "ours", overrides))
+    network, images = build_model(loaded.net), assemble.EvalLoader(loaded, spec)
+    return worker.Work(lambda: void(evaluate(network, images, loaded.evaluation)), warm_up=1, repeat=2)
 
 
 def data(p: dict[str, Any]) -> worker.Work:

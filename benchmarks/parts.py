@@ -99,19 +99,18 @@ def table(clock: Clock, whole: float) -> str:
 
 
 def resnet101(folder: Path, steps: int) -> list[str]:
-    """The arguments of training: the published configuration on made images, two steps an epoch."""
-    inputs.write_images(folder, 8, 375, 500)
-    names = (folder / "val.txt").read_text(encoding="utf-8")
-    lists = folder / "lists"
-    for name in ("labeled.txt", "unlabeled.txt", "val.txt"):
-        (lists / "8").mkdir(parents=True, exist_ok=True)
-        (lists / "8" / name).write_text(names, encoding="utf-8")
-        (lists / name).write_text(names, encoding="utf-8")
+    """The arguments of training: made images, two steps an epoch, half of the epochs supervised."""
+    inputs.write_images(folder, 10, 375, 500)
+    names = (folder / "val.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    lists = {"8/labeled.txt": names[:4], "8/unlabeled.txt": names[4:8], "val.txt": names[8:]}
+    (folder / "lists/8").mkdir(parents=True)
+    for name, lines in lists.items():
+        (folder / "lists" / name).write_text("".join(lines), encoding="utf-8")
     return [
         *("--config", str(ROOT / "experiments/pascal/92/ours"), f"dataset.data_root={folder}"),
-        *(f"dataset.splits={lists}", "dataset.split='8'", "dataset.train.crop.size=[161, 161]"),
-        *("dataset.batch_size=2", f"trainer.epochs={steps // 4}", "trainer.eval_on=false"),
-        "trainer.sup_only_epoch=1",
+        *(f"dataset.splits={folder / 'lists'}", "dataset.split='8'", "dataset.train.crop.size=[161, 161]"),
+        *("dataset.batch_size=2", f"trainer.epochs={steps // 2}", "trainer.eval_on=false"),
+        f"trainer.sup_only_epoch={steps // 4}",
     ]
 
 

@@ -2,7 +2,7 @@
 
 Trains an experiment of ``ours`` in a temporary folder and prints a table: seconds of each part without the parts inside
 it, share of the whole, calls. Compiling, known by calls three times as slow as the usual one, is a part.
-``--resnet101``: the published VOC configuration at 161 px on a few made images, 2 labelled and 2 unlabelled ones a step.
+``--resnet101``: the published VOC configuration at 161 px on a few made images, 2 of each kind a step.
 """
 
 import time

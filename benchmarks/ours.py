@@ -4,6 +4,7 @@ import worker  # isort: skip  (it notes when the process began)
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,16 @@ def setting(method: str, side: int, batch: int, jit: bool = True, accumulate: in
 
 def step_of(method: str, p: dict[str, Any], batch: int) -> worker.Work:
     """A whole step of a method on ``batch`` labelled and as many unlabelled images."""
-    step = trainer_of(method, setting(method, p["side"], batch, p.get("jit", True)))
-    batches = inputs.batch(0, batch, p["side"], True), inputs.batch(0, batch, p["side"], False)
+    return worker.Work(steps_of(method, setting(method, p["side"], batch, p.get("jit", True))))
+
+
+def steps_of(method: str, settings: Settings) -> Callable[[], None]:
+    """Each call is a step, always on the same images."""
+    step = trainer_of(method, settings)
+    size = settings.batch, settings.crop[0]
+    batches = [inputs.batch(0, *size, labelled, settings.net.num_classes) for labelled in (True, False)]
     done = iter(range(1, 1000))
-    return worker.Work(lambda: void(step(next(done), *batches)))
+    return lambda: void(step(next(done), *batches))
 
 
 def trainer_of(method: str, settings: Settings) -> TrainStep:
@@ -86,7 +93,6 @@ def finish(work: worker.Work) -> float:
 
 def small_step(p: dict[str, Any]) -> worker.Work:
     """A step of ``ours`` with the small network of the synthetic experiments, of any size."""
-    set_device("cpu")
     overrides = [
         f"dataset.train.crop.size=[{p['side']}, {p['side']}]",
         f"net.proto_head.num_micro_proto={p['per_class']}",
@@ -96,11 +102,7 @@ def small_step(p: dict[str, Any]) -> worker.Work:
     net = dataclasses.replace(loaded.net, num_classes=p["classes"])
     size = (p["side"], p["side"])
     settings = Settings(loaded.trainer, loaded.criterion, net, p["batch"], size, 1000, inputs.MEAN, inputs.STD)
-    made = METHODS["ours"](build_model(net), build_model(net), settings)
-    step = TrainStep(made, SGD(made.student, settings.trainer))
-    batches = [inputs.batch(0, p["batch"], p["side"], labelled, p["classes"]) for labelled in (True, False)]
-    done = iter(range(1, 1000))
-    return worker.Work(lambda: void(step(next(done), *batches)), repeat=7)
+    return worker.Work(steps_of("ours", settings), repeat=7)
 
 
 def many_ids(p: dict[str, Any]) -> worker.Work:

@@ -5,17 +5,16 @@ it, share of the whole, calls. Compiling, known by calls three times as slow as 
 ``--resnet101``: the published VOC configuration at 161 px on a few made images, 2 of each kind a step.
 """
 
+import worker  # isort: skip  (it notes when the process began)
+
+import argparse
+import functools
+import sys
+import tempfile
 import time
-
-BEGAN = time.perf_counter()
-
-import argparse  # noqa: E402
-import functools  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -126,7 +125,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         arguments = resnet101(Path(folder) / "data", args.steps) if args.resnet101 else ["--config", args.experiment]
         code = train.main([*arguments, f"saver.main_dir={folder}/run", *overrides])
-    print(table(clock, time.perf_counter() - BEGAN))
+    print(table(clock, time.perf_counter() - worker.STARTED))
     return code
 
 

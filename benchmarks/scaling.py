@@ -5,16 +5,13 @@ time; and what long lists cost at the start. Without PyTorch. Each point is a pr
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import inputs
 import matplotlib
-from run import machine
+from run import Item, machine, once
 from tqdm import tqdm
 
 matplotlib.use("Agg")
@@ -37,12 +34,10 @@ TITLES = {
 LISTS = (100, 1_000, 10_000, 50_000)
 
 
-def once(work: str, parameters: dict) -> tuple[float, float]:
-    """(median seconds, peak MiB) of one piece of work. Raises CalledProcessError if it fails."""
-    command = [sys.executable, str(Path(__file__).with_name("ours.py")), work, json.dumps(parameters)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return statistics.median(found["seconds"]), found["mib"]
+def point(work: str, parameters: dict) -> tuple[float, float]:
+    """(median seconds, peak MiB) of one piece of work. Raises RuntimeError if it fails."""
+    found = once("ours", Item(work, work, work, parameters))
+    return found["seconds"], found["mib"]
 
 
 def measure(folder: Path) -> dict[str, list[tuple[int, float, float]]]:
@@ -52,12 +47,12 @@ def measure(folder: Path) -> dict[str, list[tuple[int, float, float]]]:
         for name, values in VARIED.items():
             for value in values:
                 bar.set_postfix_str(f"{name} {value}")
-                found.setdefault(name, []).append((value, *once("small_step", USUAL | {name: value})))
+                found.setdefault(name, []).append((value, *point("small_step", USUAL | {name: value})))
                 bar.update()
         for count in LISTS:
             bar.set_postfix_str(f"ids {count}")
             inputs.write_many(folder / str(count), count)
-            found.setdefault("ids", []).append((count, *once("many_ids", {"folder": str(folder / str(count))})))
+            found.setdefault("ids", []).append((count, *point("many_ids", {"folder": str(folder / str(count))})))
             bar.update()
     return found
 

@@ -75,18 +75,23 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Dataclasses, paths and tuples as what YAML can hold."""
     if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in ABOUT}
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in ABOUT}
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
 def dump(config: Config) -> str:
     """The resolved configuration as YAML that ``load`` reads back to an equal Config."""
-    return schema.to_yaml(plain(config))
+    return schema.to_yaml(_plain(config))
+
+
+def one_line(value: Any) -> str:
+    """A value as it would be written in YAML, on one line."""
+    return schema.to_yaml(_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,9 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flat = flatten(config)
     width = max(map(len, flat))
     for key, value in flat.items():
-        text = schema.to_yaml(plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
         origin = config.origins.get(key, "default")
-        print(f"{key:<{width}}  {text:<24}  # {origin}")
+        print(f"{key:<{width}}  {one_line(value):<24}  # {origin}")
     for note in (*config.notes, *config_rules.unread_keys(config)):
         print(f"note: {note}")
     return 0

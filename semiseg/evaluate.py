@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_intermixed_args(argv)
     config, spec = assemble.complete(load(args.config, args.overrides))
     check_outputs(args.save, args.json)
-    checkpoint, note = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     loader = assemble.EvalLoader(config, spec)
     for line in config.notes:
         print(f"note: {line}")
@@ -204,9 +204,15 @@ def check_outputs(save: Path | None, json_file: Path | None) -> None:
         raise ConfigError(f"{json_file}: is a folder; --json expects the name of a file")
 
 
-def best_path(config: Config, spec: DatasetSpec) -> Path:
-    """Where a run of this configuration keeps its best.ckpt."""
-    return assemble.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt"
+def find_checkpoint(named: Path | None, config: Config, spec: DatasetSpec) -> tuple[Path, str]:
+    """The checkpoint that a command line named, else the best.ckpt of this configuration's run; and a remark on it.
+
+    Raises:
+        CheckpointError: none was named and there is none.
+    """
+    if named:
+        return named, ""
+    return find_best(assemble.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
 
 
 if __name__ == "__main__":

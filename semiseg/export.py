@@ -21,9 +21,8 @@ from semiseg.config_keys import Config
 from semiseg.data.specs import DatasetSpec
 from semiseg.device import set_device
 from semiseg.errors import ConfigError, UserError
-from semiseg.evaluate import best_path, load_network
+from semiseg.evaluate import find_checkpoint, load_network
 from semiseg.files import replace_file
-from semiseg.interop.published import find_best
 from semiseg.models import SegmentationNetwork
 from semiseg.models.exportable import ExportableNetwork
 from semiseg.models.interpolate import resize
@@ -58,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     config, spec = assemble.complete(load(args.config, args.overrides))
     size = tuple(args.size or default_size(config))
     check_request(args, size)
-    checkpoint, _ = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)
     set_device(config.device)
     network = load_network(config, checkpoint)
     content = exported(ExportableNetwork(network, size), size, args.format)

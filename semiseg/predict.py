@@ -14,8 +14,7 @@ from semiseg.data.dataset import read_image
 from semiseg.data.parallel import over_files
 from semiseg.device import set_device
 from semiseg.errors import ConfigError, DataError
-from semiseg.evaluate import best_path, load_network
-from semiseg.interop.published import find_best
+from semiseg.evaluate import find_checkpoint, load_network
 from semiseg.prediction.inputs import Item, find_items
 from semiseg.prediction.network import Predictor
 from semiseg.prediction.outputs import ResultWriter, check_folder
@@ -83,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     check_numbers(args)
     config, spec = assemble.complete(load(args.config, args.overrides))
     items = find_items(args.inputs, args.out)
-    checkpoint, note = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     device = set_device(config.device)
     predictor = build_predictor(config, checkpoint, args)
     check_folder(args.out, args.overwrite)

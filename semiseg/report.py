@@ -24,7 +24,7 @@ from semiseg.evaluate import center_crop, evaluate, load_network, report
 from semiseg.files import replace_file
 from semiseg.interop.published import find_best
 from semiseg.reporting.gallery import Gallery
-from semiseg.reporting.html import GENERATOR
+from semiseg.reporting.html import check_out
 from semiseg.reporting.page import render
 from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     if not args.runs:
         raise ConfigError(f"no run folder named, only overrides ({', '.join(args.overrides)})")
     out = args.out or (args.runs[0] / "report.html" if len(args.runs) == 1 else Path("report.html"))
-    check_out(out)
+    check_out(out, "report")
     names = short_names(args.runs)
     runs = [read_run(folder, name, args) for folder, name in zip(args.runs, names, strict=True)]
     replace_file(out, render(runs))
@@ -55,14 +55,6 @@ def main(argv: Sequence[str]) -> int:
             print(f"note: {run.name}: not scored, {run.why_not}")
     print(out)
     return 0
-
-
-def check_out(out: Path) -> None:
-    """Raises ConfigError unless ``out`` is free or an earlier report."""
-    if out.is_dir():
-        raise ConfigError(f"{out}: is a folder; --out expects the name of a file")
-    if out.exists() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
-        raise ConfigError(f"{out}: is there already and no report of ours; name another file with --out")
 
 
 def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:

@@ -1,20 +1,18 @@
 """The works that benchmarks/run.py times still run (on a picture or two; times are never tested)."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
 from tiny import ROOT
+from tool import load_tool
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Images as the benchmarks make them, two small ones, and a list of many names."""
-    spec = importlib.util.spec_from_file_location("benchmark_inputs", ROOT / "benchmarks/inputs.py")
-    inputs = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(inputs)
+    inputs = load_tool("inputs", "benchmarks")
     folder = tmp_path_factory.mktemp("images")
     inputs.write_images(folder / "voc", 2, 65, 70)
     inputs.write_many(folder / "many", 5)

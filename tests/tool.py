@@ -7,9 +7,9 @@ from tiny import ROOT
 from semiseg import cli
 
 
-def load_tool(name):
-    """The module tools/<name>.py."""
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+def load_tool(name, folder="tools"):
+    """The module tools/<name>.py, or that of another folder."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

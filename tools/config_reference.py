@@ -101,18 +101,12 @@ def table(section: object, prefix: str, texts: dict, limits: dict[str, str]) -> 
         if section_type(hint):
             default, expected = "`null`" if item.default is None else "", "keys, see below"
         else:
-            default, expected = f"`{plain(getattr(section, item.name))}`", schema.expected_text(hint)
+            default, expected = f"`{config.one_line(getattr(section, item.name))}`", schema.expected_text(hint)
             if key in limits:
                 expected = limits[key] + (" or null" if optional else "")
         cells = (f"`{key}`", default, expected, texts.get((type(section).__name__, item.name), ""))
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |")
     return lines
-
-
-def plain(value: object) -> str:
-    """A default as it would be written in YAML."""
-    text = schema.to_yaml(config.plain(value), default_flow_style=True, width=10**6)
-    return text.removesuffix("...\n").strip()
 
 
 def reference() -> str:

@@ -26,11 +26,10 @@ from semiseg.data.specs import DatasetSpec  # noqa: E402
 from semiseg.data.transforms import normalize  # noqa: E402
 from semiseg.device import set_device  # noqa: E402
 from semiseg.errors import ConfigError  # noqa: E402
-from semiseg.evaluate import best_path, load_network  # noqa: E402
+from semiseg.evaluate import find_checkpoint, load_network  # noqa: E402
 from semiseg.files import replace_file  # noqa: E402
-from semiseg.interop.published import find_best  # noqa: E402
 from semiseg.models import SegmentationNetwork  # noqa: E402
-from semiseg.reporting.html import GENERATOR  # noqa: E402
+from semiseg.reporting.html import check_out  # noqa: E402
 from semiseg.reporting.prototypes import Nearest, normalised, render  # noqa: E402
 from semiseg.rng import generator  # noqa: E402
 
@@ -58,10 +57,7 @@ def check_request(args: argparse.Namespace, config: Config) -> None:
             raise ConfigError(f"--{name}: expected at least 1, got {getattr(args, name)}")
     if config.net.proto_head is None:
         raise ConfigError("net.proto_head: this network has no prototypes; name the configuration of one that has")
-    if args.out.is_dir():
-        raise ConfigError(f"{args.out}: is a folder; --out expects the name of a file")
-    if args.out.exists() and GENERATOR not in args.out.read_text(encoding="utf-8", errors="replace")[:2000]:
-        raise ConfigError(f"{args.out}: is there already and no page of ours; name another file with --out")
+    check_out(args.out, "page")
 
 
 def dataset_of(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> SegmentationDataset:
@@ -106,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
     config, spec = assemble.complete(load(args.config, args.overrides))
     check_request(args, config)
     data = dataset_of(args, config, spec)
-    checkpoint, _ = (args.checkpoint, "") if args.checkpoint else find_best(best_path(config, spec))
+    checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)
     set_device(config.device)
     network = load_network(config, checkpoint)
     prototypes = network.proto_net.proto_list.asnumpy()

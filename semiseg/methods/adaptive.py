@@ -76,9 +76,9 @@ class AdaptiveLabeler(PseudoLabeler):
         in the order of the whole batch, so that the bank is the same everywhere.
         """
         shown = np.stack([[self._bank.shown(p, self._areas.area_thresh2) for p in kind] for kind in predictions])
-        of_all = [self._group.gather(found.astype(np.int32)).swapaxes(0, 1) for found in (places, shown)]
-        for place, classes in zip(of_all[0].ravel(), of_all[1].reshape(-1, shown.shape[2]), strict=True):
-            self._bank.mark(int(place), classes)
+        rows = np.concatenate([places[..., None], shown], 2).astype(np.int32)  # 2 x B x (1 + C)
+        for row in self._group.gather(rows).swapaxes(0, 1).reshape(-1, rows.shape[2]):
+            self._bank.mark(row[0], row[1:])
 
     def _draw(self, step: int, image: int) -> tuple[int, int]:
         return self._bank.draw(self._confidence.mixing_shares(), generator(self._seed, "adaptive cutmix", step, image))

@@ -39,6 +39,12 @@ def entropy_of(logits: Tensor) -> Tensor:
     return entropy(ops.softmax(logits, 1))
 
 
+def labels_and_scores(logits: Tensor, rule: str) -> tuple[Tensor, Tensor]:
+    """B x C x H x W -> labels int32 and what ``rule`` judges them by, both B x H x W."""
+    score = confidence_of(logits) if rule == "confidence" else entropy_of(logits)
+    return ops.argmax(logits, 1).astype("int32"), score
+
+
 def kept_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, percent: float) -> Tensor:
     """float32 B x H x W, 1 where the pseudo-label counts: confident pixels, or the ``percent`` with the least entropy.
 
@@ -134,9 +140,7 @@ class PseudoLabeler:
         return partner
 
     def _label_pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits = resize(self._teacher.logits(image), image.shape[2:])
-        score = confidence_of(logits) if self._cfg.rule == "confidence" else entropy_of(logits)
-        return ops.argmax(logits, 1).astype("int32"), score
+        return labels_and_scores(resize(self._teacher.logits(image), image.shape[2:]), self._cfg.rule)
 
 
 def _mix_pixels(mask: Tensor, image, label, score, other_image, other_label, other_score) -> tuple:

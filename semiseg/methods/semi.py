@@ -13,7 +13,7 @@ from semiseg.methods.adaptive import AdaptiveLabeler, CopyPaste
 from semiseg.methods.base import ImageSource, LabeledImages, Method, Settings, TrainBatch
 from semiseg.methods.equalization import ConfidenceBank
 from semiseg.methods.host_array import HostArray
-from semiseg.methods.pseudo import PseudoLabeler, confidence_of, entropy_of, kept_pixels
+from semiseg.methods.pseudo import PseudoLabeler, kept_pixels, labels_and_scores
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
@@ -145,8 +145,8 @@ class SemiSupervised(Method):
         return self.teacher if self.semi_phase(step - 1) else self.student
 
     def pseudo_labels(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-        cfg, label = self.settings.trainer.unsupervised, ops.argmax(logits, 1).astype("int32")
-        score = confidence_of(logits) if cfg.rule == "confidence" else entropy_of(logits)
+        cfg = self.settings.trainer.unsupervised
+        label, score = labels_and_scores(logits, cfg.rule)
         return label, kept_pixels(score, label, cfg, self.kept_percent(step))
 
     def state(self) -> dict[str, Parameter | HostArray]:

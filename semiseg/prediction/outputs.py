@@ -18,7 +18,7 @@ import numpy as np
 from semiseg.data.specs import DatasetSpec
 from semiseg.errors import ConfigError, UserError
 from semiseg.files import replace_file
-from semiseg.pictures import Painter, jpeg, png
+from semiseg.pictures import Painter, PredictionWriter, jpeg, png
 
 _JPEG_LIMIT = 65535  # pixels a side
 
@@ -49,6 +49,7 @@ class ResultWriter:
 
     def __init__(self, out: Path, spec: DatasetSpec):
         self._out, self._spec, self._painter = out, spec, Painter(spec)
+        self._write_classes = PredictionWriter(out, spec)
         replace_file(out / "classes.csv", _classes_table(spec))
         try:
             self._file = (out / "shares.csv").open("w", newline="", encoding="utf-8")
@@ -59,8 +60,7 @@ class ResultWriter:
 
     def write(self, name: str, image: np.ndarray, classes: np.ndarray, probabilities: np.ndarray | None) -> None:
         """All files of one image: uint8 H x W x 3 RGB, uint8 H x W, and float16 C x H x W where they are kept."""
-        replace_file(self._out / "index" / f"{name}.png", self._painter.indexed_png(classes))
-        replace_file(self._out / "color" / f"{name}.png", png(self._painter.color(classes)))
+        self._write_classes(name, classes)
         overlay = self._painter.overlay(image, classes)
         fits = max(classes.shape) <= _JPEG_LIMIT
         suffix, content = ("jpg", jpeg(overlay)) if fits else ("png", png(overlay))

@@ -36,7 +36,7 @@ class Gallery:
     """
 
     def __init__(self, spec: DatasetSpec, mean: Sequence[float], std: Sequence[float], keep: int = 6):
-        self._spec, self._keep = spec, keep
+        self._spec, self._keep, self._painter = spec, keep, Painter(spec)
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
         self._worst: list[Judged] = []
         self._best: list[Judged] = []
@@ -65,14 +65,14 @@ class Gallery:
     def _row(self, item: Judged) -> Row:
         image = item.image.transpose(1, 2, 0) * self._std + self._mean
         image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-        size, painter = _shown_size(image), Painter(self._spec)
+        size = _shown_size(image)
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         truth = cv2.resize(item.mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
         seen = cv2.resize(item.prediction, size, interpolation=cv2.INTER_NEAREST_EXACT)
         pictures = {
             "image": data_uri("jpeg", jpeg(small, 85)),
-            "truth": data_uri("jpeg", jpeg(painter.overlay(small, truth), 85)),
-            "prediction": data_uri("jpeg", jpeg(painter.overlay(small, seen), 85)),
+            "truth": data_uri("jpeg", jpeg(self._painter.overlay(small, truth), 85)),
+            "prediction": data_uri("jpeg", jpeg(self._painter.overlay(small, seen), 85)),
             "errors": data_uri("png", png(error_map(seen, truth, self._spec.ignore_label))),
         }
         return {"name": item.name, "miou": item.miou, "accuracy": item.accuracy, "pictures": pictures}

@@ -3,15 +3,26 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
-GENERATOR = '<meta name="generator" content="SemiSeg">'
+from semiseg.errors import ConfigError
+
+_GENERATOR = '<meta name="generator" content="SemiSeg">'
+
+
+def check_out(out: Path, kind: str) -> None:
+    """Raises ConfigError unless ``out`` is free or an earlier page of ours; ``kind``: what such a page is called."""
+    if out.is_dir():
+        raise ConfigError(f"{out}: is a folder; --out expects the name of a file")
+    if out.exists() and _GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise ConfigError(f"{out}: is there already and no {kind} of ours; name another file with --out")
 
 
 def document(title: str, body: Iterable[str]) -> str:
     """A whole page that needs nothing else: no script, no font, no address."""
     style = files("semiseg.reporting").joinpath("page.css").read_text(encoding="utf-8")
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{GENERATOR}\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_GENERATOR}\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(body)

@@ -13,6 +13,10 @@ from mindspore import Tensor
 from semiseg.config_keys import EvaluationConfig
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import axis_weights, resize
+from semiseg.models.sized import CompiledSizes
+
+# What images are scored with: both are called alike.
+Network = SegmentationNetwork | CompiledSizes
 
 
 class Logits(NamedTuple):
@@ -22,7 +26,7 @@ class Logits(NamedTuple):
     proto: Tensor | None
 
 
-def image_logits(network: SegmentationNetwork, image: Tensor, cfg: EvaluationConfig) -> Logits:
+def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logits:
     """Sum over scales (and mirror images) of the logits at the image's size.
 
     The sliding window scores the linear head only, as the published evaluation does.
@@ -49,21 +53,21 @@ def _scaled_size(height: int, width: int, scale: float, base_size: int | None) -
     return round(long_side / width * height), long_side
 
 
-def _at_scale(network: SegmentationNetwork, image: Tensor, cfg: EvaluationConfig) -> tuple[Tensor, Tensor | None]:
+def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[Tensor, Tensor | None]:
     if cfg.mode == "slide":
         return sliding_window(network, image, cfg.crop_size, cfg.stride_rate), None
     out = network(image)
     return resize(out.pred, image.shape[2:]), out.proto
 
 
-def sliding_window(network: SegmentationNetwork, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
+def sliding_window(network: Network, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
     """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
     strips = list(sliding_strips(network, image.asnumpy()[0], window, stride_rate))
     return Tensor(np.concatenate(strips, axis=1)[None])
 
 
 def sliding_strips(
-    network: SegmentationNetwork, image: np.ndarray, window: tuple[int, int], stride_rate: float
+    network: Network, image: np.ndarray, window: tuple[int, int], stride_rate: float
 ) -> Iterator[np.ndarray]:
     """Mean of the linear head's logits over overlapping windows: 3 x H x W -> C x h x W, strip by strip downwards.
 
@@ -96,7 +100,7 @@ def sliding_strips(
 
 
 def logit_strips(
-    network: SegmentationNetwork, image: np.ndarray, size: tuple[int, int], cfg: EvaluationConfig
+    network: Network, image: np.ndarray, size: tuple[int, int], cfg: EvaluationConfig
 ) -> Iterator[np.ndarray]:
     """The linear head's logits at ``size`` (H, W), whatever the image's own: 3 x H' x W' -> C x h x W, downwards.
 

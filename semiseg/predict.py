@@ -15,6 +15,7 @@ from semiseg.data.parallel import over_files
 from semiseg.device import set_device
 from semiseg.errors import ConfigError, DataError
 from semiseg.evaluate import find_checkpoint, load_network
+from semiseg.models.sized import for_evaluation
 from semiseg.prediction.inputs import Item, find_items
 from semiseg.prediction.network import Predictor
 from semiseg.prediction.outputs import ResultWriter, check_folder
@@ -99,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
 def build_predictor(config: Config, checkpoint: Path, args: argparse.Namespace) -> Predictor:
     """The network with the checkpoint's weights, and how images go through it."""
     return Predictor(
-        load_network(config, checkpoint),
+        for_evaluation(load_network(config, checkpoint), config.trainer.jit),
         config.evaluation,
         config.dataset.mean,
         config.dataset.std,

@@ -23,6 +23,7 @@ from semiseg.errors import ConfigError, UserError
 from semiseg.evaluate import center_crop, evaluate, load_network, report
 from semiseg.files import replace_file
 from semiseg.interop.published import find_best
+from semiseg.models.sized import for_evaluation
 from semiseg.reporting.gallery import Gallery
 from semiseg.reporting.html import check_out
 from semiseg.reporting.page import render
@@ -125,7 +126,7 @@ def score(config: Config, spec: DatasetSpec, checkpoint: Path) -> dict[str, Any]
     mode, data = config.evaluation, config.dataset
     loader, gallery = Remembering(assemble.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
     set_device(config.device)
-    network = load_network(config, checkpoint)
+    network = for_evaluation(load_network(config, checkpoint), config.trainer.jit)
     found = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
     worst, best = gallery.rows()
     return report(found, spec.classes) | {

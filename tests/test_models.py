@@ -133,10 +133,11 @@ def test_masks_of_ones_are_no_dropout_and_masks_matter():
         assert changed == [layer < 3, layer == 0, layer == 3]
 
 
-def test_the_linear_logits_alone_are_those_of_the_whole_network():
+def test_the_linear_logits_and_the_feature_alone_are_those_of_the_whole_network():
     network = network_of(settings_of("net.aux_loss={}"))
     x = image(37, 41)
     assert np.array_equal(network.logits(x).asnumpy(), network(x).pred.asnumpy())
+    assert np.array_equal(network.feature(x).asnumpy(), network(x).rep.asnumpy())
 
 
 def test_a_mirrored_image_gives_mirrored_logits_of_a_symmetric_size():

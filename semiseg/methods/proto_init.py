@@ -79,7 +79,7 @@ def gather_features(
     for (image, mask), classes in zip(labeled_images(), pixels, strict=True):
         if not classes:
             continue
-        _, feature, _ = network.forward(Tensor(normalize(image, settings.mean, settings.std)[None]))
+        feature = network.feature(Tensor(normalize(image, settings.mean, settings.std)[None]))
         for class_id, flat in classes.items():
             where = points(flat // mask.shape[1], flat % mask.shape[1], mask.shape, feature.shape[2:])
             found.setdefault(class_id, []).append(at_points(feature, where.index, where.weight)[0].asnumpy())

@@ -72,12 +72,16 @@ class Decoder(nn.Cell):
         self.out_planes, self.rep_planes = 2 * planes, planes
 
     def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:
+        feature = self.feature(low, high, masks)
+        return _apply_head(self.classifier, feature, None if masks is None else masks[1:3]), feature
+
+    def feature(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> Tensor:
+        """What the classifier reads: encoder maps -> B x D x h x w."""
         head = self.head(self.aspp(high))
         if masks is not None:
             head = head * masks[0]
         low = self.low_conv(low)
-        feature = ops.concat((low, resize(head, low.shape[2:])), 1)  # B x D x h x w
-        return _apply_head(self.classifier, feature, None if masks is None else masks[1:3]), feature
+        return ops.concat((low, resize(head, low.shape[2:])), 1)
 
     def represent(self, feature: Tensor, masks: tuple | None = None) -> Tensor:
         """B x D x h x w feature -> B x inner planes x h x w; ``masks``: all of the network's, or None."""
@@ -171,3 +175,8 @@ class SegmentationNetwork(nn.Cell):
         """Only the linear head's logits, B x C x h x w, without dropout: what a teacher labels with."""
         low, _, _, high = self.encoder(x)
         return self.decoder(low, high)[0]
+
+    def feature(self, x: Tensor) -> Tensor:
+        """Only ``rep``, B x D x h x w, without dropout: what prototypes are made of."""
+        low, _, _, high = self.encoder(x)
+        return self.decoder.feature(low, high)

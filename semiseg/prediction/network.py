@@ -7,8 +7,7 @@ import numpy as np
 
 from semiseg.config_keys import EvaluationConfig
 from semiseg.data.transforms import normalize
-from semiseg.inference import logit_strips
-from semiseg.models import SegmentationNetwork
+from semiseg.inference import Network, logit_strips
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Predictor:
     whole_pixels: mode whole turns to the sliding window above so many pixels, so that any image fits into memory.
     """
 
-    network: SegmentationNetwork
+    network: Network
     mode: EvaluationConfig
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -29,6 +29,7 @@ from semiseg.evaluate import evaluate
 from semiseg.methods import METHODS, Settings
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import build_model
+from semiseg.models.sized import for_evaluation
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 PASCAL, SYNTHETIC = EXPERIMENTS / "pascal" / "183", EXPERIMENTS / "synthetic" / "16"
@@ -127,8 +128,10 @@ def evaluation(p: dict[str, Any]) -> worker.Work:
     overrides = [f"dataset.data_root={folder}", f"dataset.val.data_list={folder / 'val.txt'}"]
     overrides += [f"evaluation.mode={p['mode']}", f"evaluation.crop_size={window}"]
     loaded, spec = assemble.complete(config.load(PASCAL / "ours", overrides))
-    network, images = build_model(loaded.net), assemble.EvalLoader(loaded, spec)
-    return worker.Work(lambda: void(evaluate(network, images, loaded.evaluation)), warm_up=1, repeat=2)
+    network = for_evaluation(build_model(loaded.net), loaded.trainer.jit)
+    images = assemble.EvalLoader(loaded, spec)
+    # As the command does it; the size is compiled during the second pass.
+    return worker.Work(lambda: void(evaluate(network, images, loaded.evaluation)), warm_up=2, repeat=2)
 
 
 def data(p: dict[str, Any]) -> worker.Work:

@@ -199,7 +199,7 @@ class TrainerConfig:
     resume: Literal["auto", "never"] = "auto"  # auto: go on from last.ckpt; never: start anew
     accumulate: int = 1  # micro-batches of dataset.batch_size whose gradients make one step, on each device
     scale_lr: bool = False  # multiply lr by (images a step) / (the published number), where one is published
-    jit: bool = True  # compile the step; false starts faster and runs slower
+    jit: bool = True  # compile the step and, on CPU, evaluation; false starts faster and runs slower
     log_every: int = 10  # steps between two lines of metrics.jsonl
 
 

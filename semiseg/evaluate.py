@@ -20,11 +20,11 @@ from semiseg.device import set_device
 from semiseg.distributed import ALONE, Group
 from semiseg.errors import ConfigError
 from semiseg.files import replace_file
-from semiseg.inference import Network, image_logits
+from semiseg.inference import image_logits
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import SegmentationNetwork
-from semiseg.models.sized import for_evaluation
+from semiseg.models.sized import Network, for_evaluation
 from semiseg.pictures import PredictionWriter
 
 # (id, prediction H x W uint8 of the linear head)
@@ -173,10 +173,9 @@ def main(argv: Sequence[str]) -> int:
     print(f"device: {set_device(config.device)}")
     print(f"checkpoint: {checkpoint}{note}")
     print(f"images: {len(loader)} of {spec.name}, {config.evaluation.mode}")
-    network = load_network(config, checkpoint)
+    network = for_evaluation(load_network(config, checkpoint), config.trainer.jit)
     writer = PredictionWriter(args.save, spec) if args.save else None
-    scored = for_evaluation(network, config.trainer.jit)
-    found = report(evaluate(scored, loader, config.evaluation, writer), spec.classes)
+    found = report(evaluate(network, loader, config.evaluation, writer), spec.classes)
     found |= {"checkpoint": str(checkpoint), "images": len(loader), "mode": config.evaluation.mode}
     print_table(found)
     if config.expected:

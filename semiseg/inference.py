@@ -11,12 +11,8 @@ import numpy as np
 from mindspore import Tensor
 
 from semiseg.config_keys import EvaluationConfig
-from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import axis_weights, resize
-from semiseg.models.sized import CompiledSizes
-
-# What images are scored with: both are called alike.
-Network = SegmentationNetwork | CompiledSizes
+from semiseg.models.sized import Network
 
 
 class Logits(NamedTuple):

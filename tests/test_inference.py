@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import network_of, settings_of
+from tiny import image, network_of, settings_of
 
 from semiseg.config_keys import EvaluationConfig
 from semiseg.inference import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
@@ -13,10 +13,6 @@ from semiseg.models import Output
 from semiseg.models.interpolate import resize
 
 WHOLE = EvaluationConfig()
-
-
-def image(height=37, width=45, seed=0):
-    return Tensor(np.random.default_rng(seed).normal(size=(1, 3, height, width)).astype(np.float32))
 
 
 class Echo:

@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from tiny import CLASSES, config_of, network_of, settings_of
+from tiny import CLASSES, config_of, image, network_of, settings_of
 
 from semiseg.errors import ConfigError
 from semiseg.models import SegmentationNetwork, build_model
 from semiseg.models.resnet import DEPTHS, ResNet
-
-
-def image(height, width, batch=1, seed=0):
-    return Tensor(np.random.default_rng(seed).normal(size=(batch, 3, height, width)).astype(np.float32))
 
 
 @pytest.mark.parametrize("size", [(33, 37), (48, 40), (65, 34)])

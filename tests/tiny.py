@@ -123,6 +123,11 @@ def batch_of(step: int, kind: str, size: int = 2, crop: tuple[int, int] = CROP) 
     return Batch(step, [f"{kind} {i}" for i in range(size)], images, labels if kind == "labeled" else None)
 
 
+def image(height: int = 37, width: int = 45, batch: int = 1) -> ms.Tensor:
+    """Noise as a network takes it, batch x 3 x height x width."""
+    return ms.Tensor(np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32))
+
+
 def labeled_images() -> list[tuple[np.ndarray, np.ndarray]]:
     """Three labelled images as uint8, two of one size and one of another; class 2 occurs in the last alone."""
     rng = np.random.default_rng(9)

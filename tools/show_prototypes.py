@@ -83,7 +83,7 @@ def look(
     samples = enumerate(eval_samples(data, config.dataset.workers))
     for index, (name, image, mask) in tqdm(samples, total=len(data), desc="images", unit="image", disable=None):
         x = normalize(image, config.dataset.mean, config.dataset.std)
-        feature = network.forward(Tensor(x[None]))[1].asnumpy()[0]
+        feature = network.feature(Tensor(x[None])).asnumpy()[0]
         rows = feature.reshape(len(feature), -1).T
         pixels = feature_pixels(mask.shape, feature.shape[1:])
         nearest.add(name, image, mask, pixels, normalised(rows) @ prototypes.T)

@@ -147,9 +147,13 @@ class SegmentationNetwork(nn.Cell):
         self.dropout_planes = decoder.dropout_planes + (auxor.dropout_planes if auxor else ())
 
     def construct(self, x: Tensor) -> Output:
+        return Output(*self.outputs(x))
+
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The fields of ``Output``; a graph cannot return that itself for more than one size of x."""
         pred, feature, aux = self.forward(x)
         proto = None if self.proto_net is None else self.proto_net.dense(feature, x.shape[2:])
-        return Output(pred, feature, aux, proto)
+        return pred, feature, aux, proto
 
     @staticmethod
     def feature_size(height: int, width: int) -> tuple[int, int]:

@@ -50,9 +50,8 @@ class PrototypeHead(nn.Cell):
         for k in range(1, self.per_class):
             best = ops.maximum(best, dots[:, k * self.num_classes : (k + 1) * self.num_classes])
         factor = 1 / (_interpolated_length(feature, size) * self.temperature)
-        return best * ops.tile(
-            factor, (1, self.num_classes, 1, 1)
-        )  # on CPU a product that broadcasts takes 15 times as long
+        # Spread out first: on CPU a product that broadcasts takes 15 times as long.
+        return best * ops.tile(factor, (1, self.num_classes, 1, 1))
 
 
 def _interpolated_length(feature: Tensor, size: tuple[int, int]) -> Tensor:
@@ -66,23 +65,25 @@ def _interpolated_length(feature: Tensor, size: tuple[int, int]) -> Tensor:
     squares = _inner(feature, feature)
     across, down = _inner(feature, right), _inner(feature, below)
     falling, rising = _inner(feature, ops.gather(right, next_row, 2)), _inner(right, below)
-    top, bottom, y = axis_weights(np.arange(size[0]), size[0], feature.shape[2])
-    left, side, x = axis_weights(np.arange(size[1]), size[1], feature.shape[3])
+    top, bottom, y1 = axis_weights(np.arange(size[0]), size[0], feature.shape[2])
+    left, side, x1 = axis_weights(np.arange(size[1]), size[1], feature.shape[3])
+    top, bottom, left, side = (Tensor(places) for places in (top, bottom, left, side))
+    y0, x0 = 1 - y1, 1 - x1
     terms = (
-        (squares, top, left, (1 - y) ** 2, (1 - x) ** 2),
-        (squares, top, side, (1 - y) ** 2, x**2),
-        (squares, bottom, left, y**2, (1 - x) ** 2),
-        (squares, bottom, side, y**2, x**2),
-        (across, top, left, (1 - y) ** 2, 2 * x * (1 - x)),
-        (across, bottom, left, y**2, 2 * x * (1 - x)),
-        (down, top, left, 2 * y * (1 - y), (1 - x) ** 2),
-        (down, top, side, 2 * y * (1 - y), x**2),
-        (falling, top, left, 2 * y * (1 - y), x * (1 - x)),
-        (rising, top, left, 2 * y * (1 - y), x * (1 - x)),
+        (squares, top, left, y0 * y0, x0 * x0),
+        (squares, top, side, y0 * y0, x1 * x1),
+        (squares, bottom, left, y1 * y1, x0 * x0),
+        (squares, bottom, side, y1 * y1, x1 * x1),
+        (across, top, left, y0 * y0, 2 * x0 * x1),
+        (across, bottom, left, y1 * y1, 2 * x0 * x1),
+        (down, top, left, 2 * y0 * y1, x0 * x0),
+        (down, top, side, 2 * y0 * y1, x1 * x1),
+        (falling, top, left, 2 * y0 * y1, x0 * x1),
+        (rising, top, left, 2 * y0 * y1, x0 * x1),
     )
     squared = 0
     for inner, rows, cols, vertical, horizontal in terms:
-        spread = ops.gather(ops.gather(inner, Tensor(rows), 2), Tensor(cols), 3)
+        spread = ops.gather(ops.gather(inner, rows, 2), cols, 3)
         squared = squared + spread * Tensor(np.outer(vertical, horizontal).astype(np.float32))
     return ops.sqrt(ops.maximum(squared, _TINY))
 

@@ -27,17 +27,15 @@ class CompiledSizes:
     """
 
     def __init__(self, network: SegmentationNetwork, patience: float = PATIENCE, most: int = MOST):
-        self._network = network
-        self._whole, self.logits = (_BySize(f, patience, most) for f in (self._outputs, network.logits))
+        self._outputs, self.logits = (_BySize(f, patience, most) for f in (network.outputs, network.logits))
 
     def __call__(self, x: Tensor) -> Output:
         """All outputs."""
-        return Output(*self._whole(x))
+        return Output(*self._outputs(x))
 
-    def _outputs(self, x: Tensor) -> tuple:
-        pred, feature, aux = self._network.forward(x)
-        head = self._network.proto_net
-        return pred, feature, aux, None if head is None else head.dense(feature, x.shape[2:])
+
+# What images are scored with.
+Network = SegmentationNetwork | CompiledSizes
 
 
 class _BySize:
@@ -51,10 +49,9 @@ class _BySize:
 
     def __call__(self, x: Tensor) -> Any:
         shape = x.shape
-        if shape in self._compiled:
-            return self._graph(x)
         if self._taken[shape] >= self._patience and len(self._compiled) < self._most:
             self._compiled.add(shape)
+        if shape in self._compiled:
             return self._graph(x)
         before = time.perf_counter()
         found = self._plain(x)
@@ -63,6 +60,6 @@ class _BySize:
         return found
 
 
-def for_evaluation(network: SegmentationNetwork, compiled: bool) -> SegmentationNetwork | CompiledSizes:
+def for_evaluation(network: SegmentationNetwork, compiled: bool) -> Network:
     """The network as images are scored with it; ``compiled``: sizes that come often may be compiled (on CPU)."""
     return CompiledSizes(network) if compiled and ms.get_context("device_target") == "CPU" else network

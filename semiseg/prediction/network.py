@@ -7,7 +7,8 @@ import numpy as np
 
 from semiseg.config_keys import EvaluationConfig
 from semiseg.data.transforms import normalize
-from semiseg.inference import Network, logit_strips
+from semiseg.inference import logit_strips
+from semiseg.models.sized import Network
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.common.initializer import HeNormal, initializer
 
+from semiseg.models.conv import Conv3x3
+
 Norm = Callable[[int], nn.Cell]
 
 
 def conv3x3(in_planes: int, planes: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """A 3x3 convolution without bias whose padding equals its dilation."""
-    return nn.Conv2d(in_planes, planes, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation, has_bias=False)
+    return Conv3x3(in_planes, planes, stride, dilation)
 
 
 def conv1x1(in_planes: int, planes: int, stride: int = 1) -> nn.Conv2d:

@@ -21,7 +21,7 @@ class Conv3x3(nn.Conv2d):
         super().__init__(
             in_planes, planes, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation, has_bias=False
         )
-        self._strided, self._rate = stride, dilation
+        self._rate = dilation
         many_to_few = in_planes >= max(4 * planes, 1024)  # smaller ones keep little
         self._by_products = stride == 1 and many_to_few and ms.get_context("device_target") == "CPU"
         self._scatter = Col2Im([3, 3], [dilation, dilation], [dilation, dilation], [1, 1])
@@ -39,7 +39,7 @@ class Conv3x3(nn.Conv2d):
         """With the middle row or the middle column of the weights alone, or both."""
         weight = self.weight[:, :, rows : 3 - rows, columns : 3 - columns]
         padding = (self._rate * (1 - rows), self._rate * (1 - columns))
-        return ops.conv2d(x, weight, None, self._strided, "pad", padding, self._rate)
+        return ops.conv2d(x, weight, None, self.stride, "pad", padding, self._rate)
 
     def _summed_products(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape

@@ -10,9 +10,10 @@ from collections import namedtuple
 from mindspore import Tensor, nn, ops
 
 from semiseg.config_keys import DecoderKwargs
+from semiseg.models.conv import Conv3x3
 from semiseg.models.interpolate import resize
 from semiseg.models.prototypes import PrototypeHead
-from semiseg.models.resnet import Norm, ResNet, conv1x1, conv3x3
+from semiseg.models.resnet import Norm, ResNet, conv1x1
 
 Output = namedtuple("Output", ["pred", "rep", "aux", "proto"])
 Output.__doc__ = """What the network returns: ``pred`` B x C x h x w logits of the linear head; ``rep`` B x D x h x w,
@@ -21,7 +22,7 @@ of the prototype head, each None where the network has no such head."""
 
 
 def _conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.SequentialCell:
-    conv = conv3x3(in_planes, planes, 1, dilation) if dilation else conv1x1(in_planes, planes)
+    conv = Conv3x3(in_planes, planes, 1, dilation) if dilation else conv1x1(in_planes, planes)
     return nn.SequentialCell(conv, norm(planes), nn.ReLU())
 
 
@@ -64,7 +65,7 @@ class Decoder(nn.Cell):
         planes, dilations = kwargs.inner_planes, kwargs.dilations
         self.low_conv = nn.SequentialCell(_biased_conv(low_planes, planes, 1), norm(planes), nn.ReLU())
         self.aspp = ASPP(high_planes, planes, dilations, norm)
-        self.head = nn.SequentialCell(conv3x3(self.aspp.out_planes, planes), norm(planes), nn.ReLU())
+        self.head = nn.SequentialCell(Conv3x3(self.aspp.out_planes, planes), norm(planes), nn.ReLU())
         self.classifier = _pixel_head(2 * planes, planes, num_classes, norm)
         self.representation = _pixel_head(2 * planes, planes, planes, norm) if kwargs.rep_head else None
         # Channels of each dropout mask: ASPP's head, twice in the classifier, twice in the representation head.

@@ -14,11 +14,6 @@ from semiseg.models.conv import Conv3x3
 Norm = Callable[[int], nn.Cell]
 
 
-def conv3x3(in_planes: int, planes: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution without bias whose padding equals its dilation."""
-    return Conv3x3(in_planes, planes, stride, dilation)
-
-
 def conv1x1(in_planes: int, planes: int, stride: int = 1) -> nn.Conv2d:
     """A 1x1 convolution without bias."""
     return nn.Conv2d(in_planes, planes, 1, stride, pad_mode="valid", has_bias=False)
@@ -31,9 +26,9 @@ class BasicBlock(nn.Cell):
 
     def __init__(self, in_planes: int, planes: int, stride: int, dilation: int, norm: Norm):
         super().__init__()
-        self.conv1 = conv3x3(in_planes, planes, stride, dilation)
+        self.conv1 = Conv3x3(in_planes, planes, stride, dilation)
         self.bn1 = norm(planes)
-        self.conv2 = conv3x3(planes, planes, 1, dilation)
+        self.conv2 = Conv3x3(planes, planes, 1, dilation)
         self.bn2 = norm(planes)
         self.relu = nn.ReLU()
         self.downsample = _downsample(in_planes, planes, stride, norm)
@@ -55,7 +50,7 @@ class Bottleneck(nn.Cell):
         super().__init__()
         self.conv1 = conv1x1(in_planes, planes)
         self.bn1 = norm(planes)
-        self.conv2 = conv3x3(planes, planes, stride, dilation)
+        self.conv2 = Conv3x3(planes, planes, stride, dilation)
         self.bn2 = norm(planes)
         self.conv3 = conv1x1(planes, planes * self.expansion)
         self.bn3 = norm(planes * self.expansion)
@@ -103,13 +98,13 @@ class ResNet(nn.Cell):
     ):
         super().__init__()
         self.conv1 = nn.SequentialCell(
-            conv3x3(3, width, 2),
+            Conv3x3(3, width, 2),
             norm(width),
             nn.ReLU(),
-            conv3x3(width, width),
+            Conv3x3(width, width),
             norm(width),
             nn.ReLU(),
-            conv3x3(width, 2 * width),
+            Conv3x3(width, 2 * width),
         )
         self.bn1 = norm(2 * width)
         self.relu = nn.ReLU()

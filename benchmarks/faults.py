@@ -18,9 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import semiseg  # noqa: F401
 
 # isort: split
-from semiseg import checkpoint, cli, evaluate, train
+from semiseg import cli, evaluate, train
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints import run as checkpoint_run
 from semiseg.data import splits
-from semiseg.engine import log, optim, saving, step
+from semiseg.engine import log, optim, step
 from semiseg.methods import base, proto_init
 
 
@@ -47,7 +49,7 @@ def in_front(owner: Any, name: str) -> Callable[[int], None]:
 
 def half_a_checkpoint(nth: int) -> None:
     """A moment: half of a checkpoint is written."""
-    real, left = checkpoint.ms.save_checkpoint, iter(range(nth - 1, -1, -1))
+    real, left = checkpoint_io.ms.save_checkpoint, iter(range(nth - 1, -1, -1))
 
     def replaced(parameters, path, **options):
         real(parameters, path, **options)
@@ -56,7 +58,7 @@ def half_a_checkpoint(nth: int) -> None:
             os.truncate(path, Path(path).stat().st_size // 2)
             die()
 
-    checkpoint.ms.save_checkpoint = replaced
+    checkpoint_io.ms.save_checkpoint = replaced
 
 
 def half_a_line(nth: int) -> None:
@@ -81,10 +83,10 @@ MOMENTS: dict[str, Callable[[int], None]] = {
     "in an evaluation": in_front(evaluate, "image_logits"),
     "in the k-means": in_front(proto_init, "class_centres"),
     "half a checkpoint": half_a_checkpoint,
-    "before the last one is kept": in_front(saving.Checkpoints, "_retain"),
+    "before the last one is kept": in_front(checkpoint_run.Checkpoints, "_retain"),
     "before the new one takes its place": in_front(Path, "replace"),
-    "before the old one goes": in_front(saving.Checkpoints, "_older"),
-    "before the folder is synced": in_front(checkpoint, "_sync_folder"),
+    "before the old one goes": in_front(checkpoint_run.Checkpoints, "_older"),
+    "before the folder is synced": in_front(checkpoint_io, "_sync_folder"),
     "writing lists": in_front(splits.Path, "write_text"),
 }
 

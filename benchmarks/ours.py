@@ -16,20 +16,21 @@ import semiseg  # noqa: F401
 import inputs
 import numpy as np
 
-from semiseg import assemble, config
+from semiseg.config import loading as config
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
 from semiseg.data.splits import read_list
 from semiseg.data.transforms import TrainTransform
-from semiseg.device import set_device
+from semiseg.engine import build
+from semiseg.engine.device import set_device
 from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
 from semiseg.evaluate import evaluate
+from semiseg.inference.compiled import for_evaluation
 from semiseg.methods import METHODS, Settings
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import build_model
-from semiseg.models.sized import for_evaluation
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 PASCAL, SYNTHETIC = EXPERIMENTS / "pascal" / "183", EXPERIMENTS / "synthetic" / "16"
@@ -40,7 +41,7 @@ def setting(method: str, side: int, batch: int, jit: bool = True, accumulate: in
     changes = {"jit": jit, "accumulate": accumulate, "sup_only_epoch": 0}
     overrides = [f"trainer.{key}={str(value).lower()}" for key, value in changes.items()]
     loaded = config.load(PASCAL / method, [f"dataset.train.crop.size=[{side}, {side}]", *overrides])
-    loaded, _ = assemble.complete(loaded)
+    loaded, _ = build.complete(loaded)
     return Settings(loaded.trainer, loaded.criterion, loaded.net, batch, (side, side), 1000, inputs.MEAN, inputs.STD)
 
 
@@ -99,7 +100,7 @@ def small_step(p: dict[str, Any]) -> worker.Work:
         f"net.proto_head.num_micro_proto={p['per_class']}",
         "trainer.sup_only_epoch=0",
     ]
-    loaded, _ = assemble.complete(config.load(SYNTHETIC / "ours", overrides))
+    loaded, _ = build.complete(config.load(SYNTHETIC / "ours", overrides))
     net = dataclasses.replace(loaded.net, num_classes=p["classes"])
     size = (p["side"], p["side"])
     settings = Settings(loaded.trainer, loaded.criterion, net, p["batch"], size, 1000, inputs.MEAN, inputs.STD)
@@ -127,9 +128,9 @@ def evaluation(p: dict[str, Any]) -> worker.Work:
     folder, window = Path(p["folder"]), f"[{inputs.WINDOW}, {inputs.WINDOW}]"
     overrides = [f"dataset.data_root={folder}", f"dataset.val.data_list={folder / 'val.txt'}"]
     overrides += [f"evaluation.mode={p['mode']}", f"evaluation.crop_size={window}"]
-    loaded, spec = assemble.complete(config.load(PASCAL / "ours", overrides))
+    loaded, spec = build.complete(config.load(PASCAL / "ours", overrides))
     network = for_evaluation(build_model(loaded.net), loaded.trainer.jit)
-    images = assemble.EvalLoader(loaded, spec)
+    images = build.EvalLoader(loaded, spec)
     # As the command does it; the size is compiled during the second pass.
     return worker.Work(lambda: void(evaluate(network, images, loaded.evaluation)), warm_up=2, repeat=2)
 

@@ -22,13 +22,13 @@ sys.path.insert(0, str(ROOT))
 import inputs  # noqa: E402
 
 from semiseg import train  # noqa: E402
+from semiseg.checkpoints.run import Checkpoints  # noqa: E402
 from semiseg.data.loaders import TrainStream  # noqa: E402
 from semiseg.engine import loop  # noqa: E402
 from semiseg.engine.optim import SGD  # noqa: E402
-from semiseg.engine.saving import Checkpoints  # noqa: E402
 from semiseg.engine.step import TrainStep  # noqa: E402
-from semiseg.methods.ema import ExponentialMovingAverage  # noqa: E402
 from semiseg.methods.prototype import PrototypeConsistency  # noqa: E402
+from semiseg.methods.teacher import ExponentialMovingAverage  # noqa: E402
 
 
 class Clock:

@@ -20,10 +20,10 @@ from survival import STEPS, Place, Row
 from tiny import network_of, settings_of
 from tqdm import tqdm
 
-from semiseg import checkpoint
-from semiseg.config_keys import SaverConfig
-from semiseg.engine.saving import Checkpoints, Progress
-from semiseg.errors import CheckpointError
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.run import Checkpoints, Progress
+from semiseg.common.errors import CheckpointError
+from semiseg.config.keys import SaverConfig
 from semiseg.interop.network_files import fill, read_network
 
 
@@ -31,7 +31,7 @@ def damages(place: Place, count: int, rng: np.random.Generator, row: Row) -> Non
     """last.ckpt damaged at random; it must be passed over for the one before, or refused, never be taken."""
     whole = place.folder / "whole/checkpoints"
     content, older = (whole / "last.ckpt").read_bytes(), (whole / f"step_{STEPS - 2:08d}.ckpt").read_bytes()
-    arrays, _ = checkpoint.read(whole / "last.ckpt")
+    arrays, _ = checkpoint_io.read(whole / "last.ckpt")
     folder = place.folder / "damaged"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / f"step_{STEPS - 2:08d}.ckpt").write_bytes(older)
@@ -88,7 +88,7 @@ def strangers(place: Place, row: Row) -> None:
     mine = dict(network_of(settings_of()).parameters_and_names())
     for overrides in STRANGERS.values():
         path = place.folder / "stranger.ckpt"
-        checkpoint.save(path, checkpoint.network_arrays(network_of(settings_of(*overrides))), {})
+        checkpoint_io.save(path, checkpoint_io.network_arrays(network_of(settings_of(*overrides))), {})
         told = refused(lambda path=path: fill(mine, read_network(path), path), "expected here")
         row.add("refused with a table of what differs", not told)
     proof = place.folder / "code was run"

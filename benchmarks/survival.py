@@ -24,8 +24,8 @@ import psutil  # noqa: E402
 from tiny import TINY_NET, write_voc  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from semiseg import checkpoint  # noqa: E402
-from semiseg.errors import CheckpointError  # noqa: E402
+from semiseg.checkpoints import io as checkpoint_io  # noqa: E402
+from semiseg.common.errors import CheckpointError  # noqa: E402
 
 KINDS = ["SIGKILL at a random time", "SIGTERM", "SIGINT", "disk full", *faults.MOMENTS]
 STEPS = 12
@@ -101,7 +101,7 @@ def ended(process: subprocess.Popen) -> tuple[int, str]:
 
 def outcome(run: Path) -> tuple[str, dict, dict]:
     """What a run leaves: metrics.jsonl as it is, records and arrays of both checkpoints."""
-    found = {name: checkpoint.read(run / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")}
+    found = {name: checkpoint_io.read(run / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")}
     arrays = {f"{name} {key}": array for name, (held, _) in found.items() for key, array in held.items()}
     return (run / "metrics.jsonl").read_text(), {name: record for name, (_, record) in found.items()}, arrays
 

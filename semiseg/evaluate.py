@@ -12,20 +12,21 @@ import numpy as np
 from mindspore import Tensor
 from tqdm import tqdm
 
-from semiseg import assemble, cli
+from semiseg import cli
+from semiseg.common.distributed import ALONE, Group
+from semiseg.common.errors import ConfigError
+from semiseg.common.files import replace_file
 from semiseg.config import load
-from semiseg.config_keys import Config, EvaluationConfig, ExpectedConfig
+from semiseg.config.keys import Config, EvaluationConfig, ExpectedConfig
+from semiseg.data.pictures import PredictionWriter
 from semiseg.data.specs import DatasetSpec
-from semiseg.device import set_device
-from semiseg.distributed import ALONE, Group
-from semiseg.errors import ConfigError
-from semiseg.files import replace_file
-from semiseg.inference import image_logits
+from semiseg.engine import build
+from semiseg.engine.device import set_device
+from semiseg.inference.compiled import Network, for_evaluation
+from semiseg.inference.logits import image_logits
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import SegmentationNetwork
-from semiseg.models.sized import Network, for_evaluation
-from semiseg.pictures import PredictionWriter
 
 # (id, prediction H x W uint8 of the linear head)
 OnImage = Callable[[str, np.ndarray], None]
@@ -66,8 +67,8 @@ def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
     Raises:
         CheckpointError: missing, damaged, or of another network; says what differs.
     """
-    config, _ = assemble.complete(config)
-    network = assemble.fresh_network(config, seed=0)
+    config, _ = build.complete(config)
+    network = build.fresh_network(config, seed=0)
     load_evaluated(network, Path(checkpoint))
     return network.set_train(False)
 
@@ -164,10 +165,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_intermixed_args(argv)
-    config, spec = assemble.complete(load(args.config, args.overrides))
+    config, spec = build.complete(load(args.config, args.overrides))
     check_outputs(args.save, args.json)
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
-    loader = assemble.EvalLoader(config, spec)
+    loader = build.EvalLoader(config, spec)
     for line in config.notes:
         print(f"note: {line}")
     print(f"device: {set_device(config.device)}")
@@ -213,7 +214,7 @@ def find_checkpoint(named: Path | None, config: Config, spec: DatasetSpec) -> tu
     """
     if named:
         return named, ""
-    return find_best(assemble.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
+    return find_best(build.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from semiseg import __version__, assemble, cli
+from semiseg import __version__, cli
+from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.files import replace_file
 from semiseg.config import load
-from semiseg.config_keys import Config
+from semiseg.config.keys import Config
 from semiseg.data.specs import DatasetSpec
-from semiseg.device import set_device
-from semiseg.errors import ConfigError, UserError
+from semiseg.engine import build
+from semiseg.engine.device import set_device
 from semiseg.evaluate import find_checkpoint, load_network
-from semiseg.files import replace_file
+from semiseg.inference.exportable import ExportableNetwork
 from semiseg.models import SegmentationNetwork
-from semiseg.models.exportable import ExportableNetwork
 from semiseg.models.interpolate import resize
 
 _TOLERANCE = 1e-4  # of the largest logit; float32 in another order of operations stays far below
@@ -54,7 +55,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
-    config, spec = assemble.complete(load(args.config, args.overrides))
+    config, spec = build.complete(load(args.config, args.overrides))
     size = tuple(args.size or default_size(config))
     check_request(args, size)
     checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)

@@ -7,18 +7,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semiseg import assemble, cli
+from semiseg import cli
+from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
-from semiseg.config_keys import Config
+from semiseg.config.keys import Config
 from semiseg.data.dataset import read_image
-from semiseg.data.parallel import over_files
-from semiseg.device import set_device
-from semiseg.errors import ConfigError, DataError
+from semiseg.data.read_ahead import over_files
+from semiseg.engine import build
+from semiseg.engine.device import set_device
 from semiseg.evaluate import find_checkpoint, load_network
-from semiseg.models.sized import for_evaluation
-from semiseg.prediction.inputs import Item, find_items
-from semiseg.prediction.network import Predictor
-from semiseg.prediction.outputs import ResultWriter, check_folder
+from semiseg.inference.compiled import for_evaluation
+from semiseg.inference.images import Item, find_items
+from semiseg.inference.outputs import ResultWriter, check_folder
+from semiseg.inference.predictor import Predictor
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
     check_numbers(args)
-    config, spec = assemble.complete(load(args.config, args.overrides))
+    config, spec = build.complete(load(args.config, args.overrides))
     items = find_items(args.inputs, args.out)
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     device = set_device(config.device)

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from semiseg import assemble, cli
+from semiseg import cli
+from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
-from semiseg.config_keys import Config, EvaluationConfig
+from semiseg.config.keys import Config, EvaluationConfig
 from semiseg.data.specs import DatasetSpec
-from semiseg.device import set_device
-from semiseg.errors import ConfigError, UserError
+from semiseg.engine import build
+from semiseg.engine.device import set_device
 from semiseg.evaluate import center_crop, evaluate, load_network, report
-from semiseg.files import replace_file
+from semiseg.inference.compiled import for_evaluation
 from semiseg.interop.published import find_best
-from semiseg.models.sized import for_evaluation
 from semiseg.reporting.gallery import Gallery
 from semiseg.reporting.html import check_out
 from semiseg.reporting.page import render
@@ -67,7 +68,7 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
     written = folder / "config.resolved.yaml"
     if not written.is_file():
         raise ConfigError(f"{folder}: holds no config.resolved.yaml; expected the folder of a training run")
-    config, spec = assemble.complete(load(written, args.overrides))
+    config, spec = build.complete(load(written, args.overrides))
     points, evaluations = read_metrics(folder / "metrics.jsonl")
     scores, why_not = None, ""
     try:
@@ -103,7 +104,7 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, kept_only: bool) -> 
 class Remembering:
     """A loader that remembers image and mask of what was taken last, as they are scored."""
 
-    def __init__(self, loader: assemble.EvalLoader, mode: EvaluationConfig):
+    def __init__(self, loader: build.EvalLoader, mode: EvaluationConfig):
         self._loader, self._center = loader, mode.mode == "center"
         self.num_classes, self.ignore_label = loader.num_classes, loader.ignore_label
         self.center_size = loader.center_size
@@ -124,7 +125,7 @@ class Remembering:
 def score(config: Config, spec: DatasetSpec, checkpoint: Path) -> dict[str, Any]:
     """Evaluates a checkpoint; the result can be written as JSON."""
     mode, data = config.evaluation, config.dataset
-    loader, gallery = Remembering(assemble.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
+    loader, gallery = Remembering(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
     set_device(config.device)
     network = for_evaluation(load_network(config, checkpoint), config.trainer.jit)
     found = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))

@@ -8,20 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg import assemble, assemble_monitor, checkpoint, cli, distributed
+from semiseg import cli
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.run import Checkpoints, Progress
+from semiseg.common import distributed
+from semiseg.common.distributed import Group
+from semiseg.common.errors import ConfigError
 from semiseg.config import dump, flatten, load
-from semiseg.config_keys import Config, EvaluationConfig, TrainerConfig
-from semiseg.config_rules import unread_keys
+from semiseg.config.keys import Config, EvaluationConfig, TrainerConfig
+from semiseg.config.rules import unread_keys
 from semiseg.data.specs import DatasetSpec
-from semiseg.device import set_device
-from semiseg.distributed import Group
-from semiseg.engine import loop
+from semiseg.engine import build, build_monitor, loop
+from semiseg.engine.device import set_device
 from semiseg.engine.lock import RunLock
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.optim import SGD
-from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.engine.step import TrainStep
-from semiseg.errors import ConfigError
 from semiseg.evaluate import evaluate
 from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method, Settings, get_method
@@ -40,7 +42,7 @@ class Plan:
 
     config: Config
     spec: DatasetSpec
-    split: assemble.Split
+    split: build.Split
     folder: Path
     method: type[Method]
     per_epoch: int  # steps
@@ -73,15 +75,15 @@ def make_plan(config: Config, world: int) -> Plan:
     Raises:
         ConfigError, DataError: it cannot work, or its folder belongs to another run.
     """
-    config, spec = assemble.complete(config)
-    folder = assemble.run_folder(config, spec)
+    config, spec = build.complete(config)
+    folder = build.run_folder(config, spec)
     check_folder(folder, config)
-    split = assemble.read_split(config, spec)
+    split = build.read_split(config, spec)
     method = get_method(config.method, config.net.proto_head is not None)
-    notes = assemble.quick_check(config, spec, split, method.uses_unlabeled)
-    images = assemble.images_a_step(config, world)
+    notes = build.quick_check(config, spec, split, method.uses_unlabeled)
+    images = build.images_a_step(config, world)
     factor, lr_notes = learning_rate_factor(config, spec, images)
-    per_epoch = assemble.steps_per_epoch(config, split, world)
+    per_epoch = build.steps_per_epoch(config, split, world)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     return Plan(config, spec, split, folder, method, per_epoch, images, factor, notes)
 
@@ -89,9 +91,9 @@ def make_plan(config: Config, world: int) -> Plan:
 def run(plan: Plan, device: str, group: Group) -> int:
     """Trains; the folder is this run's alone."""
     config = plan.config
-    networks = [assemble.fresh_network(config, config.trainer.seed, group.world) for _ in range(2)]
+    networks = [build.fresh_network(config, config.trainer.seed, group.world) for _ in range(2)]
     method = plan.method(*networks, settings_of(config, plan.per_epoch, group))
-    sources = assemble.image_sources(config, plan.spec, plan.split) if config.trainer.adaptive else ()
+    sources = build.image_sources(config, plan.spec, plan.split) if config.trainer.adaptive else ()
     if sources:
         method.attach(*sources)
     optimizer = SGD(method.student, scaled(config.trainer, plan.lr_factor))
@@ -104,8 +106,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
         return 0
     if group.first:
         write_config(plan.folder, config)
-        assemble.save_lists(plan.folder, plan.split)
-    data = assemble.train_data(config, plan.spec, plan.split, progress.step, method.uses_unlabeled, group)
+        build.save_lists(plan.folder, plan.split)
+    data = build.train_data(config, plan.spec, plan.split, progress.step, method.uses_unlabeled, group)
     data.others.extend(sources)
     evaluator = evaluator_of(plan, group) if config.trainer.eval_on else None
     work = loop.Run(
@@ -119,7 +121,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
         labeled_images=data.labeled_images,
         evaluate=evaluator,
         skipped=data.taken_skips if data.skip else None,
-        monitor=assemble_monitor.monitor(config, plan.spec, plan.split, method) if group.first else None,
+        monitor=build_monitor.monitor(config, plan.spec, plan.split, method) if group.first else None,
         group=group,
     )
     with data, log_of(plan, progress, group) as log:
@@ -135,7 +137,7 @@ def log_of(plan: Plan, progress: Progress, group: Group) -> RunLog | NoLog:
     """The log of rank 0, with its events; the others have none."""
     if not group.first:
         return NoLog()
-    events = assemble_monitor.events(plan.config, plan.spec, plan.folder, progress.step)
+    events = build_monitor.events(plan.config, plan.spec, plan.folder, progress.step)
     return RunLog(plan.folder, progress.step, plan.steps, events, progress.to_score)
 
 
@@ -159,7 +161,7 @@ def begin(
 
 def evaluator_of(plan: Plan, group: Group) -> loop.Evaluator:
     """Scores a network on the validation images, shared out to the devices."""
-    loader = assemble.EvalLoader(plan.config, plan.spec, group, skip=plan.config.dataset.on_error == "skip")
+    loader = build.EvalLoader(plan.config, plan.spec, group, skip=plan.config.dataset.on_error == "skip")
     mode = evaluation_during_training(plan.config)
 
     def scores(network):
@@ -234,7 +236,7 @@ def check_folder(folder: Path, config: Config) -> None:
     """
     written = folder / "config.resolved.yaml"
     best = folder / config.saver.snapshot_dir / "best.ckpt"
-    if best.is_file() and not (written.is_file() and checkpoint.is_ours(best)):
+    if best.is_file() and not (written.is_file() and checkpoint_io.is_ours(best)):
         raise ConfigError(
             f"{best}: there is a checkpoint that this run did not write (a published one?) and training would "
             "overwrite it; choose another folder, e.g. saver.name=mine"
@@ -284,7 +286,7 @@ def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]
     config, split = plan.config, plan.split
     many = f" on each of {group.world} devices" if group.world > 1 else ""
     lines = [
-        f"{config.method} on {config.dataset.type}, split {assemble.split_name(config)}: {len(split.labeled)} labelled,"
+        f"{config.method} on {config.dataset.type}, split {build.split_name(config)}: {len(split.labeled)} labelled,"
         f" {len(split.unlabeled)} unlabelled, {len(split.val)} validation images",
         f"{config.trainer.epochs} epochs of {plan.per_epoch} steps = {plan.steps} steps; device: {device}{many}",
         *(f"note: {note}" for note in plan.notes),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import ROOT, TINY_NET, write_voc
 
-from semiseg import assemble, checkpoint
+from semiseg.engine import build
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
 
 os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")  # as device.set_device does on CPU; not every test calls it
@@ -52,10 +53,10 @@ def tiny_overrides() -> list[str]:
 def ready(tiny_config, tiny_overrides, tmp_path):
     """(config file, overrides, run folder's best.ckpt) with a network of random weights as best."""
     path = tiny_config()
-    config, _ = assemble.complete(load(path, tiny_overrides))
+    config, _ = build.complete(load(path, tiny_overrides))
     best = tmp_path / "run/checkpoints/best.ckpt"
-    network = assemble.fresh_network(config, seed=3)
-    checkpoint.save(best, checkpoint.network_arrays(network), {"step": 1})
+    network = build.fresh_network(config, seed=3)
+    checkpoint_io.save(best, checkpoint_io.network_arrays(network), {"step": 1})
     return path, tiny_overrides, best
 
 

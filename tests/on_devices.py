@@ -10,9 +10,9 @@ import numpy as np
 from mindspore import Parameter, Tensor
 from tiny import Trainee, batch_of, labeled_images, settings_for
 
-from semiseg import distributed
+from semiseg.common import distributed
+from semiseg.common.host_array import HostArray
 from semiseg.engine.step import NonFiniteLossError
-from semiseg.methods.host_array import HostArray
 
 PLAIN = "trainer.unsupervised.apply_aug=none"  # partners in CutMix are of one device, as published
 SEMI = "trainer.sup_only_epoch=0"

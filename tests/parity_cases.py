@@ -16,7 +16,8 @@ from reference import training as twin_training
 from reference.network import Network, NetworkSpec, inject_dropout
 from reference.step import StepBatch, StepSpec, teacher_labels, train_step
 
-from semiseg.config_keys import (
+from semiseg.common.rng import generator
+from semiseg.config.keys import (
     AuxLossConfig,
     CriterionConfig,
     CriterionKwargs,
@@ -32,14 +33,13 @@ from semiseg.config_keys import (
     UnsupervisedConfig,
 )
 from semiseg.data.loaders import Batch
-from semiseg.data.mixing import cutmix_boxes
 from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import TrainStep
 from semiseg.interop.torch_names import match, to_mindspore_names
 from semiseg.methods import Settings, get_method
-from semiseg.methods.draws import Rows, dropout_masks, grid_pixels
+from semiseg.methods.mixing import cutmix_boxes
+from semiseg.methods.sampling import Rows, dropout_masks, grid_pixels
 from semiseg.models import SegmentationNetwork, build_model
-from semiseg.rng import generator
 
 SMALL = NetworkSpec(depth=18, num_classes=5, width=8, inner_planes=16, aux=True, prototypes=2, zero_init_residual=False)
 DROPOUT = ("decoder.head.3", "decoder.classifier.3", "decoder.classifier.7", "auxor.aux.3")

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from semiseg import assemble
 from semiseg.config import load
+from semiseg.engine import build
 from semiseg.train import write_config
 
 STEPS = 40
@@ -14,9 +14,9 @@ def write_run(ready: tuple[Path, list[str], Path], evaluations: int = 3) -> Path
     """Completes the folder of the fixture ``ready`` (it holds best.ckpt); returns it."""
     path, overrides, best = ready
     folder = best.parents[1]
-    config, spec = assemble.complete(load(path, overrides))
+    config, spec = build.complete(load(path, overrides))
     write_config(folder, config)
-    assemble.save_lists(folder, assemble.read_split(config, spec))
+    build.save_lists(folder, build.read_split(config, spec))
     rows = []
     for step in range(2, STEPS + 1, 2):
         row = {"step": step, "lr": 0.1 * (1 - step / STEPS), "loss": 2 / step, "sup": 2 / step}

@@ -5,11 +5,11 @@ import pytest
 from mindspore import Tensor
 from tiny import CROP, NEEDS, Source, Trainee, batch_of, network_of, same_arrays, settings_of
 
-from semiseg.data.mixing import box_masks, component_box, cutmix_boxes
-from semiseg.methods.adaptive import AdaptiveLabeler, CopyPaste
-from semiseg.methods.equalization import ConfidenceBank
+from semiseg.common.rng import generator
+from semiseg.methods.ael.adaptive import AdaptiveLabeler, CopyPaste
+from semiseg.methods.ael.equalization import ConfidenceBank
+from semiseg.methods.mixing import box_masks, component_box, cutmix_boxes
 from semiseg.models.interpolate import resize
-from semiseg.rng import generator
 
 SEED = 5  # settings_of's
 

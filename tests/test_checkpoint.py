@@ -10,8 +10,8 @@ import pytest
 from mindspore import Parameter, Tensor
 from tiny import network_of, settings_of
 
-from semiseg import checkpoint
-from semiseg.errors import CheckpointError
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common.errors import CheckpointError
 
 RECORD = {"step": 7, "best": 1 / 3, "sums": {"loss": [0.1, 3]}, "text": "ä"}
 
@@ -39,20 +39,20 @@ def same(found, parameters):
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "checkpoints" / "last.ckpt"
-    checkpoint.save(path, state(), RECORD)
+    checkpoint_io.save(path, state(), RECORD)
     return path
 
 
 def test_what_is_saved_is_read_back_bit_for_bit(path):
-    found, record = checkpoint.read(path)
+    found, record = checkpoint_io.read(path)
     assert same(found, state())
     assert record == RECORD
-    assert checkpoint.is_ours(path)
+    assert checkpoint_io.is_ours(path)
 
 
 def test_saving_again_replaces_the_file_and_leaves_nothing_beside(path):
-    checkpoint.save(path, state(1), {})
-    assert same(checkpoint.read(path)[0], state(1))
+    checkpoint_io.save(path, state(1), {})
+    assert same(checkpoint_io.read(path)[0], state(1))
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
     assert os.access(path, os.W_OK)
     assert path.stat().st_mode & 0o777 == 0o644
@@ -62,7 +62,7 @@ def fail_in_fsync(monkeypatch):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(checkpoint_io.os, "fsync", full)
 
 
 def fail_half_way(monkeypatch):
@@ -75,7 +75,7 @@ def fail_half_way(monkeypatch):
         Path(name).write_bytes(whole[: len(whole) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.ms, "save_checkpoint", cut)
+    monkeypatch.setattr(checkpoint_io.ms, "save_checkpoint", cut)
 
 
 def fail_in_mindspores_own_file(monkeypatch):
@@ -83,14 +83,14 @@ def fail_in_mindspores_own_file(monkeypatch):
         Path(name).with_suffix(".tmp").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.ms, "save_checkpoint", cut)
+    monkeypatch.setattr(checkpoint_io.ms, "save_checkpoint", cut)
 
 
 def fail_in_mindspore(monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("Failed to save\nthe checkpoint")
 
-    monkeypatch.setattr(checkpoint.ms, "save_checkpoint", broken)
+    monkeypatch.setattr(checkpoint_io.ms, "save_checkpoint", broken)
 
 
 @pytest.mark.parametrize("fail", [fail_in_fsync, fail_half_way, fail_in_mindspore, fail_in_mindspores_own_file])
@@ -98,31 +98,31 @@ def test_a_failing_write_leaves_the_old_file_whole(path, monkeypatch, fail):
     with monkeypatch.context() as patch:
         fail(patch)
         with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be written .* untouched") as caught:
-            checkpoint.save(path, state(1), {})
+            checkpoint_io.save(path, state(1), {})
     assert "\n" not in str(caught.value)
-    found, record = checkpoint.read(path)
+    found, record = checkpoint_io.read(path)
     assert same(found, state())
     assert record == RECORD
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
-    checkpoint.save(path, state(1), {})
-    assert same(checkpoint.read(path)[0], state(1))
+    checkpoint_io.save(path, state(1), {})
+    assert same(checkpoint_io.read(path)[0], state(1))
 
 
 def test_a_process_killed_in_the_middle_leaves_rubbish_that_the_next_write_removes(path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(checkpoint_io.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            checkpoint.save(path, state(1), {})
-    assert same(checkpoint.read(path)[0], state())
-    checkpoint.save(path, state(2), {})
-    assert same(checkpoint.read(path)[0], state(2))
+            checkpoint_io.save(path, state(1), {})
+    assert same(checkpoint_io.read(path)[0], state())
+    checkpoint_io.save(path, state(2), {})
+    assert same(checkpoint_io.read(path)[0], state(2))
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be written"):
-        checkpoint.save(tmp_path / "file" / "last.ckpt", state(), {})
+        checkpoint_io.save(tmp_path / "file" / "last.ckpt", state(), {})
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 0.98])
@@ -131,7 +131,7 @@ def test_a_flipped_byte_is_noticed(path, share):
     content[int(len(content) * share)] ^= 0x40
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged, cut off or no MindSpore checkpoint"):
-        checkpoint.read(path)
+        checkpoint_io.read(path)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 20, 60, 0.5, 0.9])
@@ -139,23 +139,23 @@ def test_a_truncated_file_is_refused(path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(CheckpointError, match="damaged, cut off or no MindSpore checkpoint"):
-        checkpoint.read(path)
+        checkpoint_io.read(path)
 
 
 def test_other_files_and_missing_ones_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        checkpoint.read(tmp_path / "absent.ckpt")
+        checkpoint_io.read(tmp_path / "absent.ckpt")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        checkpoint.read(tmp_path)
+        checkpoint_io.read(tmp_path)
     for name, content in (("a.ckpt", b"PK\x03\x04 rubbish" * 9), ("b.ckpt", b"hello"), ("c.txt", b"text")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CheckpointError, match=name):
-            checkpoint.read(tmp_path / name)
+            checkpoint_io.read(tmp_path / name)
 
 
 def test_restoring_puts_every_array_in_place(path):
     target = state(5)
-    checkpoint.restore(path, checkpoint.read(path)[0], target)
+    checkpoint_io.restore(path, checkpoint_io.read(path)[0], target)
     assert same(arrays(target), state())
     assert target["a.count"].dtype == ms.int32
 
@@ -172,37 +172,37 @@ def test_restoring_puts_every_array_in_place(path):
     ],
 )
 def test_a_misfit_is_told_and_changes_nothing(path, change, message):
-    found, _ = checkpoint.read(path)
+    found, _ = checkpoint_io.read(path)
     change(found)
     target = state(5)
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.restore(path, found, target)
+        checkpoint_io.restore(path, found, target)
     assert same(arrays(target), state(5))
 
 
 def test_of_many_differences_the_first_are_shown():
     shapes = {f"x{i}": (1,) for i in range(9)}
-    assert checkpoint.mismatch(shapes, {}) == "9 unexpected: x0, x1, x2, ..."
-    assert checkpoint.mismatch({}, {}) == ""
+    assert checkpoint_io.mismatch(shapes, {}) == "9 unexpected: x0, x1, x2, ..."
+    assert checkpoint_io.mismatch({}, {}) == ""
 
 
 def test_a_network_is_saved_under_the_published_names(tmp_path):
     network = network_of(settings_of("net.aux_loss={}"))
-    saved = checkpoint.network_arrays(network)
+    saved = checkpoint_io.network_arrays(network)
     assert all(name.startswith("module.") for name in saved)
     expected = {"module.encoder.conv1.0.weight", "module.auxor.aux.4.bias", "module.proto_net.proto_list"}
     assert expected | {"module.decoder.aspp.conv2.1.moving_mean"} <= set(saved)
     for parameter in network.get_parameters():  # names of cells count, not those that a method gave the parameters
         parameter.name = f"teacher.{parameter.name}"
-    assert set(checkpoint.network_arrays(network)) == set(saved)
+    assert set(checkpoint_io.network_arrays(network)) == set(saved)
 
 
 def test_a_checkpoint_of_others_has_no_record_and_is_not_ours(tmp_path):
     path = tmp_path / "best.ckpt"
     ms.save_checkpoint([{"name": "module.x", "data": Tensor(np.ones(3, np.float32))}], str(path))
-    found, record = checkpoint.read(path)
+    found, record = checkpoint_io.read(path)
     assert record is None
     assert list(found) == ["module.x"]
-    assert not checkpoint.is_ours(path)
+    assert not checkpoint_io.is_ours(path)
     (tmp_path / "empty.ckpt").write_bytes(b"")
-    assert not checkpoint.is_ours(tmp_path / "empty.ckpt")
+    assert not checkpoint_io.is_ours(tmp_path / "empty.ckpt")

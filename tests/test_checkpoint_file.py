@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
-from semiseg.checkpoint_file import DamagedFile, read_file
+from semiseg.checkpoints.reader import DamagedFile, read_file
 
 VALUES = {
     "floats": np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4),

@@ -3,7 +3,7 @@
 import pytest
 
 from semiseg import cli
-from semiseg.errors import CheckpointError, ConfigError, DataError
+from semiseg.common.errors import CheckpointError, ConfigError, DataError
 
 
 def raising(error):

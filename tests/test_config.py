@@ -6,10 +6,11 @@ import pytest
 import yaml
 from tiny import ROOT, config_of
 
-from semiseg import config_rules
-from semiseg.config import dump, flatten, load, main
-from semiseg.config_keys import Config
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
+from semiseg.config import dump, flatten, load
+from semiseg.config import rules as config_rules
+from semiseg.config.keys import Config
+from semiseg.config.loading import main
 
 
 def write(path, text):

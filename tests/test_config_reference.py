@@ -6,8 +6,8 @@ import pytest
 from tool import load_tool, run_tool
 
 from semiseg.config import flatten, load
-from semiseg.config_keys import Config
-from semiseg.schema import parse_scalar_or_tree
+from semiseg.config.keys import Config
+from semiseg.config.schema import parse_scalar_or_tree
 
 tool = load_tool("config_reference")
 

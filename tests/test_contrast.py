@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor, value_and_grad
 
-from semiseg.config_keys import ContrastiveConfig
-from semiseg.methods.contrast import Pixels, anchor_masks, choose, class_ranks, contrastive_loss, negative_masks
-from semiseg.methods.memory_bank import MemoryBank
+from semiseg.config.keys import ContrastiveConfig
+from semiseg.methods.u2pl.contrast import Pixels, anchor_masks, choose, class_ranks, contrastive_loss, negative_masks
+from semiseg.methods.u2pl.memory_bank import MemoryBank
 
 PROB = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.25, 0.25, 0.5], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25]], np.float32)
 TINY = ContrastiveConfig(num_queries=6, num_negatives=4, low_rank=1, high_rank=3)

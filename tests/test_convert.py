@@ -9,7 +9,8 @@ import pytest
 from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_pth
 from tiny import ROOT
 
-from semiseg import checkpoint, cli
+from semiseg import cli
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.interop.published import load_evaluated
 
 SCRIPT = ROOT / "tools" / "convert_checkpoint.py"
@@ -35,7 +36,7 @@ def run(tool, capsys):
 
 
 def read(path):
-    arrays, record = checkpoint.read(path)
+    arrays, record = checkpoint_io.read(path)
     assert record is not None  # with a checksum, as best.ckpt
     return {name.removeprefix("module."): array for name, array in arrays.items()}
 
@@ -105,7 +106,7 @@ def test_a_run_of_ours(tmp_path, run):
     state |= {f"student.{name}": array + 1 for name, array in teacher.items()}
     from mindspore import Tensor
 
-    checkpoint.save(tmp_path / "last.ckpt", {name: Tensor(array) for name, array in state.items()}, {"step": 9})
+    checkpoint_io.save(tmp_path / "last.ckpt", {name: Tensor(array) for name, array in state.items()}, {"step": 9})
     assert run(tmp_path / "last.ckpt", tmp_path / "best.ckpt")[0] == 0
     assert_same(read(tmp_path / "best.ckpt"), teacher)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.common.errors import DataError
 from semiseg.data.dataset import SegmentationDataset, read_image, read_mask
 from semiseg.data.specs import custom_spec, get_spec
-from semiseg.errors import DataError
 
 VOC = get_spec("pascal")
 

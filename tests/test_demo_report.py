@@ -10,7 +10,7 @@ from PIL import Image
 from tiny import ROOT
 
 from semiseg.data.specs import get_spec
-from semiseg.data.synthetic import SyntheticOptions, generate
+from semiseg.prepare.synthetic import SyntheticOptions, generate
 
 TOOL = ROOT / "tools" / "demo_report.py"
 PALETTE = get_spec("synthetic").full_palette().tobytes()

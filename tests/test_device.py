@@ -2,8 +2,8 @@
 
 import pytest
 
-from semiseg import device
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
+from semiseg.engine import device
 
 
 def machine_with(monkeypatch, *working):

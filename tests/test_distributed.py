@@ -14,8 +14,9 @@ import pytest
 from conftest import PROTO
 from tiny import ROOT, TINY_NET
 
-from semiseg import checkpoint, distributed
-from semiseg.distributed import ALONE, Group
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common import distributed
+from semiseg.common.distributed import ALONE, Group
 
 
 def launch(logs, *command, **options):
@@ -175,7 +176,7 @@ def test_a_dying_device_ends_the_job_with_its_reason_and_a_good_checkpoint(tmp_p
     assert re.search(r"error: device 1 ended the job: killed by signal SIGKILL \(its log: .*worker_1\.log\)", err)
     running = [p for p in processes.values() if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert running == []
-    arrays, record = checkpoint.read(folder / "checkpoints/last.ckpt")
+    arrays, record = checkpoint_io.read(folder / "checkpoints/last.ckpt")
     assert record["step"] >= 1
     assert record["devices"] == 2
     assert arrays["previous.image"].shape[0] == 2  # that of both devices

@@ -10,8 +10,9 @@ from PIL import Image
 from tiny import ROOT
 from tool import load_tool
 
-from semiseg import cli, config_keys, export
-from semiseg.config import flatten
+from semiseg import cli, export
+from semiseg.config import keys as config_keys
+from semiseg.config.loading import flatten
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS = "dataset|trainer|criterion|net|evaluation|saver|monitor|expected"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semiseg.methods.draws import Rows, dropout_masks, grid_pixels, grid_points
+from semiseg.methods.sampling import Rows, dropout_masks, grid_pixels, grid_points
 
 
 def test_masks_depend_on_seed_and_step_alone():

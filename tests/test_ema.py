@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor
 from tiny import network_of, settings_of
 
-from semiseg.methods.ema import ExponentialMovingAverage, ema_decay
+from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay
 
 
 def pair():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from semiseg.methods.equalization import ConfidenceBank, ImageBank
+from semiseg.methods.ael.equalization import ConfidenceBank, ImageBank
 
 
 def test_unlearnt_classes_are_all_alike():

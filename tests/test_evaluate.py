@@ -10,13 +10,15 @@ from mindspore import Tensor
 from PIL import Image
 from tiny import ROOT
 
-from semiseg import assemble, checkpoint, cli
+from semiseg import cli
 from semiseg import evaluate as module
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common.distributed import Group
+from semiseg.common.errors import CheckpointError
 from semiseg.config import load
-from semiseg.config_keys import EvaluationConfig, ExpectedConfig
+from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.specs import get_spec
-from semiseg.distributed import Group
-from semiseg.errors import CheckpointError
+from semiseg.engine import build
 from semiseg.evaluate import center_crop, compare, evaluate, load_network, report
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import Output
@@ -201,11 +203,10 @@ def test_of_student_and_teacher_the_teacher_is_loaded(ready, tmp_path):
     path, overrides, _ = ready
     config = load(path, overrides)
     networks = {
-        name: assemble.fresh_network(assemble.complete(config)[0], seed)
-        for name, seed in (("student", 1), ("teacher", 2))
+        name: build.fresh_network(build.complete(config)[0], seed) for name, seed in (("student", 1), ("teacher", 2))
     }
     state = {f"{name}.{key}": p for name, net in networks.items() for key, p in net.parameters_and_names()}
-    checkpoint.save(tmp_path / "last.ckpt", state | {"optimizer.x": ms.Parameter(Tensor([1.0]), "x")}, {})
+    checkpoint_io.save(tmp_path / "last.ckpt", state | {"optimizer.x": ms.Parameter(Tensor([1.0]), "x")}, {})
     found = load_network(config, tmp_path / "last.ckpt")
     assert not found.training
     for name, parameter in networks["teacher"].parameters_and_names():

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn
 from tiny import network_of, settings_of
 
-from semiseg.models.exportable import ExportableNetwork, PaddedMaxPool, Resize
+from semiseg.inference.exportable import ExportableNetwork, PaddedMaxPool, Resize
 from semiseg.models.interpolate import resize
 
 

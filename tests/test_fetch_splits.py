@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tool import load_tool, run_tool, snapshot
 
-from semiseg.data import published_splits
-from semiseg.data.published_splits import PublishedList
 from semiseg.data.splits import read_list
+from semiseg.prepare import published_splits
+from semiseg.prepare.published_splits import PublishedList
 
 TOOL = load_tool("fetch_splits")
 CONTENT = {

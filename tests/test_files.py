@@ -2,8 +2,8 @@
 
 import pytest
 
-from semiseg.errors import UserError
-from semiseg.files import replace_file
+from semiseg.common.errors import UserError
+from semiseg.common.files import replace_file
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from mindspore import Tensor, mutable
 
 from semiseg import losses
-from semiseg.config_keys import (
+from semiseg.config.keys import (
     AuxLossConfig,
     CriterionConfig,
     CriterionKwargs,
@@ -28,10 +28,10 @@ from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import weighted
 from semiseg.interop.torch_names import BATCH_NORM
 from semiseg.methods import Settings
-from semiseg.methods.ema import ema_decay
 from semiseg.methods.prototype import PrototypeConsistency
 from semiseg.methods.pseudo import entropy_of, kept_pixels
 from semiseg.methods.semi import SemiSupervised
+from semiseg.methods.teacher import ema_decay
 from semiseg.models import build_model
 from semiseg.models.interpolate import points
 

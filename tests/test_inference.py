@@ -7,8 +7,8 @@ import pytest
 from mindspore import Tensor
 from tiny import image, network_of, settings_of
 
-from semiseg.config_keys import EvaluationConfig
-from semiseg.inference import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
+from semiseg.config.keys import EvaluationConfig
+from semiseg.inference.logits import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
 from semiseg.models import Output
 from semiseg.models.interpolate import resize
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg import checkpoint, cli, train
+from semiseg import cli, train
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.engine.step import TrainStep
 
 SMALL = ["trainer.epochs=2", "trainer.eval_every=1", "trainer.log_every=1"]  # 6 steps, the first 3 supervised
@@ -72,11 +73,11 @@ def test_an_image_that_breaks_in_the_middle_stops_the_run_by_name(start, own, tm
     assert code == 2
     assert line.startswith(f"error: {own[0]}/JPEGImages/unlabeled_")
     assert "not a complete, readable image" in line
-    assert checkpoint.read(tmp_path / "run/checkpoints/last.ckpt")[1]["step"] in (3, 4)  # whole, and it goes on:
+    assert checkpoint_io.read(tmp_path / "run/checkpoints/last.ckpt")[1]["step"] in (3, 4)  # whole, and it goes on:
     for path, content in zip(broken, kept, strict=True):
         path.write_bytes(content)
     assert (whole[0], start("saver.every=1")[0]) == (0, 0)
-    arrays = [checkpoint.read(tmp_path / name / "checkpoints/last.ckpt")[0] for name in ("whole", "run")]
+    arrays = [checkpoint_io.read(tmp_path / name / "checkpoints/last.ckpt")[0] for name in ("whole", "run")]
     assert [name for name in arrays[0] if not np.array_equal(arrays[0][name], arrays[1][name])] == []
 
 
@@ -100,7 +101,7 @@ def test_with_skip_it_is_named_replaced_and_counted_also_across_a_stop(start, ow
                 start("dataset.on_error=skip", "saver.every=1", folder="parts")
     assert start("dataset.on_error=skip", "saver.every=1", folder="parts")[0] == 0
     assert records(tmp_path / "parts") == records(tmp_path / "run")
-    arrays = [checkpoint.read(tmp_path / name / "checkpoints/last.ckpt")[0] for name in ("run", "parts")]
+    arrays = [checkpoint_io.read(tmp_path / name / "checkpoints/last.ckpt")[0] for name in ("run", "parts")]
     assert [name for name in arrays[0] if not np.array_equal(arrays[0][name], arrays[1][name])] == []
 
 
@@ -192,6 +193,6 @@ def test_a_loss_that_is_not_finite_stops_with_step_term_and_images(start, tmp_pa
     assert line.startswith("error: step 4: ")
     assert "no weight was changed and last.ckpt stands" in line
     assert line.count("unlabeled_") == 2
-    arrays, record = checkpoint.read(tmp_path / "run/checkpoints/last.ckpt")
+    arrays, record = checkpoint_io.read(tmp_path / "run/checkpoints/last.ckpt")
     assert record["step"] == 4
     assert all(np.isfinite(array).all() for array in arrays.values())

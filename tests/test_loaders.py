@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.common.errors import DataError
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import Sharing, TrainStream, eval_samples
 from semiseg.data.specs import get_spec
 from semiseg.data.transforms import TrainTransform
-from semiseg.errors import DataError
 
 COUNT = 7
 IDS = [f"im {i}" for i in range(COUNT)]

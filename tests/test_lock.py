@@ -10,8 +10,8 @@ import sys
 import pytest
 from tiny import ROOT
 
+from semiseg.common.errors import ConfigError
 from semiseg.engine.lock import RunLock
-from semiseg.errors import ConfigError
 
 HOLD = """
 import sys, time

@@ -13,13 +13,13 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 from tiny import settings_of
 
-from semiseg import checkpoint
-from semiseg.config_keys import SaverConfig
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.run import Checkpoints, Progress
+from semiseg.common.errors import UserError
+from semiseg.config.keys import SaverConfig
 from semiseg.engine import loop
 from semiseg.engine.log import RunLog
-from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.engine.step import NonFiniteLossError, StepResult
-from semiseg.errors import UserError
 
 STEPS = 12
 SCORES = {3: 10.0, 6: 40.0, 9: 30.0, 12: 40.0}
@@ -93,13 +93,13 @@ def loop_step(fake):
 
 
 def last(folder):
-    return checkpoint.read(folder / "checkpoints/last.ckpt")[1]
+    return checkpoint_io.read(folder / "checkpoints/last.ckpt")[1]
 
 
 def outcome(folder):
     """Everything that a run leaves and that must not depend on interruptions."""
     files = [folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt")]
-    arrays = [({n: a.tolist() for n, a in found.items()}, record) for found, record in map(checkpoint.read, files)]
+    arrays = [({n: a.tolist() for n, a in found.items()}, record) for found, record in map(checkpoint_io.read, files)]
     return (folder / "metrics.jsonl").read_text(), arrays
 
 
@@ -117,10 +117,10 @@ def whole(tmp_path_factory):
 def test_the_run_goes_to_its_end_and_knows_its_best(whole):
     folder, progress = whole
     assert (progress.step, progress.best, progress.best_step) == (12, 40.0, 6)
-    found, record = checkpoint.read(folder / "checkpoints/best.ckpt")
+    found, record = checkpoint_io.read(folder / "checkpoints/best.ckpt")
     assert list(found) == ["module.value"]
     assert record == {"step": 6, "miou": 40.0}
-    found, record = checkpoint.read(folder / "checkpoints/last.ckpt")
+    found, record = checkpoint_io.read(folder / "checkpoints/last.ckpt")
     assert list(found) == ["student.value"]
     assert record == vars(Progress(12, 40.0, 6))
     log = (folder / "log.txt").read_text()
@@ -194,8 +194,8 @@ def test_a_run_killed_after_the_best_was_written_writes_it_again(tmp_path, whole
 
     with pytest.raises(MemoryError):
         Fake(tmp_path, at).train()
-    assert checkpoint.read(tmp_path / "checkpoints/best.ckpt")[1]["step"] == 6
-    assert checkpoint.read(tmp_path / "checkpoints/last.ckpt")[1]["best_step"] == 3
+    assert checkpoint_io.read(tmp_path / "checkpoints/best.ckpt")[1]["step"] == 6
+    assert checkpoint_io.read(tmp_path / "checkpoints/last.ckpt")[1]["best_step"] == 3
     Fake(tmp_path).train()
     assert outcome(tmp_path) == outcome(whole[0])
 
@@ -284,7 +284,7 @@ def test_an_error_leaves_the_last_checkpoint_and_the_signal_handlers(tmp_path):
     with pytest.raises(NonFiniteLossError):
         Fake(tmp_path, at).train()
     assert signal.getsignal(signal.SIGTERM) == before
-    assert checkpoint.read(tmp_path / "checkpoints/last.ckpt")[1]["step"] == 5
+    assert checkpoint_io.read(tmp_path / "checkpoints/last.ckpt")[1]["step"] == 5
 
 
 def test_a_full_disk_is_one_line_and_the_run_continues_later(tmp_path, monkeypatch, whole):
@@ -292,7 +292,7 @@ def test_a_full_disk_is_one_line_and_the_run_continues_later(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left"):
-        Fake(tmp_path, lambda step: patch.setattr(checkpoint.os, "fsync", full) if step == 8 else None).train()
+        Fake(tmp_path, lambda step: patch.setattr(checkpoint_io.os, "fsync", full) if step == 8 else None).train()
     Fake(tmp_path).train()
     assert outcome(tmp_path) == outcome(whole[0])
 

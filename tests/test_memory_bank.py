@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from semiseg.methods.host_array import HostArray
-from semiseg.methods.memory_bank import MemoryBank
+from semiseg.common.host_array import HostArray
+from semiseg.methods.u2pl.memory_bank import MemoryBank
 
 SIZES = (7, 4, 5)
 

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor
 from tiny import Trainee, batch_of, labeled_images, same_arrays, settings_for, settings_of
 
-from semiseg.errors import CheckpointError, ConfigError
+from semiseg.common.errors import CheckpointError, ConfigError
 from semiseg.methods import METHODS, get_method
 
 EVERY = pytest.mark.parametrize("name", METHODS)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from semiseg.data.mixing import box_masks, class_masks, component_box, cutmix_boxes
-from semiseg.rng import generator
+from semiseg.common.rng import generator
+from semiseg.methods.mixing import box_masks, class_masks, component_box, cutmix_boxes
 
 
 @pytest.mark.parametrize(("height", "width"), [(513, 513), (769, 769), (96, 64), (7, 31), (5, 3)])

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn
 from tiny import CLASSES, config_of, image, network_of, settings_of
 
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
 from semiseg.models import SegmentationNetwork, build_model
 from semiseg.models.resnet import DEPTHS, ResNet
 

@@ -10,12 +10,12 @@ from mindspore import Tensor, value_and_grad
 from reference import ael as twin
 from tiny import NEEDS, Trainee, settings_of
 
+from semiseg.common.rng import generator
 from semiseg.losses import class_confidences
-from semiseg.methods.adaptive import CopyPaste
-from semiseg.methods.ael import pixel_shares
-from semiseg.methods.equalization import ConfidenceBank
+from semiseg.methods.ael.adaptive import CopyPaste
+from semiseg.methods.ael.equalization import ConfidenceBank
+from semiseg.methods.ael.method import pixel_shares
 from semiseg.methods.pseudo import confidence_of
-from semiseg.rng import generator
 
 pytestmark = pytest.mark.parity
 B, C, SIZE = 2, 3, (9, 11)

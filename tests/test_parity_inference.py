@@ -9,9 +9,9 @@ import torch.nn.functional as F  # noqa: E402
 from mindspore import Tensor  # noqa: E402
 from parity_cases import SMALL, difference, image_of, pair  # noqa: E402
 
-from semiseg.config_keys import EvaluationConfig  # noqa: E402
+from semiseg.config.keys import EvaluationConfig  # noqa: E402
 from semiseg.evaluate import evaluate  # noqa: E402
-from semiseg.inference import image_logits  # noqa: E402
+from semiseg.inference.logits import image_logits  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

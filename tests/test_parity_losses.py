@@ -12,11 +12,11 @@ from reference import losses as twin  # noqa: E402
 from reference import training  # noqa: E402
 
 from semiseg import losses  # noqa: E402
-from semiseg.config_keys import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
-from semiseg.data.mixing import box_masks, cutmix_boxes  # noqa: E402
+from semiseg.config.keys import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
 from semiseg.engine.optim import SGD, poly  # noqa: E402
-from semiseg.methods.ema import ExponentialMovingAverage, ema_decay  # noqa: E402
+from semiseg.methods.mixing import box_masks, cutmix_boxes  # noqa: E402
 from semiseg.methods.pseudo import PseudoLabeler, PseudoLabels, entropy_of, kept_pixels  # noqa: E402
+from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay  # noqa: E402
 from semiseg.models import build_model  # noqa: E402
 from semiseg.models.interpolate import at_points, points, resize  # noqa: E402
 from semiseg.models.prototypes import PrototypeHead, moved, prototype_sums  # noqa: E402

@@ -10,10 +10,10 @@ from mindspore import Tensor, value_and_grad
 from reference import u2pl as twin
 from reference.losses import upsample
 
-from semiseg.config_keys import ContrastiveConfig
-from semiseg.methods.contrast import Pixels, choose, contrastive_loss
-from semiseg.methods.memory_bank import MemoryBank
+from semiseg.config.keys import ContrastiveConfig
 from semiseg.methods.pseudo import entropy_of, entropy_percentile
+from semiseg.methods.u2pl.contrast import Pixels, choose, contrastive_loss
+from semiseg.methods.u2pl.memory_bank import MemoryBank
 from semiseg.models.interpolate import nearest, resize
 
 pytestmark = pytest.mark.parity

@@ -5,10 +5,10 @@ import pytest
 from mindspore import Tensor, nn
 from tiny import Trainee, batch_of, settings_for
 
+from semiseg.common.distributed import Group
+from semiseg.common.rng import generator
 from semiseg.data.loaders import Sharing, TrainStream
-from semiseg.distributed import Group
-from semiseg.methods.draws import Rows, dropout_masks, random_rows
-from semiseg.rng import generator
+from semiseg.methods.sampling import Rows, dropout_masks, random_rows
 
 START = "trainer.sup_only_epoch=0"
 PLAIN = "trainer.unsupervised.apply_aug=none"  # partners in CutMix are of one part, as published

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.data.pictures import Painter, PredictionWriter, jpeg, png
 from semiseg.data.specs import get_spec
-from semiseg.pictures import Painter, PredictionWriter, jpeg, png
 
 SPEC = get_spec("synthetic")
 PALETTE = np.array(SPEC.palette, np.uint8)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg import assemble, checkpoint, cli, predict
+from semiseg import cli, predict
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
+from semiseg.engine import build
 
 
 def run(ready, *options):
@@ -70,9 +72,9 @@ def test_results_that_are_there_are_kept_unless_asked_otherwise(ready, photos, t
 def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
-    config, _ = assemble.complete(load(ready[0], [*ready[1], "dataset.type=pascal"]))
+    config, _ = build.complete(load(ready[0], [*ready[1], "dataset.type=pascal"]))
     other = tmp_path / "other.ckpt"
-    checkpoint.save(other, checkpoint.network_arrays(assemble.fresh_network(config, 0)), {"step": 1})
+    checkpoint_io.save(other, checkpoint_io.network_arrays(build.fresh_network(config, 0)), {"step": 1})
     for options, message in (
         ([photos / "gone.jpg"], "no such image or folder"),
         ([tmp_path / "empty"], "no image in this folder"),

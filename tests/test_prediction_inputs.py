@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from semiseg.errors import DataError
-from semiseg.prediction.inputs import find_items
+from semiseg.common.errors import DataError
+from semiseg.inference.images import find_items
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 from mindspore import Tensor
 from tiny import CLASSES, network_of, settings_of
 
-from semiseg.config_keys import EvaluationConfig
+from semiseg.config.keys import EvaluationConfig
 from semiseg.data.transforms import MEAN, STD, normalize
-from semiseg.inference import image_logits
-from semiseg.prediction.network import Predictor, softmax, to_long_side
+from semiseg.inference.logits import image_logits
+from semiseg.inference.predictor import Predictor, softmax, to_long_side
 
 WHOLE = EvaluationConfig(crop_size=(33, 33))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.common.errors import ConfigError, UserError
 from semiseg.data.specs import get_spec
-from semiseg.errors import ConfigError, UserError
-from semiseg.prediction.outputs import ResultWriter, check_folder
+from semiseg.inference.outputs import ResultWriter, check_folder
 
 SPEC = get_spec("synthetic")
 

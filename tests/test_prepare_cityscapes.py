@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from tool import load_tool, run_tool, snapshot
 
-from semiseg.data import cityscapes
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.specs import SPECS
+from semiseg.prepare import cityscapes
 
 TOOL = load_tool("prepare_cityscapes")
 SIZE = (32, 64)

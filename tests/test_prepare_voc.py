@@ -13,10 +13,10 @@ from PIL import Image
 from scipy.io import savemat
 from tool import load_tool, run_tool, snapshot
 
-from semiseg.data import archives, voc
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.specs import SPECS
 from semiseg.data.splits import read_list
+from semiseg.prepare import archives, voc
 
 TOOL = load_tool("prepare_voc")
 SIZE = (24, 30)

@@ -5,8 +5,8 @@ import pytest
 from mindspore import Tensor
 from tiny import CLASSES, labeled_images, network_of, settings_of
 
+from semiseg.common.errors import CheckpointError
 from semiseg.data.transforms import normalize
-from semiseg.errors import CheckpointError
 from semiseg.methods.proto_init import choose_pixels, class_centres, from_file, gather_features, initial_prototypes
 from semiseg.models.interpolate import resize
 

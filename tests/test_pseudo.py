@@ -5,10 +5,10 @@ import pytest
 from mindspore import Tensor
 from tiny import CROP, batch_of, network_of, settings_of
 
-from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
+from semiseg.common.rng import generator
+from semiseg.methods.mixing import box_masks, class_masks, cutmix_boxes
 from semiseg.methods.pseudo import BLANK, PseudoLabeler, confidence_of, entropy_of, kept_pixels
 from semiseg.models.interpolate import resize
-from semiseg.rng import generator
 
 
 def softmax(logits):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_pth
 
-from semiseg import checkpoint
-from semiseg.config_keys import ExpectedConfig
-from semiseg.errors import CheckpointError
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common.errors import CheckpointError
+from semiseg.config.keys import ExpectedConfig
 from semiseg.evaluate import compare
 from semiseg.interop.pretrained import load_encoder
 from semiseg.interop.published import find_best, load_evaluated
@@ -61,7 +61,7 @@ def test_the_authors_auxiliary_head_has_one_bias_less(tmp_path):
 
 def test_our_best_ckpt_has_the_published_names(tmp_path):
     source = network(seed=1)
-    checkpoint.save(tmp_path / "best.ckpt", checkpoint.network_arrays(source), {"step": 3, "miou": 50.0})
+    checkpoint_io.save(tmp_path / "best.ckpt", checkpoint_io.network_arrays(source), {"step": 3, "miou": 50.0})
     names = [name for name in ms.load_checkpoint(str(tmp_path / "best.ckpt")) if name != "semiseg.record"]
     assert all(name.startswith("module.") for name in names)
     assert {"module.encoder.conv1.1.gamma", "module.proto_net.proto_list"} < set(names)
@@ -75,7 +75,7 @@ def test_of_student_and_teacher_the_teacher_is_taken(tmp_path):
     both = with_prefix(student, "student.") | with_prefix(teacher, "teacher.")
     both["optimizer.encoder.conv1.0.weight"] = student["encoder.conv1.0.weight"]
     run = tmp_path / "last.ckpt"
-    checkpoint.save(run, {name: ms.Tensor(array) for name, array in both.items()}, {"step": 4})
+    checkpoint_io.save(run, {name: ms.Tensor(array) for name, array in both.items()}, {"step": 4})
     built = network(seed=3)
     load_evaluated(built, run)
     assert_holds(built, teacher)
@@ -194,7 +194,7 @@ def test_a_truncated_ckpt(tmp_path, share):
 
 def test_a_flipped_byte_of_ours_is_found_wherever_it_is(tmp_path):
     path = tmp_path / "best.ckpt"
-    checkpoint.save(path, checkpoint.network_arrays(network()), {"step": 1})
+    checkpoint_io.save(path, checkpoint_io.network_arrays(network()), {"step": 1})
     whole = path.read_bytes()
     for position in np.random.default_rng(0).integers(len(whole), size=25):
         damaged = bytearray(whole)

@@ -13,10 +13,10 @@ from checkpoint_files import write_ckpt
 from tiny import ROOT, write_voc
 
 from semiseg import cli, evaluate, train
-from semiseg.assemble import complete, fresh_network
-from semiseg.config import dump, load
-from semiseg.errors import ConfigError
-from semiseg.interop.published_config import is_published, translate
+from semiseg.common.errors import ConfigError
+from semiseg.config.loading import dump, load
+from semiseg.config.published import is_published, translate
+from semiseg.engine.build import complete, fresh_network
 from semiseg.methods import get_method
 
 

@@ -11,7 +11,7 @@ from mindspore import Tensor
 from runs import write_run
 
 from semiseg import cli, report
-from semiseg.checkpoint import read, save
+from semiseg.checkpoints.io import read, save
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 

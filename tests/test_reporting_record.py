@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from runs import STEPS, write_run
 
+from semiseg.common.errors import DataError
 from semiseg.config import flatten, load
 from semiseg.data.specs import get_spec
-from semiseg.errors import DataError
 from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
 
 

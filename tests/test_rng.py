@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from semiseg.rng import generator
+from semiseg.common.rng import generator
 
 
 def test_the_same_arguments_give_the_same_stream_whatever_was_drawn_before():

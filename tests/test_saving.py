@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
-from semiseg import checkpoint
-from semiseg.config_keys import SaverConfig
-from semiseg.distributed import Group
-from semiseg.engine.saving import Checkpoints, Progress
-from semiseg.errors import CheckpointError
-from semiseg.methods.host_array import HostArray
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.run import Checkpoints, Progress
+from semiseg.common.distributed import Group
+from semiseg.common.errors import CheckpointError
+from semiseg.common.host_array import HostArray
+from semiseg.config.keys import SaverConfig
 
 
 def parameter(value):
@@ -53,7 +53,7 @@ def test_the_last_k_are_kept(tmp_path, keep, kept):
     Holder(tmp_path, keep).save(10, 20, 30, 40)
     assert names(tmp_path) == ["last.ckpt", *kept]
     for name in kept:
-        assert checkpoint.read(tmp_path / "checkpoints" / name)[1]["step"] == int(name[5:13])
+        assert checkpoint_io.read(tmp_path / "checkpoints" / name)[1]["step"] == int(name[5:13])
     assert Holder(tmp_path, keep).resume()[0].step == 40
 
 
@@ -75,7 +75,7 @@ def test_a_damaged_last_checkpoint_is_passed_over_for_the_one_before(tmp_path):
     assert "step_00000020.ckpt instead of" in notes[1]
     holder.save(25)  # the damaged file is replaced, not kept in the place of a good one
     assert names(tmp_path) == ["last.ckpt", "step_00000010.ckpt", "step_00000020.ckpt"]
-    assert checkpoint.read(tmp_path / "checkpoints/step_00000020.ckpt")[1]["step"] == 20
+    assert checkpoint_io.read(tmp_path / "checkpoints/step_00000020.ckpt")[1]["step"] == 20
 
 
 def test_a_kill_between_the_two_renames_leaves_something_to_continue_from(tmp_path):
@@ -111,10 +111,10 @@ def test_only_a_runs_own_checkpoint_is_continued(tmp_path):
     holder = Holder(tmp_path)
     last = tmp_path / "checkpoints/last.ckpt"
     for record in ({"step": 6, "miou": 40.0}, {"step": 1, "best": 2.0, "best_step": 1}):
-        checkpoint.save(last, {"student.value": holder.value}, record)
+        checkpoint_io.save(last, {"student.value": holder.value}, record)
         with pytest.raises(CheckpointError, match=r"last\.ckpt: holds no training run"):
             holder.resume()
-    checkpoint.save(last, {"student.other": holder.value}, vars(Progress(3, images=4)))
+    checkpoint_io.save(last, {"student.other": holder.value}, vars(Progress(3, images=4)))
     with pytest.raises(CheckpointError, match=r"1 missing: student\.value; 1 unexpected: student\.other"):
         holder.resume()
 
@@ -122,7 +122,7 @@ def test_only_a_runs_own_checkpoint_is_continued(tmp_path):
 def test_a_record_from_before_devices_were_counted_is_continued(tmp_path):
     holder = Holder(tmp_path)
     record = {"step": 0, "best": 2.0, "best_step": 0, "sums": {}}
-    checkpoint.save(tmp_path / "checkpoints/last.ckpt", {"student.value": holder.value}, record)
+    checkpoint_io.save(tmp_path / "checkpoints/last.ckpt", {"student.value": holder.value}, record)
     assert holder.resume()[0] == Progress(0, 2.0, 0, images=4)
 
 
@@ -174,7 +174,7 @@ def own_state(folder, made):
 def test_what_every_device_has_for_itself_is_saved_for_all_and_comes_back_to_each(tmp_path):
     checkpoints, _, _ = own_state(tmp_path, group(0))
     checkpoints.save(Progress(7, devices=2))
-    arrays, record = checkpoint.read(tmp_path / "checkpoints/last.ckpt")
+    arrays, record = checkpoint_io.read(tmp_path / "checkpoints/last.ckpt")
     assert arrays["bank.rows"].tolist() == [[5, 6], [105, 106]]
     first, shared, own = own_state(tmp_path, group(0))
     shared.set_data(Tensor(np.zeros(3, np.float32)))

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from semiseg import schema
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
+from semiseg.config import schema
 
 
 @dataclass(frozen=True)

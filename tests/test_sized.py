@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, ops
 from tiny import image, network_of, settings_of
 
-from semiseg.models.sized import CompiledSizes, for_evaluation
+from semiseg.inference.compiled import CompiledSizes, for_evaluation
 
 
 class Counting:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tiny import write_voc
 
+from semiseg.common.errors import DataError
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.sources import ImageSource
 from semiseg.data.specs import get_spec
 from semiseg.data.transforms import TrainTransform
-from semiseg.errors import DataError
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.common.errors import ConfigError
 from semiseg.data.specs import SPECS, custom_spec, get_spec, index_palette
-from semiseg.errors import ConfigError
 
 OWN = {"name": "leaves", "classes": ["soil", "leaf"], "image": "photos/{id}.jpg", "mask": "labels/{id}.png"}
 

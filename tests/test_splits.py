@@ -2,9 +2,9 @@
 
 import pytest
 
+from semiseg.common.errors import DataError
 from semiseg.data.specs import get_spec
 from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, list_images, read_list, write_list
-from semiseg.errors import DataError
 
 
 @pytest.mark.parametrize(

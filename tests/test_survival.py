@@ -15,7 +15,7 @@ import pytest
 from conftest import PROTO
 from tiny import ROOT, TINY_NET
 
-from semiseg import checkpoint
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.engine.lock import RunLock
 
 FAULTS = ROOT / "benchmarks" / "faults.py"
@@ -37,7 +37,7 @@ def start(config, folder, overrides, fault="none:0"):
 
 def outcome(folder):
     """What a run leaves: metrics.jsonl as it is, then arrays and record of both checkpoints."""
-    files = [checkpoint.read(folder / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")]
+    files = [checkpoint_io.read(folder / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")]
     return (folder / "metrics.jsonl").read_text(), [record for _, record in files], [arrays for arrays, _ in files]
 
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.data import synthetic_shapes as shapes
+from semiseg.common.errors import ConfigError, DataError
 from semiseg.data.specs import SPECS
-from semiseg.data.synthetic import (
+from semiseg.prepare import synthetic_shapes as shapes
+from semiseg.prepare.synthetic import (
     SyntheticOptions,
     draw_labels,
     generate,
     image_id,
     val_index,
 )
-from semiseg.data.synthetic_scene import _SHAPES, render
-from semiseg.errors import ConfigError, DataError
+from semiseg.prepare.synthetic_scene import _SHAPES, render
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_synthetic.py"
 SMALL = SyntheticOptions(seed=3, size=64, unlabeled=24, val=5, labels=(4, 16), draws=3)
@@ -293,7 +293,7 @@ def test_an_interrupted_run_is_not_taken_as_complete_and_is_finished_by_the_next
         return render(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("semiseg.data.synthetic.render", interrupted)
+        patch.setattr("semiseg.prepare.synthetic.render", interrupted)
         with pytest.raises(KeyboardInterrupt):
             generate(out, options, progress=False)
     assert json.loads((out / "synthetic.json").read_text())["complete"] is False

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch_bytes import Build, Call, Global, Persistent, stream, tensor, write_legacy, write_zip
 
-from semiseg.errors import CheckpointError
+from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_checkpoint import read_prototype_pickle, read_torch
 
 FLOATS = np.arange(24, dtype=np.float32) + 0.5

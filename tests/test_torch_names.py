@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semiseg.errors import CheckpointError
+from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_names import (
     IGNORABLE_BACKBONE,
     IGNORABLE_U2PL,

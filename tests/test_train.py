@@ -13,9 +13,10 @@ from mindspore import Tensor
 from PIL import Image
 from tiny import ROOT
 
-from semiseg import checkpoint, cli, train
-from semiseg.assemble import complete
+from semiseg import cli, train
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
+from semiseg.engine.build import complete
 from semiseg.engine.step import TrainStep
 
 
@@ -40,7 +41,7 @@ def crash():
 
 
 def outcome(folder):
-    arrays = [checkpoint.read(folder / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")]
+    arrays = [checkpoint_io.read(folder / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt")]
     return (folder / "metrics.jsonl").read_text(), [record for _, record in arrays], [found for found, _ in arrays]
 
 
@@ -91,7 +92,7 @@ def test_a_supervised_run_evaluates_in_its_only_phase_and_dumps_its_configuratio
     assert [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()] == [2, 3, 3]
     resolved = load(tmp_path / "run/config.resolved.yaml")
     assert (resolved.method, resolved.net.num_classes, resolved.net.proto_head) == ("suponly", 6, None)
-    assert checkpoint.is_ours(tmp_path / "run/checkpoints/best.ckpt")
+    assert checkpoint_io.is_ours(tmp_path / "run/checkpoints/best.ckpt")
 
 
 # Input that cannot work: one line, exit code 2, nothing written.
@@ -215,7 +216,7 @@ def test_a_published_checkpoint_is_never_overwritten(tiny_config, tiny_overrides
     best.parent.mkdir(parents=True)
     ms.save_checkpoint([{"name": "module.x", "data": Tensor(np.ones(3, np.float32))}], str(best))
     if started:
-        config, _ = train.assemble.complete(load(path, tiny_overrides))
+        config, _ = train.build.complete(load(path, tiny_overrides))
         train.write_config(tmp_path / "run", config)
     line = refused(capsys, tmp_path, path, tiny_overrides)
     assert f"{best}: there is a checkpoint that this run did not write" in line
@@ -254,8 +255,8 @@ def test_a_run_goes_on_with_its_images_divided_otherwise_but_not_with_others(
 
 
 def plan_of(*overrides, name="pascal/92/ours", world=1):
-    config, spec = train.assemble.complete(load(ROOT / "experiments" / name, overrides))
-    return train.learning_rate_factor(config, spec, train.assemble.images_a_step(config, world))
+    config, spec = train.build.complete(load(ROOT / "experiments" / name, overrides))
+    return train.learning_rate_factor(config, spec, train.build.images_a_step(config, world))
 
 
 def test_the_published_number_of_images_is_no_matter_for_words():
@@ -289,10 +290,8 @@ def test_without_a_published_number_there_is_nothing_to_say_or_to_scale():
 
 
 def test_a_scaled_rate_is_the_one_that_trains(tiny_config, tiny_overrides, tmp_path, monkeypatch):
-    spec = train.assemble.complete(load(tiny_config(), tiny_overrides))[1]
-    monkeypatch.setattr(
-        train.assemble, "complete", lambda config: (complete(config)[0], replace(spec, published_batch=8))
-    )
+    spec = train.build.complete(load(tiny_config(), tiny_overrides))[1]
+    monkeypatch.setattr(train.build, "complete", lambda config: (complete(config)[0], replace(spec, published_batch=8)))
     assert run(tiny_config(), tiny_overrides, "trainer.epochs=1", "trainer.eval_on=false", "trainer.scale_lr=true") == 0
     first = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
     assert first["lr"] == pytest.approx(0.05 * 2 / 8 * (1 - 1 / 3) ** 0.9)

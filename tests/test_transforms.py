@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from semiseg.common.rng import generator
 from semiseg.data.transforms import MEAN, STD, TrainTransform, draw_scale, normalize, resize
-from semiseg.rng import generator
 
 
 def denormalize(image):

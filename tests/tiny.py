@@ -9,9 +9,9 @@ import mindspore as ms
 import numpy as np
 from PIL import Image
 
-from semiseg import schema
-from semiseg.config_keys import Config
-from semiseg.distributed import ALONE, Group
+from semiseg.config import schema
+from semiseg.config.keys import Config
+from semiseg.common.distributed import ALONE, Group
 from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
 from semiseg.methods import Method, Settings, get_method

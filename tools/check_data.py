@@ -11,13 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
-from semiseg import assemble_data, cli  # noqa: E402
+from semiseg import cli  # noqa: E402
+from semiseg.common.errors import DataError  # noqa: E402
 from semiseg.config import load  # noqa: E402
-from semiseg.data.check import PartReport, content_overlaps, inspect_part, path_overlaps  # noqa: E402
-from semiseg.data.dataset import SegmentationDataset  # noqa: E402
-from semiseg.data.parallel import default_workers  # noqa: E402
+from semiseg.data import build  # noqa: E402
+from semiseg.data.dataset import SegmentationDataset, path_overlaps  # noqa: E402
+from semiseg.data.read_ahead import default_workers  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402
-from semiseg.errors import DataError  # noqa: E402
+from semiseg.prepare.check import PartReport, content_overlaps, inspect_part  # noqa: E402
 
 # An image twice in the training parts does little harm; one of them among the validation images spoils the score.
 LEARNT = ("labeled", "unlabeled")
@@ -101,14 +102,14 @@ def shorten(messages: Sequence[str], kind: str, show: int) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Read, print the tables, name the problems."""
     args = parse(arguments)
-    config, spec = assemble_data.complete(load(args.config, args.overrides))
+    config, spec = build.complete(load(args.config, args.overrides))
     try:
-        split = assemble_data.read_split(config, spec)
-        parts = assemble_data.parts_of(config, spec, split)
+        split = build.read_split(config, spec)
+        parts = build.parts_of(config, spec, split)
     except DataError as error:
         print(f"problem: {error}")
         return 1
-    name = assemble_data.split_name(config)
+    name = build.split_name(config)
     print(f"{spec.name}, split {name}, {spec.num_classes} classes, ignore label {spec.ignore_label}")
     reports = [look(name, part, args.quick, args.workers) for name, part in parts.items()]
     print("\n".join(files_table(reports, args.quick)))
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"note: {note}")
     problems = [*path_overlaps(parts), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
     for report in reports:
-        missing = [f"{path}: not there{assemble_data.how_to_get(spec, Path(path))}" for path in report.missing]
+        missing = [f"{path}: not there{build.how_to_get(spec, Path(path))}" for path in report.missing]
         problems += shorten(missing, f"{report.name} files not there", args.show)
         problems += shorten(report.unreadable, f"unreadable {report.name} files", args.show)
     for problem in problems:

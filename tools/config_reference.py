@@ -18,9 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
-from semiseg import cli, config, config_keys, config_rules, schema  # noqa: E402
-from semiseg.errors import UserError  # noqa: E402
-from semiseg.files import replace_file  # noqa: E402
+from semiseg import cli  # noqa: E402
+from semiseg.common.errors import UserError  # noqa: E402
+from semiseg.common.files import replace_file  # noqa: E402
+from semiseg.config import keys as config_keys  # noqa: E402
+from semiseg.config import loading as config  # noqa: E402
+from semiseg.config import rules as config_rules  # noqa: E402
+from semiseg.config import schema  # noqa: E402
 
 OUT = ROOT / "docs" / "configuration.md"
 INTRO = """# Every key

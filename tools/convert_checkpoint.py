@@ -16,9 +16,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from mindspore import Tensor  # noqa: E402
 
-from semiseg import assemble, checkpoint, cli  # noqa: E402
+from semiseg import cli  # noqa: E402
+from semiseg.checkpoints import io as checkpoint_io  # noqa: E402
+from semiseg.common.errors import CheckpointError  # noqa: E402
 from semiseg.config import load  # noqa: E402
-from semiseg.errors import CheckpointError  # noqa: E402
+from semiseg.engine import build  # noqa: E402
 from semiseg.interop.architecture import encoder_type, infer_network  # noqa: E402
 from semiseg.interop.network_files import check_finite, read_network, with_zero_bias  # noqa: E402
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL, State, match  # noqa: E402
@@ -50,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
     print(report.table())
     report.require_complete(str(args.source))
     check_finite(arrays, report, args.source)
-    tensors = {checkpoint.PREFIX + key: Tensor(np.asarray(arrays[key], np.float32)) for key in report.matched}
-    checkpoint.save(args.target, tensors, {"converted_from": args.source.name})
+    tensors = {checkpoint_io.PREFIX + key: Tensor(np.asarray(arrays[key], np.float32)) for key in report.matched}
+    checkpoint_io.save(args.target, tensors, {"converted_from": args.source.name})
     print(f"written: {args.target}")
     return 0
 
@@ -66,7 +68,7 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
 def _expected(config: str | None, arrays: State, source: Path) -> tuple[str, Shapes]:
     """A description of the network and the shape of each of its parameters."""
     if config:
-        net = assemble.complete(load(config))[0].net
+        net = build.complete(load(config))[0].net
     elif not any(name.startswith("decoder.") for name in arrays):
         kind = encoder_type(arrays, str(source))
         stem = arrays.get("encoder.conv1.0.weight")

@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 from tqdm import tqdm  # noqa: E402
 
 from semiseg import cli  # noqa: E402
-from semiseg.data.fetch import GITHUB, Server, from_folder, install  # noqa: E402
-from semiseg.data.published_splits import PUBLISHED, PublishedList  # noqa: E402
-from semiseg.errors import DataError  # noqa: E402
+from semiseg.common.errors import DataError  # noqa: E402
+from semiseg.prepare.fetch import GITHUB, Server, from_folder, install  # noqa: E402
+from semiseg.prepare.published_splits import PUBLISHED, PublishedList  # noqa: E402
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -18,15 +18,16 @@ sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
 import numpy as np  # noqa: E402
 
-from semiseg import assemble_data, cli  # noqa: E402
+from semiseg import cli  # noqa: E402
+from semiseg.common.errors import ConfigError, DataError  # noqa: E402
+from semiseg.common.rng import generator  # noqa: E402
 from semiseg.config import load  # noqa: E402
-from semiseg.config_keys import Config  # noqa: E402
+from semiseg.config.keys import Config  # noqa: E402
+from semiseg.data import build  # noqa: E402
 from semiseg.data.dataset import SegmentationDataset, read_mask  # noqa: E402
-from semiseg.data.parallel import default_workers, over_files  # noqa: E402
+from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402
 from semiseg.data.splits import labeled_count, read_list, write_list  # noqa: E402
-from semiseg.errors import ConfigError, DataError  # noqa: E402
-from semiseg.rng import generator  # noqa: E402
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -67,7 +68,7 @@ def draw_val(pool: list[str], count: int, seed: int) -> tuple[list[str], list[st
 
 def classes_of(config: Config, spec: DatasetSpec, pool: list[str], workers: int) -> dict[str, list[int]]:
     """id -> class indices in its mask. Raises: DataError for the first mask that cannot be read."""
-    part = SegmentationDataset(spec, assemble_data.data_root(config, spec, "train"), pool)
+    part = SegmentationDataset(spec, build.data_root(config, spec, "train"), pool)
 
     def look(index: int) -> list[int]:
         mask = read_mask(part.mask_path(index), spec)
@@ -101,19 +102,19 @@ def main(arguments: Sequence[str]) -> int:
     """Draw, write, say what was written."""
     args = parse(arguments)
     config = load(args.config, args.overrides) if args.config else None
-    spec = assemble_data.data_spec(config) if config else None
+    spec = build.data_spec(config) if config else None
     out = args.out or config.dataset.splits
     if not out:
         raise ConfigError(f"{args.config}: dataset.splits is not set; --out names the folder of the splits")
     val_path = (config and config.dataset.val.data_list) or out / "val.txt"
     known = read_list(val_path, spec.sample_id if spec else None) if val_path.is_file() else []
-    pool = assemble_data.read_pool(config, spec, known) if config else assemble_data.Pool(read_list(args.list), [])
+    pool = build.read_pool(config, spec, known) if config else build.Pool(read_list(args.list), [])
     ids, val = [sample for sample in pool.ids if sample not in set(known)], []
     if args.val_count and not known:
         val, ids = draw_val(ids, args.val_count, args.seed)
     count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)
     seen = classes_of(config, spec, ids, args.workers) if args.class_aware else None
-    labeled, unlabeled = assemble_data.Pool(ids, pool.extra).draw(count, args.seed, seen)
+    labeled, unlabeled = build.Pool(ids, pool.extra).draw(count, args.seed, seen)
     folder = out / (args.name or str(len(labeled)))
     # Without a rest there is no list of it: an empty one would only stop training (see dataset.train.unlabeled_dir).
     lists = {"labeled.txt": labeled} | ({"unlabeled.txt": unlabeled} if unlabeled else {})

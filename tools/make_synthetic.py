@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
-from semiseg.data.synthetic import SyntheticOptions, generate  # noqa: E402
-from semiseg.errors import UserError  # noqa: E402
+from semiseg.common.errors import UserError  # noqa: E402
+from semiseg.prepare.synthetic import SyntheticOptions, generate  # noqa: E402
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
 from semiseg import cli  # noqa: E402
-from semiseg.data import cityscapes  # noqa: E402
-from semiseg.data.archives import CITYSCAPES_STEPS  # noqa: E402
-from semiseg.data.parallel import default_workers, over_files  # noqa: E402
+from semiseg.common.errors import DataError  # noqa: E402
+from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402
 from semiseg.data.specs import SPECS  # noqa: E402
-from semiseg.errors import DataError  # noqa: E402
+from semiseg.prepare import cityscapes  # noqa: E402
+from semiseg.prepare.archives import CITYSCAPES_STEPS  # noqa: E402
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

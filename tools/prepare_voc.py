@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
 from semiseg import cli  # noqa: E402
-from semiseg.data import archives, voc  # noqa: E402
-from semiseg.data.parallel import default_workers, over_files  # noqa: E402
+from semiseg.common.errors import DataError  # noqa: E402
+from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402
 from semiseg.data.splits import read_list, write_list  # noqa: E402
-from semiseg.errors import DataError  # noqa: E402
+from semiseg.prepare import archives, voc  # noqa: E402
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

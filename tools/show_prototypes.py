@@ -17,21 +17,22 @@ import numpy as np  # noqa: E402
 from mindspore import Tensor  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from semiseg import assemble, cli  # noqa: E402
+from semiseg import cli  # noqa: E402
+from semiseg.engine import build  # noqa: E402
 from semiseg.config import load  # noqa: E402
-from semiseg.config_keys import Config  # noqa: E402
+from semiseg.config.keys import Config  # noqa: E402
 from semiseg.data.dataset import SegmentationDataset  # noqa: E402
 from semiseg.data.loaders import eval_samples  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402
 from semiseg.data.transforms import normalize  # noqa: E402
-from semiseg.device import set_device  # noqa: E402
-from semiseg.errors import ConfigError  # noqa: E402
+from semiseg.engine.device import set_device  # noqa: E402
+from semiseg.common.errors import ConfigError  # noqa: E402
 from semiseg.evaluate import find_checkpoint, load_network  # noqa: E402
-from semiseg.files import replace_file  # noqa: E402
+from semiseg.common.files import replace_file  # noqa: E402
 from semiseg.models import SegmentationNetwork  # noqa: E402
 from semiseg.reporting.html import check_out  # noqa: E402
 from semiseg.reporting.prototypes import Nearest, normalised, render  # noqa: E402
-from semiseg.rng import generator  # noqa: E402
+from semiseg.common.rng import generator  # noqa: E402
 
 _PIXELS_A_CLASS = 200  # in the plane
 
@@ -62,9 +63,9 @@ def check_request(args: argparse.Namespace, config: Config) -> None:
 
 def dataset_of(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> SegmentationDataset:
     """The first images of the wanted part, with their masks."""
-    split = assemble.read_split(config, spec)
+    split = build.read_split(config, spec)
     ids = split.val if args.part == "val" else split.labeled
-    return assemble.dataset(config, spec, ids[: args.images], "val" if args.part == "val" else "train")
+    return build.dataset(config, spec, ids[: args.images], "val" if args.part == "val" else "train")
 
 
 def feature_pixels(size: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
@@ -99,7 +100,7 @@ def look(
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     args = parse(arguments)
-    config, spec = assemble.complete(load(args.config, args.overrides))
+    config, spec = build.complete(load(args.config, args.overrides))
     check_request(args, config)
     data = dataset_of(args, config, spec)
     checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)

@@ -8,7 +8,7 @@ Without a mask, or where both sizes agree (squares, half turns), the stored pixe
 import io
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from semiseg.common.errors import DataError
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.splits import list_images
-from semiseg.errors import DataError
 
 # What Pillow raises for files that are cut off, damaged, of unknown kind, or absurdly large.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -274,3 +274,18 @@ def _colors_to_labels(rgb: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndar
             "masks cannot be read)"
         )
     return labels[place]
+
+
+def path_overlaps(parts: Mapping[str, SegmentationDataset]) -> list[str]:
+    """One sentence for each two parts that hold the same image files, whatever their ids are."""
+    files = {name: {part.image_path(i).resolve() for i in range(len(part))} for name, part in parts.items()}
+    names, found = list(files), []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            common = sorted(map(str, files[first] & files[second]))
+            if common:
+                shown = ", ".join(common[:3]) + (", ..." if len(common) > 3 else "")
+                found.append(
+                    f"the {first} and the {second} part share {len(common)} image files: {shown}; remove them from one"
+                )
+    return found

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from semiseg.common.errors import DataError
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.splits import IMAGE_SUFFIXES
-from semiseg.errors import DataError
 
 
 def find_ids(spec: DatasetSpec, root: Path, with_mask: bool = True) -> list[str]:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from semiseg.common.errors import DataError
+from semiseg.common.rng import generator
 from semiseg.data.dataset import SegmentationDataset, first_readable
 from semiseg.data.transforms import TrainTransform
-from semiseg.errors import DataError
-from semiseg.rng import generator
 
 _BATCHES_AHEAD = 2
 

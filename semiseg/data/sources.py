@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
+from semiseg.common.rng import generator
 from semiseg.data.dataset import SegmentationDataset, first_readable
 from semiseg.data.transforms import TrainTransform
-from semiseg.rng import generator
 
 
 class ImageSource:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
 
 Color = tuple[int, int, int]
 

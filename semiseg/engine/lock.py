@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
 
 _BEAT = 20.0  # seconds between two signs of life
 _SILENCE = 6 * _BEAT  # a holder on another host that is silent for so long is taken for dead

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from semiseg.common.errors import UserError
 from semiseg.engine.events import Events
-from semiseg.errors import UserError
 
 _INTERVAL = 30  # seconds between two progress lines where there is no terminal
 _SMOOTH = 0.1  # weight of the newest step in the speed that is shown

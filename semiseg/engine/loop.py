@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from semiseg import checkpoint
-from semiseg.config_keys import SaverConfig
-from semiseg.distributed import ALONE, Group
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.run import Checkpoints, Progress
+from semiseg.common.distributed import ALONE, Group
+from semiseg.config.keys import SaverConfig
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.monitor import Monitor
-from semiseg.engine.saving import Checkpoints, Progress
 from semiseg.engine.step import StepResult, TrainStep
 from semiseg.methods import Method
 from semiseg.methods.base import LabeledImages, TrainBatch
@@ -140,8 +140,8 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
         if run.group.first:
-            arrays = checkpoint.network_arrays(run.method.eval_network(progress.step))
-            checkpoint.save(run.best, arrays, {"step": progress.step, "miou": scores["miou"]})
+            arrays = checkpoint_io.network_arrays(run.method.eval_network(progress.step))
+            checkpoint_io.save(run.best, arrays, {"step": progress.step, "miou": scores["miou"]})
     progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
     skipped = f", {scores['skipped']} unreadable images left out" if scores.get("skipped") else ""

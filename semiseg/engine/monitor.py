@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor
 
+from semiseg.data.pictures import Painter
 from semiseg.data.specs import DatasetSpec
 from semiseg.methods import Method
 from semiseg.methods.base import TrainBatch
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
-from semiseg.pictures import Painter
 
 # Unlabelled images with their masks for a step: for measuring alone, they never reach the method.
 TruthOfStep = Callable[[int], TrainBatch]

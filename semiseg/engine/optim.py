@@ -4,7 +4,7 @@ import math
 
 from mindspore import Parameter, Tensor, float32, jit, mutable, ops
 
-from semiseg.config_keys import TrainerConfig
+from semiseg.config.keys import TrainerConfig
 from semiseg.models import SegmentationNetwork
 
 _apply_momentum = ops.ApplyMomentum()

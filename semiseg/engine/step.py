@@ -13,8 +13,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
+from semiseg.common.errors import UserError
 from semiseg.engine.optim import SGD, poly
-from semiseg.errors import UserError
 from semiseg.methods import Method
 from semiseg.methods.base import TrainBatch
 from semiseg.models import SegmentationNetwork

@@ -2,7 +2,8 @@
 
 from typing import NoReturn
 
-from semiseg.config_keys import (
+from semiseg.common.errors import CheckpointError
+from semiseg.config.keys import (
     AuxLossConfig,
     DecoderConfig,
     DecoderKwargs,
@@ -11,7 +12,6 @@ from semiseg.config_keys import (
     NetConfig,
     ProtoHeadConfig,
 )
-from semiseg.errors import CheckpointError
 from semiseg.interop.torch_names import State
 from semiseg.models.resnet import DEPTHS, Bottleneck
 

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from mindspore import Parameter, Tensor
 
-from semiseg import checkpoint
-from semiseg.errors import CheckpointError
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.match import misfit_table
+from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_checkpoint import read_torch
 from semiseg.interop.torch_names import MatchReport, State, from_torch, match, place_backbone, strip_prefix
-from semiseg.misfit import misfit_table
 
 Which = Literal["teacher", "student"]
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
@@ -35,7 +35,7 @@ def read_network(path: Path, which: Which | None = None) -> State:
     """
     if _is_torch(path):
         return from_torch(read_torch(path), str(path), which)
-    arrays, record = checkpoint.read(path)
+    arrays, record = checkpoint_io.read(path)
     arrays = _part_of_run(arrays, path, which, ours=record is not None)
     return place_backbone(strip_prefix(arrays, str(path)), str(path))
 

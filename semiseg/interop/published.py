@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from semiseg.errors import CheckpointError
+from semiseg.common.errors import CheckpointError
 from semiseg.interop.network_files import fill, read_network
 from semiseg.interop.torch_names import IGNORABLE_U2PL
 from semiseg.models import SegmentationNetwork

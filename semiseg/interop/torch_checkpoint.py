@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from semiseg.errors import CheckpointError
+from semiseg.common.errors import CheckpointError
 from semiseg.interop.restricted_pickle import (
     PLAIN_GLOBALS,
     Allowed,

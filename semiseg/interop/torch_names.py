@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from semiseg.errors import CheckpointError
+from semiseg.common.errors import CheckpointError
 
 State = dict[str, np.ndarray]
 Shape = tuple[int, ...]

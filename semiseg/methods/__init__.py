@@ -1,13 +1,13 @@
 """Methods by name. A new one: a file with a subclass of ``Method``, a line here, a YAML in experiments/_base."""
 
-from semiseg.errors import ConfigError
-from semiseg.methods.ael import AEL
+from semiseg.common.errors import ConfigError
+from semiseg.config.schema import did_you_mean
+from semiseg.methods.ael.method import AEL
 from semiseg.methods.base import Method, Settings
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.prototype import PrototypeConsistency
 from semiseg.methods.supervised import Supervised
-from semiseg.methods.u2pl import U2PL
-from semiseg.schema import did_you_mean
+from semiseg.methods.u2pl.method import U2PL
 
 __all__ = ["METHODS", "Method", "Settings", "get_method"]
 

@@ -16,13 +16,13 @@ from typing import Protocol
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from semiseg.config_keys import CriterionConfig, NetConfig, TrainerConfig
-from semiseg.distributed import ALONE, Group
-from semiseg.errors import ConfigError
+from semiseg.common.distributed import ALONE, Group
+from semiseg.common.errors import ConfigError
+from semiseg.common.host_array import HostArray
+from semiseg.config.keys import CriterionConfig, NetConfig, TrainerConfig
 from semiseg.losses import cross_entropy, ohem_cross_entropy
-from semiseg.methods.draws import Rows, dropout_masks
-from semiseg.methods.ema import ExponentialMovingAverage, ema_decay
-from semiseg.methods.host_array import HostArray
+from semiseg.methods.sampling import Rows, dropout_masks
+from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 

@@ -1,6 +1,6 @@
 """``mean_teacher``: the CutMix mean teacher, what ``ours`` is without its prototype head."""
 
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
 from semiseg.methods.base import Settings
 from semiseg.methods.semi import SemiSupervised
 from semiseg.models import SegmentationNetwork

@@ -6,13 +6,13 @@ import numpy as np
 from mindspore import Tensor
 from scipy.cluster.vq import ClusterError, kmeans2
 
+from semiseg.common.errors import CheckpointError
+from semiseg.common.rng import generator
 from semiseg.data.transforms import normalize
-from semiseg.errors import CheckpointError
 from semiseg.interop.torch_checkpoint import read_prototype_pickle
 from semiseg.methods.base import LabeledImages, Settings
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import at_points, points
-from semiseg.rng import generator
 
 
 def initial_prototypes(

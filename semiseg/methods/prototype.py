@@ -12,8 +12,8 @@ from mindspore import Tensor, jit, ops
 
 from semiseg.losses import cross_entropy
 from semiseg.methods.base import LabeledImages, Settings, TrainBatch
-from semiseg.methods.draws import grid_points
 from semiseg.methods.proto_init import from_file, initial_prototypes
+from semiseg.methods.sampling import grid_points
 from semiseg.methods.semi import SemiSupervised
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import at_points

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Parameter, Tensor, jit, ops
 
-from semiseg.config_keys import TrainerConfig, UnsupervisedConfig
-from semiseg.data.mixing import box_masks, class_masks, cutmix_boxes
+from semiseg.common.rng import generator
+from semiseg.config.keys import TrainerConfig, UnsupervisedConfig
 from semiseg.losses import entropy
-from semiseg.methods.draws import Rows, whole
+from semiseg.methods.mixing import box_masks, class_masks, cutmix_boxes
+from semiseg.methods.sampling import Rows, whole
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
-from semiseg.rng import generator
 
 _assign = ops.Assign()
 BLANK = 255  # the pseudo-label of a pixel that Cutout blanked: no class

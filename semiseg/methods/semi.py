@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from mindspore import Parameter, Tensor, ops
 
+from semiseg.common.host_array import HostArray
 from semiseg.losses import certain_cross_entropy, class_confidences, confident_cross_entropy
-from semiseg.methods.adaptive import AdaptiveLabeler, CopyPaste
+from semiseg.methods.ael.adaptive import AdaptiveLabeler, CopyPaste
+from semiseg.methods.ael.equalization import ConfidenceBank
 from semiseg.methods.base import ImageSource, LabeledImages, Method, Settings, TrainBatch
-from semiseg.methods.equalization import ConfidenceBank
-from semiseg.methods.host_array import HostArray
 from semiseg.methods.pseudo import PseudoLabeler, kept_pixels, labels_and_scores
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize

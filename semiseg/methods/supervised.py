@@ -1,6 +1,6 @@
 """``suponly``: the labelled images alone, the baseline of every table. Scored on EMA weights, as the other methods."""
 
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
 from semiseg.methods.base import Method, Settings
 from semiseg.models import SegmentationNetwork
 

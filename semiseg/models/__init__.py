@@ -4,10 +4,10 @@ from functools import partial
 
 from mindspore import nn
 
-from semiseg.config_keys import NetConfig
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
+from semiseg.config.keys import NetConfig
 from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
-from semiseg.models.norm import SyncBatchNorm2d
+from semiseg.models.layers import SyncBatchNorm2d
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import DEPTHS, ResNet
 

@@ -9,9 +9,9 @@ from collections import namedtuple
 
 from mindspore import Tensor, nn, ops
 
-from semiseg.config_keys import DecoderKwargs
-from semiseg.models.conv import Conv3x3
+from semiseg.config.keys import DecoderKwargs
 from semiseg.models.interpolate import resize
+from semiseg.models.layers import Conv3x3
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import Norm, ResNet, conv1x1
 

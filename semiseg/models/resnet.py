@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.common.initializer import HeNormal, initializer
 
-from semiseg.models.conv import Conv3x3
+from semiseg.models.layers import Conv3x3
 
 Norm = Callable[[int], nn.Cell]
 

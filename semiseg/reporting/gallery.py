@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from semiseg.data.pictures import Painter, jpeg, png
 from semiseg.data.specs import DatasetSpec
 from semiseg.metrics import ConfusionMatrix
-from semiseg.pictures import Painter, jpeg, png
 
 Row = dict[str, Any]
 _SIDE = 320  # the longest a picture of the page may be, in pixels

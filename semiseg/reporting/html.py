@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from semiseg.errors import ConfigError
+from semiseg.common.errors import ConfigError
 
 _GENERATOR = '<meta name="generator" content="SemiSeg">'
 

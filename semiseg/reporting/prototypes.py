@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semiseg.data.pictures import jpeg
 from semiseg.data.specs import DatasetSpec
-from semiseg.pictures import jpeg
 from semiseg.reporting import html, svg
 from semiseg.reporting.gallery import data_uri
 

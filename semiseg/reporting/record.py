@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semiseg.common.errors import DataError
 from semiseg.data.specs import DatasetSpec
-from semiseg.errors import DataError
 
 Row = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""Checkpoints: one file, a run's files, and what does not fit."""

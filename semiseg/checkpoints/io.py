@@ -1,0 +1,154 @@
+"""Checkpoints that a crash cannot spoil: written beside, synced, moved into place; read strictly and with a checksum.
+
+``last.ckpt`` holds a run (every ``Parameter`` of its state, and a small JSON record). ``best.ckpt`` holds one network
+alone under the published names (``module.`` prefix). MindSpore's format is protobuf: reading it never executes code.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+
+from semiseg.checkpoints.match import misfit_table
+from semiseg.checkpoints.reader import DamagedFile, read_file
+from semiseg.common.errors import CheckpointError
+
+_RECORD = "semiseg.record"
+PREFIX = "module."  # before every name in a published best.ckpt, and in ours
+
+
+class Saved(Protocol):
+    """A Tensor, a Parameter, or what a method keeps in main memory."""
+
+    shape: tuple[int, ...]
+
+    def asnumpy(self) -> np.ndarray: ...
+
+
+def save(
+    path: Path,
+    arrays: Mapping[str, Saved],
+    record: Mapping[str, Any],
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Writes tensors and a JSON-able record to ``path``; the file that was there stays until the new one is whole.
+
+    ``before`` is called when the new file is whole and about to take the place of the old one.
+
+    Raises:
+        CheckpointError: the file cannot be written (full disk, no permission); what was there is untouched.
+    """
+    partial = path.with_name(f".{path.stem}.partial.ckpt")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_partial(path)
+        parameters = [{"name": name, "data": _tensor(value)} for name, value in arrays.items()]
+        ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
+        partial.chmod(0o644)  # MindSpore writes 0400
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        before()
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            _remove_partial(path)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: cannot be written ({reason}); the last good checkpoint is untouched") from error
+
+
+def _remove_partial(path: Path) -> None:
+    """What an interrupted write left; MindSpore has a .tmp of its own beside ours."""
+    for left in path.parent.glob(f".{path.stem}.partial.*"):
+        left.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def network_arrays(network: nn.Cell) -> dict[str, Parameter]:
+    """A network's parameters under the published names, ready to be saved as best.ckpt."""
+    return {PREFIX + name: parameter for name, parameter in network.parameters_and_names()}
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+    """All arrays of a MindSpore checkpoint by name, and our record (None in a file that is not ours).
+
+    Raises:
+        CheckpointError: missing, truncated, damaged or no checkpoint.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = read_file(path)
+        record = json.loads(content.texts[_RECORD]) if _RECORD in content.texts else None
+        if record is not None and not content.checked:  # published files have no checksum, ours always
+            raise DamagedFile("its checksum is gone")
+    except (DamagedFile, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path}: damaged, cut off or no MindSpore checkpoint (.ckpt): {reason}; fetch or train it again"
+        ) from error
+    return content.arrays, record
+
+
+def is_ours(path: Path) -> bool:
+    """Whether ``save`` wrote this file (a published one has no record); looks for the record's name alone."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(_RECORD.encode()) >= 0
+
+
+def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Saved]) -> None:
+    """Puts the arrays into the parameters of the same names, all or nothing.
+
+    Raises:
+        CheckpointError: names or shapes differ; says how many, the first of each kind, and a table of what differs.
+    """
+    found = {name: array.shape for name, array in arrays.items()}
+    differences = mismatch(found, state)
+    if differences:
+        table = misfit_table(found, {name: tuple(value.shape) for name, value in state.items()})
+        raise CheckpointError(f"{path}: does not fit this network: {differences}\n{table}")
+    for name, parameter in state.items():
+        parameter.set_data(Tensor(arrays[name].astype(_numpy_type(parameter))))
+
+
+def mismatch(found: Mapping[str, tuple[int, ...]], state: Mapping[str, Saved]) -> str:
+    """What differs between the shapes in a file and the parameters expected; empty if nothing."""
+    missing = [name for name in state if name not in found]
+    unexpected = [name for name in found if name not in state]
+    shapes = [
+        f"{name} {tuple(found[name])} in the file, {tuple(state[name].shape)} here"
+        for name in state
+        if name in found and tuple(found[name]) != tuple(state[name].shape)
+    ]
+    parts = ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
+    return "; ".join(f"{len(names)} {kind}: {_first(names)}" for names, kind in parts if names)
+
+
+def _first(names: Iterable[str], count: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _tensor(value: Saved) -> Tensor:
+    return value if isinstance(value, Tensor) else Tensor(value.asnumpy())
+
+
+def _numpy_type(value: Saved) -> type:
+    return np.int32 if value.dtype in (ms.int32, np.int32) else np.float32

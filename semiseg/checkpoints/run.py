@@ -1,0 +1,182 @@
+"""What a run continues from: last.ckpt, the ones kept before it, and where the run stands."""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import Tensor
+
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.io import Saved
+from semiseg.common.distributed import ALONE, Group
+from semiseg.common.errors import CheckpointError
+from semiseg.common.host_array import HostArray
+from semiseg.config.keys import SaverConfig
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the part of its state that is no tensor."""
+
+    step: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    # Sum and count of the loss and each term since the last line of metrics.jsonl; saved, so that no step is lost.
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    to_score: bool = False  # the step's evaluation was interrupted: it comes first when the run continues
+    skipped: int = 0  # draws of unreadable images that were replaced
+    devices: int = 1
+    images: int = 0  # labelled images a step, over all devices and micro-batches; 0: not recorded
+
+
+_ALWAYS = {"step", "best", "best_step", "sums"}  # in every record; what was added later has a default
+
+
+class Checkpoints:
+    """The checkpoints of one run: written by rank 0, read by rank 0 and sent to the others.
+
+    Args:
+        state: everything that lives between steps, by name.
+        own: the names in it that every device has for itself. A file holds those of all devices, world x shape.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        saver: SaverConfig,
+        state: Mapping[str, Saved],
+        own: frozenset[str] = frozenset(),
+        group: Group = ALONE,
+    ):
+        self.last = folder / saver.snapshot_dir / "last.ckpt"
+        self._keep, self._state, self._group = saver.keep, state, group
+        self._own = own if group.world > 1 else frozenset()
+        # The step of a whole last.ckpt that this run wrote or continued from. Any other is replaced and never kept: a
+        # damaged one, or that of a run that was started over.
+        self._last_step: int | None = None
+        self._start_over = False
+        self._rows: dict[str, HostArray] = {}  # of ``own``, those of all devices, while a run is being continued
+
+    def start_over(self) -> None:
+        """Says that what is there belongs to a run that will not be continued: the first save replaces it."""
+        self._start_over = True
+
+    def save(self, progress: Progress) -> None:
+        """Writes last.ckpt; the one before stays as step_<n>.ckpt, the oldest beyond ``keep`` goes. All ranks call it.
+
+        Raises:
+            CheckpointError: it cannot be written; what was there is untouched.
+        """
+        arrays: dict[str, Any] = dict(self._state)
+        for name in sorted(self._own):
+            arrays[name] = Tensor(self._group.gather(self._state[name].asnumpy()))
+        if not self._group.first:
+            return
+        checkpoint_io.save(self.last, arrays, vars(progress), before=self._retain)
+        self._last_step = progress.step
+        for path in self._older()[0 if self._start_over else self._keep - 1 :]:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._start_over = False
+
+    def resume(self, fresh: Progress) -> tuple[Progress, list[str]]:
+        """Continues from last.ckpt if there is one: fills the state, says where the run stands, and lines for the log.
+
+        ``fresh`` stands at the beginning and says on how many devices, with how many images a step. A damaged
+        last.ckpt is passed over where an older one is whole. On other ranks nothing happens until ``share``.
+
+        Raises:
+            CheckpointError: damaged, of another network, not a run's last.ckpt, or of other devices or batches.
+        """
+        if not self._group.first:
+            return fresh, []
+        path, arrays, record, notes = self._newest()
+        if path is None:
+            return fresh, notes
+        progress = self._fill(path, arrays, record, fresh)
+        if progress.devices != fresh.devices:
+            notes.append(
+                f"{path.name} was written on {progress.devices} device(s), now there are {fresh.devices}: the same "
+                "images and draws, but the last bits of sums may differ from here on"
+            )
+        return replace(progress, devices=fresh.devices, images=fresh.images), notes
+
+    def share(self, progress: Progress) -> Progress:
+        """Gives every rank the state and the progress of rank 0. All ranks call it."""
+        if self._group.world == 1:
+            return progress
+        sent = self._group.texts(json.dumps(vars(progress)) if self._group.first else "")[0]
+        progress = Progress(**json.loads(sent))
+        self._group.broadcast(value for name, value in self._state.items() if name not in self._own)
+        if progress.step:
+            for name in sorted(self._own):
+                rows = self._rows.get(name) or self._room(name)
+                self._group.broadcast([rows])
+                self._state[name].set_data(Tensor(rows.array[self._group.rank]))
+        self._rows = {}
+        return progress
+
+    def _newest(self) -> tuple[Path | None, dict[str, np.ndarray], dict[str, Any] | None, list[str]]:
+        paths = [path for path in (self.last, *self._older()) if path.is_file()]
+        first_error, notes = None, []
+        for path in paths:
+            try:
+                arrays, record = checkpoint_io.read(path)
+            except CheckpointError as error:
+                first_error = first_error or error
+                notes.append(str(error))
+                continue
+            if path != self.last:
+                notes.append(f"continuing from {path} instead of {self.last}")
+            return path, arrays, record, notes
+        if first_error:
+            raise first_error
+        return None, {}, None, []
+
+    def _fill(
+        self, path: Path, arrays: dict[str, np.ndarray], record: dict[str, Any] | None, fresh: Progress
+    ) -> Progress:
+        known = set(vars(fresh))
+        if record is None or not _ALWAYS <= set(record) <= known:
+            what = "holds no training run that this version continues; move it away to start anew"
+            raise CheckpointError(f"{path}: {what}")
+        before = Progress(**record)
+        if before.images not in (0, fresh.images):
+            raise CheckpointError(
+                f"{path}: this run takes {before.images} labelled images a step (on {before.devices} device(s)), now "
+                f"it would be {fresh.images}: dataset.batch_size x trainer.accumulate x devices must stay the same"
+            )
+        if self._own and before.devices != self._group.world:
+            raise CheckpointError(
+                f"{path}: each of {before.devices} device(s) has state of its own ({', '.join(sorted(self._own))}), so "
+                f"the run cannot go on with {self._group.world}; start it with {before.devices}"
+            )
+        self._rows = {name: self._room(name) for name in self._own}
+        checkpoint_io.restore(path, arrays, {**self._state, **self._rows})
+        self._last_step = before.step if path == self.last else None
+        return before
+
+    def _room(self, name: str) -> HostArray:
+        own = self._state[name].asnumpy()
+        return HostArray(name, np.zeros((self._group.world, *own.shape), own.dtype))
+
+    def _retain(self) -> None:
+        """Keeps last.ckpt under its step's name, just before it is replaced."""
+        if self._keep < 2 or self._last_step is None or not self.last.is_file():
+            return
+        kept = self.last.with_name(f"step_{self._last_step:08d}.ckpt")
+        with contextlib.suppress(OSError):
+            kept.unlink(missing_ok=True)
+            try:
+                os.link(self.last, kept)  # last.ckpt is there at every moment
+            except OSError:
+                self.last.rename(kept)  # a file system without links
+
+    def _older(self) -> list[Path]:
+        """The kept checkpoints, newest first."""
+        return sorted(self.last.parent.glob("step_*.ckpt"), reverse=True)

@@ -1,0 +1,292 @@
+"""config.yaml files of U2PL and of the authors' release, turned into this project's keys.
+
+A pure function from the mapping in such a file to a mapping of our schema, and a note for each key that is ignored or
+that means something in other words here. A key whose meaning is not supported is an error. docs/migrating.md has the
+table; keys that are the same on both sides, and keys of our own, pass as they are.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semiseg.common.errors import ConfigError
+
+# Switches that the published networks always have on, or files that leave them off: key -> (what may stand there, why).
+_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "dataset.noise_std": ((), "no published code reads it"),
+    "dataset.train.GaussianBlur": ((False, None), "off, as here"),
+    "dataset.train.rand_rotation": ((False, None), "off, as here"),
+    "dataset.train.resize": ((False, None), "off, as here"),
+    "dataset.train.cutout": ((False, None), "off, as here"),
+    "dataset.train.cutmix": ((False, None), "off, as here (trainer.unsupervised.apply_aug mixes)"),
+    "dataset.val.GaussianBlur": ((False, None), "off, as here"),
+    "dataset.val.flip": ((False, None), "off, as here (evaluation.flip averages mirror images)"),
+    "trainer.start_epochs": ((0, None), "a run starts at epoch 0, or where it was interrupted"),
+    "trainer.unsupervised.TTA": ((False, None), "off, as here (evaluation.scales and evaluation.flip)"),
+    "saver.pretrain": (("", False, None), "empty: the run starts from net.encoder.pretrained or from random weights"),
+    "saver.ignore_keys": (([], False, None), "empty: every name of a checkpoint must fit"),
+    "criterion.kwargs.use_weight": ((False, None), "off, as here"),
+    "net.encoder.kwargs.fpn": ((True,), "always so: the decoder reads all four maps"),
+    "trainer.contrastive.unsupervised_entropy_ignore": ((), "no published code reads it"),
+    "trainer.contrastive.current_class_negative_threshold": ((1, 1.0), "always so: every probability is below 1"),
+    "trainer.contrastive.anchor_ema": ((False, None), "off, as here"),
+    "trainer.contrastive.binary": ((False, None), "off, as here"),
+    "net.decoder.kwargs.rep_clf": ((), "the prototype head reads that feature whenever there is one"),
+    "net.proto_head.patch_select": ((True,), "always so: one pixel in each cell of the grid"),
+}
+_RENAMED = {"net.proto_head.proto_unpdate_momentum": "net.proto_head.proto_update_momentum"}
+_CRITERIA = {"ohem": "ohem", "celoss": "CELoss", "ce": "CELoss", "crossentropy": "CELoss"}
+_TO_ROOT = "../../../../"  # from experiments/<data set>/<split>/<method>, where the published scripts run
+
+
+def is_published(content: Mapping[str, Any]) -> bool:
+    """Whether a mapping has the dotted type strings of U2PL or the authors (core.models.resnet.resnet101)."""
+    net = content.get("net")
+    parts = [net.get(part) for part in ("encoder", "decoder")] if isinstance(net, Mapping) else []
+    types = [part.get("type") for part in parts if isinstance(part, Mapping)]
+    return any(isinstance(name, str) and "." in name for name in types)
+
+
+def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """A published mapping in our keys, and the notes.
+
+    Args:
+        content: what the YAML file holds.
+        path: the file, absolute. Published paths are relative to its folder or to the repository root, which is the
+            parent of the folder ``experiments`` above the file (or the file's own folder).
+
+    Raises:
+        ConfigError: a key that is written with a value that this project has no counterpart for.
+    """
+    work = _Work(content, path)
+    _translate_types(work)
+    _translate_paths(work)
+    _translate_method(work)
+    _translate_fixed(work)
+    _fill_in(work)
+    return _nested(work.keys), work.notes
+
+
+class _Work:
+    """The flat keys under way, and what there is to say about them."""
+
+    def __init__(self, content: Mapping[str, Any], path: Path):
+        self.path, self.notes = path, []
+        self.keys: dict[str, Any] = _flat(content)
+        self.authors = str(self.keys.get("net.encoder.type", "")).startswith("core.")
+        self.data_set = str(self.keys.get("dataset.type", "")).removesuffix("_semi")
+        self.semi = str(self.keys.get("dataset.type", "")).endswith("_semi")
+
+    def has(self, section: str) -> bool:
+        """Whether a section (or key) is written and not empty."""
+        return any(
+            (key == section or key.startswith(f"{section}.")) and value not in (None, False)
+            for key, value in self.keys.items()
+        )
+
+    def note(self, key: str, text: str) -> None:
+        self.notes.append(f"{key}: {text}")
+
+    def default(self, key: str, value: Any) -> None:
+        """Writes a key of ours unless the file has it itself."""
+        self.keys.setdefault(key, value)
+
+    def refuse(self, key: str, text: str) -> ConfigError:
+        return ConfigError(f"{self.path}: {key}: {text}")
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = None if isinstance(value, Mapping) else value
+    return flat
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, leaf = key.split(".")
+        node = tree
+        for section in sections:
+            if not isinstance(node.get(section), dict):  # "proto_head: null" may stand beside a key below it
+                node[section] = {}
+            node = node[section]
+        if not (value is None and isinstance(node.get(leaf), dict)):
+            node[leaf] = value
+    return tree
+
+
+def _translate_types(work: _Work) -> None:
+    for key in ("net.encoder.type", "net.decoder.type"):
+        written = work.keys.get(key)
+        if isinstance(written, str) and "." in written:
+            work.keys[key] = written.rpartition(".")[2]
+            work.note(key, f"{written} is {work.keys[key]} here")
+    if work.semi:
+        work.keys["dataset.type"] = work.data_set
+        work.note("dataset.type", f"{work.data_set}_semi is {work.data_set} here; the method says what is learnt from")
+    criterion = work.keys.get("criterion.type")
+    if isinstance(criterion, str):
+        work.keys["criterion.type"] = _CRITERIA.get(criterion.lower().replace("_", ""), criterion)
+    for old, new in _RENAMED.items():
+        if old in work.keys:
+            work.default(new, work.keys.pop(old))
+            work.note(old, f"is {new} here")
+    for key in ("dataset.train.rand_resize", "net.aux_loss", "net.proto_head"):
+        if work.keys.get(key) is False:
+            work.keys[key] = None
+
+
+def _translate_paths(work: _Work) -> None:
+    roots = [work.keys.pop(key, None) for key in ("dataset.train.data_root", "dataset.val.data_root")]
+    parts = ["dataset"] if roots[0] == roots[1] else ["dataset.train", "dataset.val"]
+    for part, written in zip(parts, roots, strict=False):
+        if written:
+            work.keys[f"{part}.data_root"] = _located(work, written)
+            key = "dataset.*.data_root" if part == "dataset" else f"{part}.data_root"
+            work.note(key, f"{written} is {part}.data_root: {work.keys[f'{part}.data_root']}")
+    for part in ("train", "val"):
+        key = f"dataset.{part}.data_list"
+        if isinstance(work.keys.get(key), str):
+            work.keys[key] = _located(work, work.keys[key], from_root=False)
+    _add_unlabeled(work)
+    if work.keys.get("saver.main_dir"):
+        work.keys["saver.main_dir"] = _located(work, work.keys["saver.main_dir"])
+        work.note("saver.main_dir", f"taken as {work.keys['saver.main_dir']}")
+    elif not work.keys.get("saver.root"):
+        work.keys["saver.main_dir"] = str(work.path.parent)
+        work.note("saver.snapshot_dir", f"lies in the file's own folder, as U2PL has it: {work.path.parent}")
+    start = work.keys.get("net.proto_head.init_proto_path")
+    if isinstance(start, str) and start:
+        placeholder = start.startswith("path/to/")
+        work.keys["net.proto_head.init_proto_path"] = None if placeholder else _located(work, start)
+        if placeholder:
+            work.note("net.proto_head.init_proto_path", f"{start} is a placeholder; k-means inside the run stands in")
+
+
+def _add_unlabeled(work: _Work) -> None:
+    """U2PL's unlabelled list is found by name beside the labelled one."""
+    labeled = work.keys.get("dataset.train.data_list")
+    if not isinstance(labeled, str) or "dataset.train.unlabeled_list" in work.keys:
+        return
+    path = Path(labeled)
+    if path.name != "labeled.txt":
+        raise work.refuse(
+            "dataset.train.data_list",
+            f"expected a file named labeled.txt, beside which unlabeled.txt lies, got {path.name}; "
+            "or write dataset.train.unlabeled_list",
+        )
+    work.keys["dataset.train.unlabeled_list"] = str(path.with_name("unlabeled.txt"))
+    work.note("dataset.train.data_list", f"the unlabelled list is unlabeled.txt beside it, in {path.parent}")
+    work.default("dataset.split", path.parent.name)
+
+
+def _located(work: _Work, written: Any, from_root: bool = True) -> Any:
+    """A published path as an absolute one. Only the authors have paths that start at the repository root."""
+    if not isinstance(written, str) or not written or Path(written).expanduser().is_absolute():
+        return written
+    folder = work.path.parent
+    root = next((p.parent for p in (folder, *folder.parents) if p.name == "experiments"), folder)
+    if written.startswith(_TO_ROOT):
+        return str(root / written.removeprefix(_TO_ROOT))
+    return str((root if from_root and work.authors else folder) / written)
+
+
+def _translate_method(work: _Work) -> None:
+    if work.has("net.proto_head"):
+        method = "ours"
+    elif not work.semi:
+        method = "suponly"
+    else:
+        method = "u2pl" if work.has("trainer.contrastive") else "mean_teacher"
+    if "method" not in work.keys:
+        work.keys["method"] = method
+        work.note("method", f"{method}, by dataset.type, net.proto_head and trainer.contrastive")
+    _translate_contrastive(work)
+    if work.keys["method"] != "suponly":
+        _translate_unsupervised(work)
+
+
+def _translate_contrastive(work: _Work) -> None:
+    written = [key for key in work.keys if key == "trainer.contrastive" or key.startswith("trainer.contrastive.")]
+    rep_head = work.keys.pop("net.decoder.kwargs.rep_head", None)
+    if work.keys["method"] == "u2pl":
+        work.keys["net.decoder.kwargs.rep_head"] = True
+        for key, value in (("trainer.teacher_start", "semi_phase"), ("trainer.teacher_bn", "forward")):
+            if key not in work.keys:
+                work.keys[key] = value
+                work.note(key, f"{value}, as U2PL has it built in")
+        return
+    for key in written:
+        del work.keys[key]
+    if rep_head is not None:
+        work.note("net.decoder.kwargs.rep_head", "ignored (only method u2pl builds the representation head)")
+    if any(key != "trainer.contrastive" for key in written):
+        work.note("trainer.contrastive.*", f"not read (method {work.keys['method']})")
+
+
+def _translate_unsupervised(work: _Work) -> None:
+    section = "trainer.unsupervised"
+    by_confidence = work.has("net.proto_head") or f"{section}.confid_thresh" in work.keys
+    work.default(f"{section}.rule", "confidence" if by_confidence else "entropy")
+    rule = work.keys[f"{section}.rule"]
+    unread = f"{section}.drop_percent" if rule == "confidence" else f"{section}.confid_thresh"
+    if unread in work.keys:
+        del work.keys[unread]
+        work.note(unread, f"not read: pixels are kept by {rule} ({section}.rule)")
+    if rule == "entropy":
+        work.default(f"{section}.drop_percent", 100)  # U2PL's default: nothing is dropped
+    mixing = work.keys.get(f"{section}.apply_aug", False)
+    work.keys[f"{section}.apply_aug"] = mixing or "none"
+
+
+def _translate_fixed(work: _Work) -> None:
+    for key, (fine, why) in _FIXED.items():
+        if key not in work.keys:
+            continue
+        value = work.keys.pop(key)
+        if fine and not any(value == item and type(value) is type(item) for item in fine):
+            only = " or ".join(repr(item) for item in fine if item is not None)
+            raise work.refuse(key, f"{value!r} is not supported here, only {only}; remove the key or set it so")
+        work.note(key, f"ignored ({why})")
+    if "criterion.threshold" in work.keys:
+        del work.keys["criterion.threshold"]
+        work.note("criterion.threshold", "ignored (no published code reads it; criterion.kwargs.thresh counts)")
+    if "saver.auto_resume" in work.keys:
+        written = work.keys.pop("saver.auto_resume")
+        work.default("trainer.resume", "auto")
+        kept = "" if written else "; false is not followed, so that no run is lost: trainer.resume=never starts anew"
+        work.note("saver.auto_resume", f"is trainer.resume here, auto{kept}")
+    if "net.encoder.kwargs.pretrained" in work.keys:
+        del work.keys["net.encoder.kwargs.pretrained"]
+    if not work.keys.get("net.encoder.pretrained"):
+        work.note(
+            "net.encoder.pretrained",
+            "the published code has a path to ImageNet weights inside resnet.py; here this key names the file, "
+            "and without it training starts from random weights",
+        )
+
+
+def _fill_in(work: _Work) -> None:
+    """What the published code has in its source, or takes as a default that differs from ours."""
+    pascal = work.data_set == "pascal"
+    if "trainer.optimizer.decoder_lr_times" not in work.keys:
+        work.keys["trainer.optimizer.decoder_lr_times"] = 10 if pascal else 1
+        work.note("trainer.optimizer.decoder_lr_times", f"{10 if pascal else 1}, as the published code has it built in")
+    work.default("trainer.sup_only_epoch", 1)
+    work.default("dataset.train.flip", False)
+    work.default("dataset.train.rand_resize", None)
+    if work.has("dataset.val.crop"):
+        work.default("trainer.eval_mode", "center")
+    if pascal or "evaluation.mode" in work.keys:
+        work.default("evaluation.mode", "whole")
+        work.note("evaluation.mode", f"{work.keys['evaluation.mode']}, as the published eval.sh scores {work.data_set}")
+        return
+    work.keys["evaluation.mode"] = "slide"
+    work.default("evaluation.base_size", 2048)
+    if isinstance(work.keys.get("dataset.val.crop.size"), list):
+        work.default("evaluation.crop_size", work.keys["dataset.val.crop.size"])
+    work.note("evaluation.mode", f"slide, long side 2048, as the published eval.sh scores {work.data_set}")

@@ -1,0 +1,63 @@
+"""Which images a command line names, and the name that each one's results get."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiseg.common.errors import DataError
+from semiseg.data.splits import list_images
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image and the name of its results, without extension; the name may hold folders."""
+
+    path: Path
+    name: str
+
+
+def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
+    """The images that ``inputs`` (files and folders) mean, each once, in order; a folder means all images below it.
+
+    Images in folders keep their path below the folder as their name. Where names would be equal the extension, then
+    the folder's name, is added. Earlier results in ``out`` are no input.
+
+    Raises:
+        DataError: an input is not there, a folder holds no image, a named file lies in ``out``, or two images cannot
+            be told apart by name.
+    """
+    found: dict[Path, Path] = {}  # resolved path -> path below its input
+    inside = out.resolve()
+    for path in inputs:
+        if path.is_dir():
+            below = [Path(name) for name in list_images(path)]
+            free = [name for name in below if not (path / name).resolve().is_relative_to(inside)]
+            if not free:
+                raise DataError(f"{path}: all images here lie in the output folder {out}; name the images' own folder")
+            found.update({(path / name).resolve(): Path(path.resolve().name or "root") / name for name in free})
+        elif not path.is_file():
+            raise DataError(f"{path}: no such image or folder")
+        elif path.resolve().is_relative_to(inside):
+            raise DataError(f"{path}: lies in the output folder {out}, where results could replace it; name another")
+        else:
+            found[path.resolve()] = Path(path.resolve().parent.name or "root") / path.name
+    return _named(list(found.items()))
+
+
+def _named(found: list[tuple[Path, Path]]) -> list[Item]:
+    """Names as short as they can be while all are different. ``found``: path, path with the input's folder in front."""
+    ways: tuple[Callable[[Path], str], ...] = (
+        lambda path: str(Path(*path.parts[1:]).with_suffix("")),
+        lambda path: str(Path(*path.parts[1:])),
+        str,
+    )
+    for way in ways:
+        names = [way(shown) for _, shown in found]
+        counts = Counter(name.lower() for name in names)  # some file systems hold no two names that differ in case
+        if len(counts) == len(names):
+            return [Item(path, name) for (path, _), name in zip(found, names, strict=True)]
+    twins = [path for (path, _), name in zip(found, names, strict=True) if counts[name.lower()] > 1][:2]
+    raise DataError(
+        f"{twins[1]}: has the same name and folder name as {twins[0]}; predict one of the folders into another --out"
+    )

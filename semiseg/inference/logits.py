@@ -1,0 +1,138 @@
+"""Logits of one image at its own size: whole or by sliding window, at several scales, with or without its mirror image.
+
+Shapes: 1 x 3 x H x W image in, 1 x C x H x W logits out. Results are averaged as logits, as U2PL and the authors do.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Tensor
+
+from semiseg.config.keys import EvaluationConfig
+from semiseg.inference.compiled import Network
+from semiseg.models.interpolate import axis_weights, resize
+
+
+class Logits(NamedTuple):
+    """1 x C x H x W of the linear head, and of the prototype head where it is scored (else None)."""
+
+    linear: Tensor
+    proto: Tensor | None
+
+
+def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logits:
+    """Sum over scales (and mirror images) of the logits at the image's size.
+
+    The sliding window scores the linear head only, as the published evaluation does.
+    """
+    height, width = image.shape[2:]
+    total = None
+    for scale in cfg.scales:
+        size = _scaled_size(height, width, scale, cfg.base_size if cfg.mode == "slide" else None)
+        scaled = image if size == (height, width) else resize(image, size)
+        for mirrored in (False, True) if cfg.flip else (False,):
+            part = _at_scale(network, scaled[:, :, :, ::-1] if mirrored else scaled, cfg)
+            part = [None if x is None else resize(x[:, :, :, ::-1] if mirrored else x, (height, width)) for x in part]
+            total = part if total is None else [None if x is None else x + y for x, y in zip(total, part, strict=True)]
+    return Logits(*total)
+
+
+def _scaled_size(height: int, width: int, scale: float, base_size: int | None) -> tuple[int, int]:
+    """Without a base size both sides times ``scale``; with one the long side becomes scale * base_size."""
+    if base_size is None:
+        return round(height * scale), round(width * scale)
+    long_side = round(scale * base_size)
+    if height > width:
+        return long_side, round(long_side / height * width)
+    return round(long_side / width * height), long_side
+
+
+def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[Tensor, Tensor | None]:
+    if cfg.mode == "slide":
+        return sliding_window(network, image, cfg.crop_size, cfg.stride_rate), None
+    out = network(image)
+    return resize(out.pred, image.shape[2:]), out.proto
+
+
+def sliding_window(network: Network, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
+    """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
+    strips = list(sliding_strips(network, image.asnumpy()[0], window, stride_rate))
+    return Tensor(np.concatenate(strips, axis=1)[None])
+
+
+def sliding_strips(
+    network: Network, image: np.ndarray, window: tuple[int, int], stride_rate: float
+) -> Iterator[np.ndarray]:
+    """Mean of the linear head's logits over overlapping windows: 3 x H x W -> C x h x W, strip by strip downwards.
+
+    An image smaller than the window is padded with 0 (the mean colour) on both sides. Windows start every
+    ceil(side * stride_rate) pixels; the last one of a row ends at the border. A strip is what no later window reaches,
+    so that only C x (window's height) x W numbers are held at a time.
+    """
+    height, width = image.shape[1:]
+    pad_h, pad_w = max(window[0] - height, 0), max(window[1] - width, 0)
+    top, left = pad_h // 2, pad_w // 2
+    image = np.pad(image, ((0, 0), (top, pad_h - top), (left, pad_w - left)))
+    bands = list(_windows(image.shape[1], window[0], stride_rate))
+    columns = list(_windows(image.shape[2], window[1], stride_rate))
+    total = count = None
+    for band, following in zip(bands, [*bands[1:], None], strict=True):
+        for cols in columns:
+            part = np.ascontiguousarray(image[:, band, cols])
+            inside = resize(network.logits(Tensor(part[None])), part.shape[1:]).asnumpy()[0]
+            if total is None:
+                total = np.zeros((len(inside), part.shape[1], image.shape[2]), np.float32)
+                count = np.zeros(total.shape[1:], np.float32)
+            total[:, :, cols] += inside
+            count[:, cols] += 1
+        done = (following.start if following else band.stop) - band.start
+        yield (total[:, :done] / count[:done])[:, top : top + height, left : left + width]
+        for sums in (total, count):  # what is left moves up; the rows below it are new
+            kept = sums.shape[-2] - done
+            sums[..., :kept, :] = sums[..., done:, :].copy()
+            sums[..., kept:, :] = 0
+
+
+def logit_strips(
+    network: Network, image: np.ndarray, size: tuple[int, int], cfg: EvaluationConfig
+) -> Iterator[np.ndarray]:
+    """The linear head's logits at ``size`` (H, W), whatever the image's own: 3 x H' x W' -> C x h x W, downwards.
+
+    With one scale and no mirror image no more than a strip is ever held at full size, so that large photographs fit
+    into memory. Mode center is taken as whole: it concerns scores alone.
+    """
+    height, width = image.shape[1:]
+    if cfg.scales != (1.0,) or cfg.flip:
+        yield from upsampled_strips(image_logits(network, Tensor(image[None]), cfg).linear.asnumpy()[0], size)
+    elif cfg.mode == "slide":
+        inner = _scaled_size(height, width, 1.0, cfg.base_size)
+        scaled = image if inner == (height, width) else resize(Tensor(image[None]), inner).asnumpy()[0]
+        strips = sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate)
+        yield from strips if inner == size else upsampled_strips(np.concatenate(list(strips), axis=1), size)
+    else:
+        yield from upsampled_strips(network.logits(Tensor(image[None])).asnumpy()[0], size)
+
+
+def upsampled_strips(logits: np.ndarray, size: tuple[int, int], at_once: int = 2**24) -> Iterator[np.ndarray]:
+    """``interpolate.resize`` (align_corners=True) in numpy: C x h x w -> strips C x rows x W of about ``at_once``
+    numbers.
+    """
+    if logits.shape[1:] == tuple(size):
+        yield logits
+        return
+    rows = max(1, at_once // (len(logits) * size[1]))
+    left, right, across = axis_weights(np.arange(size[1]), size[1], logits.shape[2])
+    for first in range(0, size[0], rows):
+        positions = np.arange(first, min(first + rows, size[0]))
+        upper, lower, down = axis_weights(positions, size[0], logits.shape[1])
+        strip = logits[:, upper] + (logits[:, lower] - logits[:, upper]) * down[:, None]
+        yield strip[:, :, left] + (strip[:, :, right] - strip[:, :, left]) * across
+
+
+def _windows(side: int, window: int, stride_rate: float) -> Iterator[slice]:
+    stride = math.ceil(window * stride_rate)
+    for index in range(math.ceil((side - window) / stride) + 1):
+        stop = min(index * stride + window, side)
+        yield slice(stop - window, stop)

@@ -1,0 +1,89 @@
+"""What is written for each predicted image: pictures, probabilities, a line of class shares.
+
+DIR/index/NAME.png    class indices, with the data set's palette
+DIR/color/NAME.png    the same in colours
+DIR/overlay/NAME.jpg  colours over the image
+DIR/probabilities/NAME.npz   where asked for: "probabilities", float16 C x H x W; "classes", their names
+DIR/shares.csv        a line an image: size and the percentage of pixels of each class
+DIR/classes.csv       index, name and colour of each class
+"""
+
+import csv
+import io
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.files import replace_file
+from semiseg.data.pictures import Painter, PredictionWriter, jpeg, png
+from semiseg.data.specs import DatasetSpec
+
+_JPEG_LIMIT = 65535  # pixels a side
+
+
+def check_folder(out: Path, overwrite: bool) -> None:
+    """Makes the folder of the results. What is in it stays, unless results of the same name may be replaced.
+
+    Raises:
+        ConfigError: it holds something and ``overwrite`` is not set, or it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        used = any(out.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror}); name another folder for --out") from None
+    if used and not overwrite:
+        raise ConfigError(
+            f"{out}: holds files already, which are kept; name a new folder for --out, or replace results of the same "
+            "name with --overwrite"
+        )
+
+
+class ResultWriter:
+    """Writes results one image after the other; a context manager that closes shares.csv.
+
+    Raises: UserError wherever a file cannot be written.
+    """
+
+    def __init__(self, out: Path, spec: DatasetSpec):
+        self._out, self._spec, self._painter = out, spec, Painter(spec)
+        self._write_classes = PredictionWriter(out, spec)
+        replace_file(out / "classes.csv", _classes_table(spec))
+        try:
+            self._file = (out / "shares.csv").open("w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{out / 'shares.csv'}: cannot be written ({error.strerror})") from None
+        self._shares = csv.writer(self._file, lineterminator="\n")
+        self._shares.writerow(("image", "width", "height", *spec.classes))
+
+    def write(self, name: str, image: np.ndarray, classes: np.ndarray, probabilities: np.ndarray | None) -> None:
+        """All files of one image: uint8 H x W x 3 RGB, uint8 H x W, and float16 C x H x W where they are kept."""
+        self._write_classes(name, classes)
+        overlay = self._painter.overlay(image, classes)
+        fits = max(classes.shape) <= _JPEG_LIMIT
+        suffix, content = ("jpg", jpeg(overlay)) if fits else ("png", png(overlay))
+        replace_file(self._out / "overlay" / f"{name}.{suffix}", content)
+        if probabilities is not None:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, probabilities=probabilities, classes=np.array(self._spec.classes))
+            replace_file(self._out / "probabilities" / f"{name}.npz", packed.getvalue())
+        counts = np.bincount(classes.ravel(), minlength=self._spec.num_classes)
+        shares = [f"{100 * count / classes.size:.4f}" for count in counts]
+        self._shares.writerow((name, classes.shape[1], classes.shape[0], *shares))
+        self._file.flush()  # a stopped command leaves the lines of what is done
+
+    def __enter__(self) -> "ResultWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._file.close()
+
+
+def _classes_table(spec: DatasetSpec) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("index", "class", "red", "green", "blue"))
+    table.writerows((index, name, *spec.palette[index]) for index, name in enumerate(spec.classes))
+    return text.getvalue()

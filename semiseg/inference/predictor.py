@@ -1,0 +1,65 @@
+"""Classes of one image of any size from a network. C classes; H, W: the image's own height and width."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from semiseg.config.keys import EvaluationConfig
+from semiseg.data.transforms import normalize
+from semiseg.inference.compiled import Network
+from semiseg.inference.logits import logit_strips
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How images are predicted.
+
+    long_side: images are brought to this long side (pixels) first; results have the image's own size all the same.
+    whole_pixels: mode whole turns to the sliding window above so many pixels, so that any image fits into memory.
+    """
+
+    network: Network
+    mode: EvaluationConfig
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    long_side: int | None = None
+    whole_pixels: int = 1_500_000
+
+    def __call__(self, image: np.ndarray, keep: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """uint8 H x W x 3 RGB -> (uint8 H x W class indices, with ``keep`` float16 C x H x W probabilities)."""
+        size = image.shape[:2]
+        scaled = image if self.long_side is None else to_long_side(image, self.long_side)
+        strips = logit_strips(self.network, normalize(scaled, self.mean, self.std), size, self._mode_for(scaled))
+        classes, probabilities, row = np.empty(size, np.uint8), None, 0
+        for strip in strips:
+            rows = slice(row, row + strip.shape[1])
+            classes[rows] = strip.argmax(0)
+            if keep:
+                if probabilities is None:
+                    probabilities = np.empty((len(strip), *size), np.float16)
+                probabilities[:, rows] = softmax(strip)
+            row = rows.stop
+        return classes, probabilities
+
+    def _mode_for(self, image: np.ndarray) -> EvaluationConfig:
+        mode = self.mode if self.mode.mode == "slide" else replace(self.mode, mode="whole", base_size=None)
+        if self.long_side is not None:
+            mode = replace(mode, base_size=None)
+        if mode.mode == "whole" and image.shape[0] * image.shape[1] > self.whole_pixels:
+            return replace(mode, mode="slide")
+        return mode
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the first axis."""
+    raised = np.exp(logits - logits.max(0))
+    return raised / raised.sum(0)
+
+
+def to_long_side(image: np.ndarray, side: int) -> np.ndarray:
+    """The image (uint8 H x W x 3) with a long side of ``side`` pixels; made smaller by averaging areas."""
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)

@@ -1,0 +1,1 @@
+"""``ael``: adaptive equalization learning (NeurIPS 2021)."""

@@ -1,0 +1,1 @@
+"""``u2pl``: unreliable pixels as negatives (CVPR 2022)."""

@@ -1,0 +1,85 @@
+"""Layers that MindSpore has in a form that is too slow, too large or not there on every device.
+
+``Conv3x3`` makes the sums of nn.Conv2d with less work and memory; ``SyncBatchNorm2d`` is BatchNorm over the images of
+all devices. Shapes: B images, C channels, H x W pixels.
+"""
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+from mindspore.ops.operations.array_ops import Col2Im
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution without bias whose padding equals its dilation: B x in x H x W -> B x planes x H' x W'.
+
+    Two things set it apart, both of which only change the order of the additions:
+
+    - Weights that no pixel of the map ever meets, because the dilation is not less than its side, are left out: ASPP's
+      rate of 24 on a map of 21 x 21 is a 1x1 convolution.
+    - In training on CPU a convolution of many channels to few is made as one product with all nine weights, whose
+      results are then moved and added. MindSpore's kernel lays out nine copies of the input instead, for each thread,
+      and every layer of a compiled graph keeps that memory, forward and backward.
+    """
+
+    def __init__(self, in_planes: int, planes: int, stride: int = 1, dilation: int = 1):
+        super().__init__(
+            in_planes, planes, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation, has_bias=False
+        )
+        self._rate = dilation
+        many_to_few = in_planes >= max(4 * planes, 1024)  # smaller ones keep little
+        self._by_products = stride == 1 and many_to_few and ms.get_context("device_target") == "CPU"
+        self._scatter = Col2Im([3, 3], [dilation, dilation], [dilation, dilation], [1, 1])
+
+    def construct(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        rows, columns = self._rate >= height, self._rate >= width
+        if rows or columns:
+            return self._without(x, int(rows), int(columns))
+        if self.training and self._by_products:
+            return self._summed_products(x)
+        return self.conv2d(x, self.weight)
+
+    def _without(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """With the middle row or the middle column of the weights alone, or both."""
+        weight = self.weight[:, :, rows : 3 - rows, columns : 3 - columns]
+        padding = (self._rate * (1 - rows), self._rate * (1 - columns))
+        return ops.conv2d(x, weight, None, self.stride, "pad", padding, self._rate)
+
+    def _summed_products(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        planes = self.weight.shape[0]
+        # The sum scatters: what weight t has made at q goes to q + (t - 1) * rate. A convolution gathers, so backwards.
+        weight = ops.transpose(self.weight.reshape(planes, channels, 9), (0, 2, 1)).flip((1,))
+        products = ops.conv2d(x, weight.reshape(9 * planes, channels, 1, 1))
+        products = products.reshape(batch, planes, 9, height * width)
+        return self._scatter(products, Tensor((height, width), ms.int32))
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d in training over ``world`` devices that hold equally many pixels; the same parameters and names.
+
+    In evaluation it is nn.BatchNorm2d. The running variance is unbiased, as there. MindSpore's own SyncBatchNorm cannot
+    train on CPU. This one is written over AllReduce, whose gradient is AllReduce again, so that mean and variance carry
+    their gradients across devices.
+    """
+
+    def __init__(self, planes: int, world: int, momentum: float = 0.9):
+        super().__init__(planes, momentum=momentum)
+        self._world, self._rate = world, 1 - momentum
+        self._sum = ops.AllReduce()
+
+    def construct(self, x: Tensor) -> Tensor:
+        """B x C x H x W -> the same, normalised."""
+        if not self.training:
+            return super().construct(x)
+        count = x.size // x.shape[1] * self._world
+        mean = self._sum(x.sum((0, 2, 3))) / count
+        centred = x - mean.reshape(1, -1, 1, 1)  # two passes: E[x^2] - E[x]^2 would cancel
+        variance = self._sum((centred * centred).sum((0, 2, 3))) / count
+        self._follow(ops.stop_gradient(mean), ops.stop_gradient(variance) * (count / max(count - 1, 1)))
+        scale = self.gamma / ops.sqrt(variance + self.eps)
+        return centred * scale.reshape(1, -1, 1, 1) + self.beta.reshape(1, -1, 1, 1)
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        ops.assign(self.moving_mean, self.moving_mean + self._rate * (mean - self.moving_mean))
+        ops.assign(self.moving_variance, self.moving_variance + self._rate * (variance - self.moving_variance))

@@ -1,0 +1,83 @@
+"""semiseg.models.layers: leaving weights out and multiplying first change the order of additions and nothing else."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from semiseg.models.layers import Conv3x3
+
+
+def summed(x, weight, stride, rate):
+    """The definition, in float64: each weight times the padded map, moved to its place."""
+    height, width = x.shape[2:]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (rate, rate), (rate, rate)))
+    total = 0
+    for row in range(3):
+        for column in range(3):
+            part = padded[:, :, row * rate :, column * rate :][:, :, :height:stride, :width:stride]
+            total = total + np.einsum("bchw,oc->bohw", part, weight[:, :, row, column].astype(np.float64))
+    return total
+
+
+CASES = {
+    "plain": (6, 4, 1, 1, (9, 7)),
+    "strided": (6, 4, 2, 1, (9, 7)),
+    "dilated": (6, 4, 1, 3, (9, 7)),
+    "no row above or below": (6, 4, 1, 7, (5, 9)),
+    "no column left or right": (6, 4, 1, 5, (8, 5)),
+    "the middle alone": (6, 4, 1, 9, (9, 7)),
+    "the middle alone, strided": (6, 4, 2, 9, (9, 7)),
+    "many to few": (1024, 3, 1, 1, (5, 4)),
+    "many to few, dilated": (1024, 3, 1, 3, (4, 7)),
+    "many to few, the middle alone": (1024, 3, 1, 12, (4, 7)),
+}
+
+
+def made(case, training):
+    channels, planes, stride, rate, size = CASES[case]
+    rng = np.random.default_rng(3)
+    conv = Conv3x3(channels, planes, stride, rate)
+    weight = (rng.standard_normal((planes, channels, 3, 3)) / np.sqrt(channels)).astype(np.float32)
+    conv.weight.set_data(Tensor(weight))
+    conv.set_train(training)
+    x = rng.standard_normal((2, channels, *size)).astype(np.float32)
+    return conv, x, summed(x, weight, stride, rate)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "not compiled"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_sum_is_that_of_the_definition(case, training, compiled):
+    conv, x, expected = made(case, training)
+    found = (ms.jit(conv) if compiled else conv)(Tensor(x)).asnumpy()
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_the_plain_convolution(case):
+    conv, x, expected = made(case, training=True)
+    pull = Tensor(np.random.default_rng(4).standard_normal(expected.shape).astype(np.float32))
+
+    def own(x):
+        return (conv(x) * pull).sum()
+
+    def plain(x):
+        return (conv.conv2d(x, conv.weight) * pull).sum()
+
+    both = [flat(ms.jit(ms.grad(f, 0, [conv.weight]))(Tensor(x))) for f in (own, plain)]
+    for found, right in zip(*both, strict=True):
+        assert np.abs(right).max() > 0.1
+        np.testing.assert_allclose(found, right, atol=1e-4)
+
+
+def flat(gradients):
+    of_x, (of_weight,) = gradients
+    return of_x.asnumpy(), of_weight.asnumpy()
+
+
+def test_twice_the_same_bits():
+    conv, x, _ = made("many to few, dilated", training=True)
+    once, again = (conv(Tensor(x)).asnumpy() for _ in range(2))
+    assert np.array_equal(once, again)

@@ -17,6 +17,8 @@ import inputs
 import numpy as np
 
 from semiseg.config import loading as config
+from semiseg.config.keys import Config
+from semiseg.data import build as data_build
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
@@ -28,7 +30,7 @@ from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
 from semiseg.evaluate import evaluate
 from semiseg.inference.compiled import for_evaluation
-from semiseg.methods import METHODS, Settings
+from semiseg.methods import METHODS, RunContext
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import build_model
 
@@ -36,13 +38,28 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 PASCAL, SYNTHETIC = EXPERIMENTS / "pascal" / "183", EXPERIMENTS / "synthetic" / "16"
 
 
-def setting(method: str, side: int, batch: int, jit: bool = True, accumulate: int = 1) -> Settings:
+def setting(method: str, side: int, batch: int, jit: bool = True, accumulate: int = 1) -> RunContext:
     """The published VOC configuration at another crop size, in the semi-supervised phase from the first step."""
     changes = {"jit": jit, "accumulate": accumulate, "sup_only_epoch": 0}
     overrides = [f"trainer.{key}={str(value).lower()}" for key, value in changes.items()]
     loaded = config.load(PASCAL / method, [f"dataset.train.crop.size=[{side}, {side}]", *overrides])
-    loaded, _ = build.complete(loaded)
-    return Settings(loaded.trainer, loaded.criterion, loaded.net, batch, (side, side), 1000, inputs.MEAN, inputs.STD)
+    return context_of(data_build.complete(loaded)[0], batch, side)
+
+
+def context_of(config: Config, batch: int, side: int) -> RunContext:
+    """A run of 1,000 steps an epoch that never asks for images."""
+    return RunContext(
+        trainer=config.trainer,
+        criterion=config.criterion,
+        net=config.net,
+        batch_size=batch,
+        crop=(side, side),
+        steps_per_epoch=1000,
+        mean=inputs.MEAN,
+        std=inputs.STD,
+        new_network=lambda: build_model(config.net),
+        images=None,
+    )
 
 
 def step_of(method: str, p: dict[str, Any], batch: int) -> worker.Work:
@@ -50,22 +67,22 @@ def step_of(method: str, p: dict[str, Any], batch: int) -> worker.Work:
     return worker.Work(steps_of(method, setting(method, p["side"], batch, p.get("jit", True))))
 
 
-def steps_of(method: str, settings: Settings) -> Callable[[], None]:
+def steps_of(method: str, context: RunContext) -> Callable[[], None]:
     """Each call is a step, always on the same images."""
-    step = trainer_of(method, settings)
-    size = settings.batch, settings.crop[0]
-    batches = [inputs.batch(0, *size, labelled, settings.net.num_classes) for labelled in (True, False)]
+    step = trainer_of(method, context)
+    size = context.batch_size, context.crop[0]
+    batches = [inputs.batch(0, *size, labelled, context.net.num_classes) for labelled in (True, False)]
     done = iter(range(1, 1000))
     return lambda: void(step(next(done), *batches))
 
 
-def trainer_of(method: str, settings: Settings) -> TrainStep:
+def trainer_of(method: str, context: RunContext) -> TrainStep:
     """The step of a fresh network."""
     set_device("cpu")
-    made = METHODS[method](build_model(settings.net), build_model(settings.net), settings)
+    made = METHODS[method](context)
     if method == "suponly":  # the optimizer is the end: no teacher, here as on the other side
-        made.after_update, made.teacher, made._ema = (lambda *_: None), None, None
-    return TrainStep(made, SGD(made.student, settings.trainer))
+        made.after_update, made.teacher = (lambda *_: {}), None
+    return TrainStep(made, SGD(made.optimized, context.trainer))
 
 
 def void(_: object) -> None:
@@ -100,11 +117,9 @@ def small_step(p: dict[str, Any]) -> worker.Work:
         f"net.proto_head.num_micro_proto={p['per_class']}",
         "trainer.sup_only_epoch=0",
     ]
-    loaded, _ = build.complete(config.load(SYNTHETIC / "ours", overrides))
-    net = dataclasses.replace(loaded.net, num_classes=p["classes"])
-    size = (p["side"], p["side"])
-    settings = Settings(loaded.trainer, loaded.criterion, net, p["batch"], size, 1000, inputs.MEAN, inputs.STD)
-    return worker.Work(steps_of("ours", settings), repeat=7)
+    loaded, _ = data_build.complete(config.load(SYNTHETIC / "ours", overrides))
+    loaded = dataclasses.replace(loaded, net=dataclasses.replace(loaded.net, num_classes=p["classes"]))
+    return worker.Work(steps_of("ours", context_of(loaded, p["batch"], p["side"])), repeat=7)
 
 
 def many_ids(p: dict[str, Any]) -> worker.Work:
@@ -128,7 +143,7 @@ def evaluation(p: dict[str, Any]) -> worker.Work:
     folder, window = Path(p["folder"]), f"[{inputs.WINDOW}, {inputs.WINDOW}]"
     overrides = [f"dataset.data_root={folder}", f"dataset.val.data_list={folder / 'val.txt'}"]
     overrides += [f"evaluation.mode={p['mode']}", f"evaluation.crop_size={window}"]
-    loaded, spec = build.complete(config.load(PASCAL / "ours", overrides))
+    loaded, spec = data_build.complete(config.load(PASCAL / "ours", overrides))
     network = for_evaluation(build_model(loaded.net), loaded.trainer.jit)
     images = build.EvalLoader(loaded, spec)
     # As the command does it; the size is compiled during the second pass.

@@ -64,7 +64,7 @@ def watch_all(clock: Clock) -> None:
     """Puts the clock on the parts of a run."""
     clock.watch(TrainStream, "__next__", "waiting for data")
     clock.watch(PrototypeConsistency, "enter_step", "k-means, once")
-    clock.watch(PrototypeConsistency, "prepare", "teacher's labels, mixing, draws")
+    clock.watch(PrototypeConsistency, "inputs", "teacher's labels, mixing, draws")
     clock.watch(PrototypeConsistency, "after_update", "prototype update")
     clock.watch(ExponentialMovingAverage, "update", "teacher EMA")
     clock.watch(SGD, "__call__", "optimizer")

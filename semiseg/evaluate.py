@@ -18,6 +18,7 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.config.keys import Config, EvaluationConfig, ExpectedConfig
+from semiseg.data import build as data_build
 from semiseg.data.pictures import PredictionWriter
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
@@ -67,7 +68,7 @@ def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
     Raises:
         CheckpointError: missing, damaged, or of another network; says what differs.
     """
-    config, _ = build.complete(config)
+    config, _ = data_build.complete(config)
     network = build.fresh_network(config, seed=0)
     load_evaluated(network, Path(checkpoint))
     return network.set_train(False)
@@ -165,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_intermixed_args(argv)
-    config, spec = build.complete(load(args.config, args.overrides))
+    config, spec = data_build.complete(load(args.config, args.overrides))
     check_outputs(args.save, args.json)
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     loader = build.EvalLoader(config, spec)
@@ -214,7 +215,7 @@ def find_checkpoint(named: Path | None, config: Config, spec: DatasetSpec) -> tu
     """
     if named:
         return named, ""
-    return find_best(build.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
+    return find_best(data_build.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
 
 
 if __name__ == "__main__":

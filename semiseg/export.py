@@ -20,8 +20,8 @@ from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.config.keys import Config
+from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
-from semiseg.engine import build
 from semiseg.engine.device import set_device
 from semiseg.evaluate import find_checkpoint, load_network
 from semiseg.inference.exportable import ExportableNetwork
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
-    config, spec = build.complete(load(args.config, args.overrides))
+    config, spec = data_build.complete(load(args.config, args.overrides))
     size = tuple(args.size or default_size(config))
     check_request(args, size)
     checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)

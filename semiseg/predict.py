@@ -11,9 +11,9 @@ from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
 from semiseg.config.keys import Config
+from semiseg.data import build as data_build
 from semiseg.data.dataset import read_image
 from semiseg.data.read_ahead import over_files
-from semiseg.engine import build
 from semiseg.engine.device import set_device
 from semiseg.evaluate import find_checkpoint, load_network
 from semiseg.inference.compiled import for_evaluation
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
     check_numbers(args)
-    config, spec = build.complete(load(args.config, args.overrides))
+    config, spec = data_build.complete(load(args.config, args.overrides))
     items = find_items(args.inputs, args.out)
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     device = set_device(config.device)

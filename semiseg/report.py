@@ -19,6 +19,7 @@ from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
@@ -68,7 +69,7 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
     written = folder / "config.resolved.yaml"
     if not written.is_file():
         raise ConfigError(f"{folder}: holds no config.resolved.yaml; expected the folder of a training run")
-    config, spec = build.complete(load(written, args.overrides))
+    config, spec = data_build.complete(load(written, args.overrides))
     points, evaluations = read_metrics(folder / "metrics.jsonl")
     scores, why_not = None, ""
     try:

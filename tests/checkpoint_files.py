@@ -6,7 +6,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from tiny import CLASSES, network_of, settings_of
+from tiny import CLASSES, context_of, network_of
 from torch_bytes import tensor, write_zip
 
 from semiseg.interop.torch_names import BATCH_NORM
@@ -18,7 +18,7 @@ __all__ = ["CLASSES", "arrays_of", "network", "torch_state", "write_ckpt", "writ
 
 def network(*overrides: str, seed: int = 0) -> SegmentationNetwork:
     """The tiny network with 3 classes, linear and prototype head; its weights depend on the seed."""
-    return network_of(settings_of(*overrides), seed)
+    return network_of(context_of(*overrides), seed)
 
 
 def arrays_of(built: SegmentationNetwork) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import ROOT, TINY_NET, write_voc
 
+from semiseg.data import build as data_build
 from semiseg.engine import build
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
@@ -53,7 +54,7 @@ def tiny_overrides() -> list[str]:
 def ready(tiny_config, tiny_overrides, tmp_path):
     """(config file, overrides, run folder's best.ckpt) with a network of random weights as best."""
     path = tiny_config()
-    config, _ = build.complete(load(path, tiny_overrides))
+    config, _ = data_build.complete(load(path, tiny_overrides))
     best = tmp_path / "run/checkpoints/best.ckpt"
     network = build.fresh_network(config, seed=3)
     checkpoint_io.save(best, checkpoint_io.network_arrays(network), {"step": 1})

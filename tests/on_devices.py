@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from mindspore import Parameter, Tensor
-from tiny import Trainee, batch_of, labeled_images, settings_for
+from tiny import Trainee, batch_of, context_for
 
 from semiseg.common import distributed
 from semiseg.common.host_array import HostArray
@@ -38,31 +38,32 @@ def run(case, group):
     """(terms of each step, state afterwards, names of each device's own state) of this device."""
     name, overrides, steps = (CASES | OTHERS)[case]
     batch = 1 if case == "one image each" else WHOLE // group.world
-    settings = settings_for(name, *overrides, batch=batch, group=group)
-    trainee, results = Trainee(name, settings), []
+    context = context_for(name, *overrides, batch=batch, group=group)
+    trainee, results = Trainee(name, context), []
     for step in range(steps):
-        trainee.method.enter_step(step, labeled_images)
+        trainee.method.enter_step(step)
         pair = [batch_of(step, kind, WHOLE) for kind in ("labeled", "unlabeled")]
         pair[0].labels[0, :25] = 255  # the devices have different numbers of labelled pixels
-        rows = [settings.rows(part) for part in range(settings.trainer.accumulate)]
+        rows = [context.batch_slice(part) for part in range(context.trainer.accumulate)]
         taken = np.concatenate([np.arange(r.first, r.first + r.count) for r in rows])
         pair = [b._replace(images=b.images[taken], ids=[b.ids[i] for i in taken]) for b in pair]
         pair[0] = pair[0]._replace(labels=pair[0].labels[taken])
         result = trainee.step(step, *pair)
         results.append([result.loss, *result.terms.values()])
-    return np.array([value for row in results for value in row]), trainee.arrays(), trainee.method.own_state()
+    own = {name for name, value in trainee.state.items() if getattr(value, "per_device", False)}
+    return np.array([value for row in results for value in row]), trainee.arrays(), own
 
 
 def refusal(group):
     """What is said when an image of rank 1 alone is not finite."""
-    settings = settings_for("suponly", batch=2, group=group)
+    context = context_for("suponly", batch=2, group=group)
     batch = batch_of(0, "labeled", WHOLE)
-    rows = settings.rows(0)
+    rows = context.batch_slice(0)
     batch.images[3] = np.nan
     part = slice(rows.first, rows.first + rows.count)
     batch = batch._replace(images=batch.images[part], labels=batch.labels[part], ids=batch.ids[part])
     try:
-        Trainee("suponly", settings).step(0, batch, None)
+        Trainee("suponly", context).step(0, batch, None)
     except NonFiniteLossError as error:
         return str(error)
     return "trained"

@@ -36,9 +36,9 @@ from semiseg.data.loaders import Batch
 from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import TrainStep
 from semiseg.interop.torch_names import match, to_mindspore_names
-from semiseg.methods import Settings, get_method
+from semiseg.methods import RunContext, get_method
 from semiseg.methods.mixing import cutmix_boxes
-from semiseg.methods.sampling import Rows, dropout_masks, grid_pixels
+from semiseg.methods.sampling import BatchSlice, dropout_masks, grid_pixels
 from semiseg.models import SegmentationNetwork, build_model
 
 SMALL = NetworkSpec(depth=18, num_classes=5, width=8, inner_planes=16, aux=True, prototypes=2, zero_init_residual=False)
@@ -155,7 +155,7 @@ class StepCase:
     """One training step: everything both sides are given."""
 
     spec: NetworkSpec
-    settings: Settings
+    context: RunContext
     method: str
     step: int
     labeled: Batch
@@ -168,7 +168,7 @@ def step_case(method: str, jit: bool = False, seed: int = 4, mix: bool = True) -
     """A step of ``suponly`` or ``ours`` on 2 (+ 2) images of 65 x 65, with dropout, CutMix and OHEM."""
     spec = SMALL if method == "ours" else dataclasses.replace(SMALL, prototypes=0)
     crop, batch, step = (65, 65), 2, 3
-    settings = Settings(
+    context = RunContext(
         trainer=TrainerConfig(
             epochs=10,
             sup_only_epoch=0,
@@ -179,26 +179,28 @@ def step_case(method: str, jit: bool = False, seed: int = 4, mix: bool = True) -
         ),
         criterion=CriterionConfig(type="ohem", kwargs=CriterionKwargs(thresh=0.3, min_kept=2000)),
         net=config_of(spec),
-        batch=batch,
+        batch_size=batch,
         crop=crop,
         steps_per_epoch=4,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
+        new_network=lambda: build_model(config_of(spec)),
+        images=None,
     )
     labels = np.random.default_rng(seed).integers(0, spec.num_classes, (batch, 5, 5)).repeat(13, 1).repeat(13, 2)
     labels[0, :, :9] = 255
     names = [f"image{i}" for i in range(batch)]
     labeled = Batch(step, names, image_of(seed, batch, 3, *crop), labels.astype(np.int32))
     unlabeled = Batch(step, names, image_of(seed + 1, batch, 3, *crop), None) if method == "ours" else None
-    return StepCase(spec, settings, method, step, labeled, unlabeled, twin_of(spec, seed), twin_of(spec, seed + 5))
+    return StepCase(spec, context, method, step, labeled, unlabeled, twin_of(spec, seed), twin_of(spec, seed + 5))
 
 
 def our_step(case: StepCase) -> Arrays:
     """Everything that our step changes or computes, by name."""
-    student, teacher = (load(build_model(case.settings.net), arrays_of(twin)) for twin in (case.student, case.teacher))
-    method = get_method(case.method)(student, teacher, case.settings)
-    load(teacher, arrays_of(case.teacher))  # a method starts with a teacher that equals the student
-    optimizer = SGD(student, case.settings.trainer)
+    method = get_method(case.method)(case.context)
+    student = load(method.student, arrays_of(case.student))
+    teacher = load(method.teacher.network, arrays_of(case.teacher))
+    optimizer = SGD(method.optimized, case.context.trainer)
     taken: Arrays = {}
     inner = optimizer._step
 
@@ -210,7 +212,7 @@ def our_step(case: StepCase) -> Arrays:
     optimizer._step = keep_gradients
     result = TrainStep(method, optimizer)(case.step, case.labeled, case.unlabeled)
     taken["loss"] = np.array(result.loss)
-    taken |= {f"term {name}": np.array(value) for name, value in result.terms.items() if name != "kept"}
+    taken |= {f"term {name}": np.array(value) for name, value in result.terms.items() if name != "mask_ratio"}
     for part, network in (("student", student), ("teacher", teacher)):
         taken |= {f"{part} {name}": p.asnumpy() for name, p in network.parameters_and_names()}
     return taken
@@ -220,18 +222,18 @@ def twin_step(case: StepCase, double: bool) -> Arrays:
     """The same step on the twin, by the same names."""
     dtype = torch.float64 if double else torch.float32
     student, teacher = (copy.deepcopy(twin).to(dtype) for twin in (case.student, case.teacher))
-    settings, kwargs = case.settings, case.settings.trainer.optimizer.kwargs
+    context, kwargs = case.context, case.context.trainer.optimizer.kwargs
     optimizer = twin_training.make_optimizer(
-        student, kwargs.lr, kwargs.momentum, kwargs.weight_decay, settings.trainer.optimizer.decoder_lr_times
+        student, kwargs.lr, kwargs.momentum, kwargs.weight_decay, context.trainer.optimizer.decoder_lr_times
     )
     for group in optimizer.param_groups:
-        group["lr"] *= poly(case.step, settings.steps, settings.trainer.lr_scheduler.kwargs.power)
+        group["lr"] *= poly(case.step, context.steps, context.trainer.lr_scheduler.kwargs.power)
     images = len(case.labeled.images) + (len(case.unlabeled.images) if case.unlabeled else 0)
     planes = (case.spec.inner_planes,) * len(DROPOUT)
-    masks = dropout_masks(settings.trainer.seed, case.step, Rows(0, images, images), planes, 0.1)
+    masks = dropout_masks(context.trainer.seed, case.step, BatchSlice(0, images, images), planes, 0.1)
     kept = {name: torch.from_numpy(mask.asnumpy()[:, :, 0, 0] > 0) for name, mask in zip(DROPOUT, masks, strict=True)}
     inject_dropout(student, kept)
-    criterion = _twin_criterion(settings)
+    criterion = _twin_criterion(context)
     image_l, label_l = torch.from_numpy(case.labeled.images).to(dtype), torch.from_numpy(case.labeled.labels).long()
     if case.unlabeled is None:
         student.train()
@@ -239,11 +241,11 @@ def twin_step(case: StepCase, double: bool) -> Arrays:
         loss = twin_losses.supervised(out.pred, out.aux, label_l, criterion, 0.4)
         loss.backward()
         optimizer.step()
-        twin_training.update_teacher(teacher, student, case.step, settings.net.ema_decay)
+        twin_training.update_teacher(teacher, student, case.step, context.net.ema_decay)
         terms = {"sup": loss.item()}
     else:
         batch = _twin_batch(case, teacher, image_l, label_l)
-        spec = StepSpec(k=case.spec.prototypes, threshold=settings.trainer.unsupervised.confid_thresh)
+        spec = StepSpec(k=case.spec.prototypes, threshold=context.trainer.unsupervised.confid_thresh)
         spec = dataclasses.replace(spec, criterion=criterion)
         terms = train_step(student, teacher, optimizer, batch, spec, case.step)
         terms = {{"sup_proto": "proto_sup", "unsup_proto": "proto_unsup"}.get(k, k): v for k, v in terms.items()}
@@ -257,21 +259,21 @@ def twin_step(case: StepCase, double: bool) -> Arrays:
     return taken
 
 
-def _twin_criterion(settings: Settings):
-    kwargs = settings.criterion.kwargs
+def _twin_criterion(context: RunContext):
+    kwargs = context.criterion.kwargs
     return lambda logits, label: twin_losses.ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
 
 
 def _twin_batch(case: StepCase, teacher: Network, image_l: torch.Tensor, label_l: torch.Tensor) -> StepBatch:
     """Pseudo-labels by the twin's teacher; boxes and pixels as our generators draw them."""
-    seed, size = case.settings.trainer.seed, case.settings.crop
+    seed, size = case.context.trainer.seed, case.context.crop
     image_u = torch.from_numpy(case.unlabeled.images).to(image_l.dtype)
     label, confidence, _ = teacher_labels(teacher, image_u)
-    if case.settings.trainer.unsupervised.aug_prob:
+    if case.context.trainer.unsupervised.aug_prob:
         boxes = cutmix_boxes(len(image_u), *size, generator(seed, "cutmix", case.step))
         inside = twin_training.box_masks(torch.from_numpy(boxes), size)
         image_u, label, confidence = (twin_training.cutmix(x, inside) for x in (image_u, label, confidence))
-    rows, cols = grid_pixels(seed, case.step, size, case.settings.net.proto_head.select_granularity)
+    rows, cols = grid_pixels(seed, case.step, size, case.context.net.proto_head.select_granularity)
     points = torch.from_numpy(np.stack([rows, cols], 1))
     return StepBatch(image_l, label_l, image_u, label, confidence, points)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from semiseg.config import load
-from semiseg.engine import build
+from semiseg.data import build as data_build
 from semiseg.train import write_config
 
 STEPS = 40
@@ -14,15 +14,15 @@ def write_run(ready: tuple[Path, list[str], Path], evaluations: int = 3) -> Path
     """Completes the folder of the fixture ``ready`` (it holds best.ckpt); returns it."""
     path, overrides, best = ready
     folder = best.parents[1]
-    config, spec = build.complete(load(path, overrides))
+    config, spec = data_build.complete(load(path, overrides))
     write_config(folder, config)
-    build.save_lists(folder, build.read_split(config, spec))
+    data_build.save_lists(folder, data_build.read_split(config, spec))
     rows = []
     for step in range(2, STEPS + 1, 2):
         row = {"step": step, "lr": 0.1 * (1 - step / STEPS), "loss": 2 / step, "sup": 2 / step}
         if step > STEPS // 2:
             counts = [step * (i % 3) for i in range(spec.num_classes * 2)]
-            row |= {"kept": step / STEPS, "proto_sup": 0.25, "proto_counts": counts}
+            row |= {"mask_ratio": step / STEPS, "proto_sup": 0.25, "proto_counts": counts}
         rows.append(row)
     for index in range(evaluations):
         iou = [10.0 * index + c for c in range(spec.num_classes)]

@@ -8,8 +8,10 @@ from semiseg import train
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.loading import dump, load
+from semiseg.data import build as data_build
 from semiseg.data.splits import read_list
 from semiseg.engine import build
+from semiseg.engine.plan import Plan, steps_per_epoch
 
 ALL = [f"{i:02}" for i in range(20)]
 VAL = ["18", "19"]
@@ -25,14 +27,13 @@ def folder(tmp_path):
 
 
 def split_of(path, *overrides):
-    config, spec = build.complete(load(path, overrides))
-    return config, build.read_split(config, spec)
+    config, spec = data_build.complete(load(path, overrides))
+    return config, data_build.read_split(config, spec)
 
 
 def first_log_line(path, *overrides):
     config, split = split_of(path, *overrides)
-    per_epoch = build.steps_per_epoch(config, split)
-    plan = train.Plan(config, None, split, path, None, per_epoch, 2, 1.0, ())
+    plan = Plan(config, None, split, path, None, 1, 2, 1.0, ())
     return train.opening_lines(plan, "cpu", ALONE, 0)[0]
 
 
@@ -72,7 +73,7 @@ def test_ratio_is_drawn_from_the_seed_alone(folder):
     other = split_of(path, "dataset.split_seed=1")[1]
     assert set(other.labeled) != set(first.labeled)
     assert sorted(other.labeled + other.unlabeled) == ALL[:18]
-    names = {build.split_name(load(path, [f"dataset.split_seed={seed}"])) for seed in (0, 1)}
+    names = {data_build.split_name(load(path, [f"dataset.split_seed={seed}"])) for seed in (0, 1)}
     assert len(names) == 2
 
 
@@ -129,7 +130,7 @@ def test_written_lists_need_no_splits_folder(folder):
     )
     config, split = split_of(path)
     assert (len(split.labeled), len(split.unlabeled), split.val) == (4, 14, VAL)
-    assert build.split_name(config) == "lists"
+    assert data_build.split_name(config) == "lists"
 
 
 def test_missing_split_names_those_that_are_there(folder):
@@ -144,22 +145,22 @@ def test_lists_are_saved_and_a_changed_pool_is_refused(folder):
     path = write_config(folder, labeled_ratio=0.5)
     split = split_of(path)[1]
     run = folder / "run"
-    build.save_lists(run, split)
+    data_build.save_lists(run, split)
     assert read_list(run / "lists/labeled.txt") == split.labeled
     assert read_list(run / "lists/unlabeled.txt") == split.unlabeled
     assert read_list(run / "lists/val.txt") == VAL
     before = (run / "lists/labeled.txt").stat().st_mtime_ns
-    build.save_lists(run, split)
+    data_build.save_lists(run, split)
     assert (run / "lists/labeled.txt").stat().st_mtime_ns == before
     make_set(folder / "data", count=30)
     with pytest.raises(DataError, match=r"began with 9 ids, now the configuration gives 14"):
-        build.save_lists(run, split_of(path)[1])
+        data_build.save_lists(run, split_of(path)[1])
     assert read_list(run / "lists/unlabeled.txt") == split.unlabeled
 
 
 def test_saved_lists_give_the_same_split_again(folder):
     split = split_of(write_config(folder, labeled_ratio=0.5))[1]
-    build.save_lists(folder / "run", split)
+    data_build.save_lists(folder / "run", split)
     lists = {
         "train": {"data_list": "run/lists/labeled.txt", "unlabeled_list": "run/lists/unlabeled.txt"},
         "val": {"data_list": "run/lists/val.txt"},
@@ -171,8 +172,8 @@ def test_saved_lists_give_the_same_split_again(folder):
 
 
 def quick(path, *overrides, **options):
-    config, spec = build.complete(load(path, overrides))
-    return build.quick_check(config, spec, build.read_split(config, spec), **options)
+    config, spec = data_build.complete(load(path, overrides))
+    return data_build.quick_check(config, spec, data_build.read_split(config, spec), **options)
 
 
 def test_quick_check_passes_good_data_and_names_what_is_missing(folder):
@@ -200,12 +201,12 @@ def test_quick_check_finds_one_file_under_two_names(folder):
     [("pascal/183/ours", "VOC2012", "prepare_voc"), ("cityscapes/186/ours", "cityscapes", "prepare_cityscapes")],
 )
 def test_missing_masks_name_the_tool_that_makes_them(tmp_path, leaf, root, tool):
-    config, spec = build.complete(load(ROOT / "experiments" / leaf, [f"dataset.data_root={tmp_path}"]))
+    config, spec = data_build.complete(load(ROOT / "experiments" / leaf, [f"dataset.data_root={tmp_path}"]))
     image = tmp_path / spec.image_path("train/x")
     image.parent.mkdir(parents=True)
     image.write_bytes(b"")
     with pytest.raises(DataError, match=rf"tools/{tool}\.py makes the masks"):
-        build.dataset(config, spec, ["train/x"], "train")
+        data_build.dataset(config, spec, ["train/x"], "train")
 
 
 def test_resolved_configuration_of_own_data_loads_again(folder):
@@ -215,17 +216,14 @@ def test_resolved_configuration_of_own_data_loads_again(folder):
 
 
 def test_evaluation_images_are_shared_out_to_the_devices(folder):
-    config, spec = build.complete(load(write_config(folder), ["dataset.split=4"]))
+    config, spec = data_build.complete(load(write_config(folder), ["dataset.split=4"]))
     whole = [name for name, _, _ in build.EvalLoader(config, spec)]
     parts = [[name for name, _, _ in build.EvalLoader(config, spec, Group(rank, 2))] for rank in (0, 1)]
     assert [len(build.EvalLoader(config, spec, Group(rank, 2))) for rank in (0, 1)] == [len(p) for p in parts]
     assert parts == [whole[0::2], whole[1::2]]
 
 
-@pytest.mark.parametrize(("world", "accumulate", "steps"), [(1, 1, 3), (2, 1, 2), (1, 2, 2), (2, 2, 1)])
-def test_an_epoch_is_one_pass_whatever_divides_it(folder, world, accumulate, steps):
-    overrides = ["dataset.split=4", f"trainer.accumulate={accumulate}", "dataset.batch_size=2"]
-    config = load(write_config(folder), overrides)
-    split = build.Split(["a"], ["b"] * 5, ["c"])
-    assert build.steps_per_epoch(config, split, world) == steps
-    assert build.steps_per_epoch(config, build.Split(["a"] * 5, [], ["c"]), world) == steps
+@pytest.mark.parametrize(("images", "steps"), [(2, 3), (4, 2), (5, 1), (8, 1)])
+def test_an_epoch_is_one_pass_over_the_unlabelled_images(images, steps):
+    assert steps_per_epoch(data_build.Split(["a"], ["b"] * 5, ["c"]), images) == steps
+    assert steps_per_epoch(data_build.Split(["a"] * 5, [], ["c"]), images) == steps

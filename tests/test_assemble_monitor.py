@@ -7,7 +7,8 @@ from tiny import write_voc
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
 from semiseg.data.dataset import read_image, read_mask
-from semiseg.engine import build, build_monitor
+from semiseg.engine import build
+from semiseg.engine.plan import make_plan
 
 
 class Method:
@@ -15,34 +16,34 @@ class Method:
 
 
 def made(tiny_config, overrides, *more):
-    config, spec = build.complete(load(tiny_config(), [*overrides, *more]))
-    return config, spec, build.read_split(config, spec)
+    return make_plan(load(tiny_config(), [*overrides, *more]), 1)
 
 
 def test_samples_are_spread_over_the_validation_list_and_no_larger_than_a_crop(tiny_config, tiny_overrides, tiny_data):
-    config, spec, split = made(tiny_config, tiny_overrides)
-    samples = build_monitor._samples(config, spec, split, 2)
+    plan = made(tiny_config, tiny_overrides)
+    samples = build._samples(plan.config, plan.spec, plan.split, 2)
     assert [sample.name for sample in samples] == ["val_000", "val_002"]
     image = read_image(tiny_data / "JPEGImages/val_002.jpg")[5:38, 9:42]  # 44 x 52, the middle 33 x 33
     assert np.array_equal(samples[1].rgb, image)
-    assert np.array_equal(samples[1].mask, read_mask(tiny_data / "SegmentationClassAug/val_002.png", spec)[5:38, 9:42])
+    mask = read_mask(tiny_data / "SegmentationClassAug/val_002.png", plan.spec)[5:38, 9:42]
+    assert np.array_equal(samples[1].mask, mask)
     assert samples[1].image.shape == (3, 33, 33)
-    assert len(build_monitor._samples(config, spec, split, 99)) == 3
+    assert len(build._samples(plan.config, plan.spec, plan.split, 99)) == 3
 
 
 @pytest.mark.parametrize("off", ["monitor.panels=0", "monitor.tensorboard=false", "trainer.eval_on=false"])
 def test_nothing_is_read_where_nothing_is_drawn(tiny_config, tiny_overrides, off, monkeypatch):
-    config, spec, split = made(tiny_config, tiny_overrides, off)
+    plan = made(tiny_config, tiny_overrides, off)
     monkeypatch.setattr(build, "dataset", None)
-    assert list(build_monitor.monitor(config, spec, split, Method()).pictures(1)) == []
+    assert list(build.monitor(plan, Method()).pictures(1)) == []
 
 
 def test_masks_of_unlabelled_images_are_opened_only_where_asked_for(tiny_config, tiny_overrides, tmp_path):
-    config, spec, split = made(tiny_config, tiny_overrides)
-    assert build_monitor.monitor(config, spec, split, Method())._truth is None
-    config, spec, split = made(tiny_config, tiny_overrides, "monitor.pseudo_labels=true")
+    plan = made(tiny_config, tiny_overrides)
+    assert build.monitor(plan, Method())._truth is None
+    plan = made(tiny_config, tiny_overrides, "monitor.pseudo_labels=true")
     with pytest.raises(DataError, match="6 files are missing"):  # of unlabelled images there are no masks here
-        build_monitor.monitor(config, spec, split, Method())
+        build.monitor(plan, Method())
 
 
 def test_batches_with_truth_are_augmented_alike_and_depend_on_the_step(tiny_config, tiny_overrides, tmp_path):
@@ -51,8 +52,8 @@ def test_batches_with_truth_are_augmented_alike_and_depend_on_the_step(tiny_conf
     (lists / "unlabeled.txt").write_text("labeled_001\n")
     (lists / "labeled.txt").write_text("labeled_000\n")
     data = [f"dataset.data_root={tmp_path}/data", f"dataset.splits={tmp_path}/data/splits"]
-    config, spec, split = made(tiny_config, tiny_overrides, *data)
-    truth = build_monitor._truth(config, spec, split)
+    plan = made(tiny_config, tiny_overrides, *data)
+    truth = build._truth(plan.config, plan.spec, plan.split)
     first, again, other = truth(3), truth(3), truth(4)
     assert first.images.shape == (2, 3, 33, 33)
     assert first.labels.shape == (2, 33, 33)
@@ -63,12 +64,12 @@ def test_batches_with_truth_are_augmented_alike_and_depend_on_the_step(tiny_conf
 
 def test_a_folder_of_images_has_no_masks(tiny_config, tiny_overrides, tiny_data):
     more = ["monitor.pseudo_labels=true", f"dataset.train.unlabeled_dir={tiny_data}/JPEGImages"]
-    config, spec, split = made(tiny_config, tiny_overrides, *more)
+    plan = made(tiny_config, tiny_overrides, *more)
     with pytest.raises(ConfigError, match="no masks"):
-        build_monitor.monitor(config, spec, split, Method())
+        build.monitor(plan, Method())
 
 
 def test_events_can_be_switched_off(tiny_config, tiny_overrides, tmp_path):
-    config, spec, _ = made(tiny_config, tiny_overrides, "monitor.tensorboard=false")
-    assert build_monitor.events(config, spec, tmp_path / "x", 0) is None
-    assert not (tmp_path / "x").exists()
+    plan = made(tiny_config, tiny_overrides, "monitor.tensorboard=false")
+    assert build.events(plan, 0) is None
+    assert not plan.folder.exists()

@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
-from tiny import network_of, settings_of
+from tiny import context_of, network_of
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError
@@ -134,7 +134,7 @@ def test_a_flipped_byte_is_noticed(path, share):
         checkpoint_io.read(path)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 20, 60, 0.5, 0.9])
+@pytest.mark.parametrize("mask_ratio", [0, 1, 20, 60, 0.5, 0.9])
 def test_a_truncated_file_is_refused(path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
@@ -187,7 +187,7 @@ def test_of_many_differences_the_first_are_shown():
 
 
 def test_a_network_is_saved_under_the_published_names(tmp_path):
-    network = network_of(settings_of("net.aux_loss={}"))
+    network = network_of(context_of("net.aux_loss={}").net)
     saved = checkpoint_io.network_arrays(network)
     assert all(name.startswith("module.") for name in saved)
     expected = {"module.encoder.conv1.0.weight", "module.auxor.aux.4.bias", "module.proto_net.proto_list"}

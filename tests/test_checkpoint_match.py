@@ -1,7 +1,7 @@
 """The table that says what differs between two networks."""
 
 import pytest
-from tiny import network_of, settings_of
+from tiny import context_of, network_of
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.match import facts, misfit_table
@@ -10,7 +10,7 @@ from semiseg.interop.network_files import fill, read_network
 
 
 def shapes(*overrides, prefix=""):
-    network = network_of(settings_of(*overrides))
+    network = network_of(context_of(*overrides).net)
     return {prefix + name: tuple(p.shape) for name, p in network.parameters_and_names()}
 
 
@@ -56,9 +56,9 @@ def test_the_table_says_what_differs_before_it_names_parameters(case):
 
 
 def test_a_strangers_checkpoint_is_refused_with_the_table(tmp_path):
-    other = network_of(settings_of("net.num_classes=7"))
+    other = network_of(context_of("net.num_classes=7").net)
     checkpoint_io.save(tmp_path / "best.ckpt", checkpoint_io.network_arrays(other), {})
-    mine = dict(network_of(settings_of()).parameters_and_names())
+    mine = dict(network_of(context_of().net).parameters_and_names())
     before = {name: p.asnumpy().copy() for name, p in mine.items()}
     with pytest.raises(CheckpointError, match=r"best\.ckpt: does not fit the network") as caught:
         fill(mine, read_network(tmp_path / "best.ckpt"), tmp_path / "best.ckpt")

@@ -5,7 +5,14 @@ import pytest
 from mindspore import Tensor, value_and_grad
 
 from semiseg.config.keys import ContrastiveConfig
-from semiseg.methods.u2pl.contrast import Pixels, anchor_masks, choose, class_ranks, contrastive_loss, negative_masks
+from semiseg.methods.u2pl.contrast import (
+    Pixels,
+    anchor_masks,
+    class_ranks,
+    contrastive_loss,
+    negative_masks,
+    sample_contrast,
+)
 from semiseg.methods.u2pl.memory_bank import MemoryBank
 
 PROB = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.25, 0.25, 0.5], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25]], np.float32)
@@ -29,7 +36,7 @@ def rows(count=5, planes=4, seed=0):
 
 def draw(found, bank=None, cfg=TINY, seed=0, teacher=None):
     bank = bank or MemoryBank((20, 20, 20), 4)
-    return choose(found, rows() if teacher is None else teacher, bank, cfg, np.random.default_rng(seed)), bank
+    return sample_contrast(found, rows() if teacher is None else teacher, bank, cfg, np.random.default_rng(seed)), bank
 
 
 def test_ranks_are_places_in_the_order_of_probabilities():

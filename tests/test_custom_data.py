@@ -13,6 +13,7 @@ from tiny import ROOT
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
+from semiseg.data import build as data_build
 from semiseg.engine import build
 
 NAMES = [f"{i:02}" for i in range(12)]
@@ -28,20 +29,20 @@ def folder(tmp_path):
 
 
 def open_data(path, *overrides):
-    config, spec = build.complete(load(path, overrides))
-    return config, spec, build.read_split(config, spec)
+    config, spec = data_build.complete(load(path, overrides))
+    return config, spec, data_build.read_split(config, spec)
 
 
 def first_mask(path, *overrides):
     config, spec, split = open_data(path, *overrides)
-    return build.dataset(config, spec, split.labeled, "train").read(0)[1]
+    return data_build.dataset(config, spec, split.labeled, "train").read(0)[1]
 
 
 # ---- the description
 
 
 def test_shipped_example_describes_a_data_set():
-    config, spec = build.complete(load(ROOT / "experiments/custom/20/ours"))
+    config, spec = data_build.complete(load(ROOT / "experiments/custom/20/ours"))
     assert spec.classes == ("background", "crop", "weed")
     assert config.net.num_classes == 3
     assert spec.image_path("a") == "images/a.jpg"
@@ -67,7 +68,7 @@ def test_shipped_example_describes_a_data_set():
 def test_descriptions_that_cannot_work_are_one_line(folder, keys, message):
     path = write_config(folder, **keys)
     with pytest.raises(ConfigError) as error:
-        build.complete(load(path))
+        data_build.complete(load(path))
     assert message in str(error.value)
     assert "config.yaml" in str(error.value)
     assert "\n" not in str(error.value)
@@ -76,13 +77,13 @@ def test_descriptions_that_cannot_work_are_one_line(folder, keys, message):
 def test_type_custom_without_description_says_so(tmp_path):
     (tmp_path / "c.yaml").write_text("dataset: {type: custom}\n")
     with pytest.raises(ConfigError, match=r"c\.yaml: .*dataset\.custom must describe"):
-        build.complete(load(tmp_path / "c.yaml"))
+        data_build.complete(load(tmp_path / "c.yaml"))
 
 
 def test_ignore_label_of_a_built_in_set_is_not_a_choice(tmp_path):
     (tmp_path / "c.yaml").write_text("dataset: {type: pascal, ignore_label: 254}\n")
     with pytest.raises(ConfigError, match=r"ignore_label is 254, but pascal's is 255"):
-        build.complete(load(tmp_path / "c.yaml"))
+        data_build.complete(load(tmp_path / "c.yaml"))
 
 
 def test_ids_below_folders_and_images_of_several_kinds(tmp_path):
@@ -131,7 +132,7 @@ def test_another_ignore_label_is_kept_out_of_training_and_score(folder):
     mask[:20] = 200
     Image.fromarray(mask).save(folder / "data/masks/10.png")
     path = write_config(folder, split="4", ignore_label=200)
-    config, spec = build.complete(load(path))
+    config, spec = data_build.complete(load(path))
     loader = build.EvalLoader(config, spec)
     assert loader.ignore_label == 200
     assert np.array_equal(next(iter(loader))[2], mask)
@@ -185,9 +186,9 @@ def test_folder_of_images_stands_for_a_list(folder):
     config, spec, split = open_data(path)
     assert split.unlabeled == ["a.png", "deep/b.png"]
     assert split.notes == ()
-    part = build.dataset(config, spec, split.unlabeled, "train", with_mask=False)
+    part = data_build.dataset(config, spec, split.unlabeled, "train", with_mask=False)
     assert part.read(1)[0].shape == (50, 60, 3)
-    build.quick_check(config, spec, split)
+    data_build.quick_check(config, spec, split)
 
 
 @pytest.mark.parametrize("which", ["data/images", "data"])
@@ -197,7 +198,7 @@ def test_folder_with_everything_leaves_out_known_images_and_masks(folder, which)
     assert split.unlabeled == [f"{prefix}{name}.jpg" for name in NAMES[4:10]]
     assert len(split.notes) == 1
     assert split.notes[0].startswith("6 of 12 " if which.endswith("images") else "18 of 24 ")
-    build.quick_check(config, spec, split)
+    data_build.quick_check(config, spec, split)
 
 
 def test_folder_with_nothing_left_or_no_images_is_one_line(folder):

@@ -177,7 +177,7 @@ def test_the_fast_decoder_gives_the_pixels_of_pillow(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "gray.jpg", "cmyk.jpg"])
-@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("mask_ratio", [0.0, 0.02, 0.5, 0.9, 0.999])
 def test_a_truncated_image_is_an_error_that_names_it(tmp_path, name, kept):
     path = tmp_path / name
     modes = {"gray.jpg": "L", "cmyk.jpg": "CMYK"}

@@ -3,25 +3,25 @@
 import numpy as np
 import pytest
 
-from semiseg.methods.sampling import Rows, dropout_masks, grid_pixels, grid_points
+from semiseg.methods.sampling import BatchSlice, dropout_masks, grid_pixels, grid_points
 
 
 def test_masks_depend_on_seed_and_step_alone():
-    first = [mask.asnumpy() for mask in dropout_masks(1, 5, Rows(0, 3, 3), (8, 8), 0.4)]
-    again = [mask.asnumpy() for mask in dropout_masks(1, 5, Rows(0, 3, 3), (8, 8), 0.4)]
+    first = [mask.asnumpy() for mask in dropout_masks(1, 5, BatchSlice(0, 3, 3), (8, 8), 0.4)]
+    again = [mask.asnumpy() for mask in dropout_masks(1, 5, BatchSlice(0, 3, 3), (8, 8), 0.4)]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], first[1])
     for seed, step in ((2, 5), (1, 6)):
-        assert not np.array_equal(first[0], dropout_masks(seed, step, Rows(0, 3, 3), (8, 8), 0.4)[0].asnumpy())
+        assert not np.array_equal(first[0], dropout_masks(seed, step, BatchSlice(0, 3, 3), (8, 8), 0.4)[0].asnumpy())
 
 
 def test_masks_drop_whole_channels_and_keep_the_mean():
-    mask = dropout_masks(0, 0, Rows(0, 50, 50), (200,), 0.1)[0].asnumpy()
+    mask = dropout_masks(0, 0, BatchSlice(0, 50, 50), (200,), 0.1)[0].asnumpy()
     assert mask.shape == (50, 200, 1, 1)
     assert mask.dtype == np.float32
     assert set(np.unique(mask)) == {np.float32(0), np.float32(1) / np.float32(0.9)}
     assert (mask == 0).mean() == pytest.approx(0.1, abs=0.012)  # four standard deviations
-    assert np.all(dropout_masks(0, 0, Rows(0, 2, 2), (5,), 0.0)[0].asnumpy() == 1)
+    assert np.all(dropout_masks(0, 0, BatchSlice(0, 2, 2), (5,), 0.0)[0].asnumpy() == 1)
 
 
 @pytest.mark.parametrize(("size", "cells"), [((513, 513), 32), ((33, 70), 8), ((20, 20), 20), ((9, 9), 1)])

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import network_of, settings_of
+from tiny import context_of, network_of
 
 from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay
 
 
 def pair():
-    settings = settings_of()
-    return network_of(settings, 1), network_of(settings, 2)
+    context = context_of()
+    return network_of(context.net, 1), network_of(context.net, 2)
 
 
 def arrays(network):
@@ -69,8 +69,8 @@ def test_the_copy_is_no_alias():
 
 
 def test_the_hundreds_of_parameters_of_a_resnet_101_compile():
-    settings = settings_of("net.encoder.type=resnet101")
-    student, teacher = network_of(settings, 1), network_of(settings, 2)
+    context = context_of("net.encoder.type=resnet101")
+    student, teacher = network_of(context.net, 1), network_of(context.net, 2)
     for name, parameter in teacher.parameters_and_names():
         parameter.name = f"teacher.{name}"
     old, new = arrays(teacher), arrays(student)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from semiseg.methods.ael.equalization import ConfidenceBank, ImageBank
+from semiseg.methods.ael.banks import ConfidenceBank, ImageBank
 
 
 def test_unlearnt_classes_are_all_alike():
     bank = ConfidenceBank(4, 0.9)
     assert bank.values.tolist() == [0, 0, 0, 0]
-    assert bank.mixing_shares() == pytest.approx([0.25] * 4)
-    assert bank.kept_shares(1.0).tolist() == [1, 1, 1, 1]
+    assert bank.mixing_probabilities() == pytest.approx([0.25] * 4)
+    assert bank.sampling_probabilities(1.0).tolist() == [1, 1, 1, 1]
 
 
 def test_a_class_absent_from_a_step_keeps_its_value():
@@ -25,20 +25,20 @@ def test_a_class_absent_from_a_step_keeps_its_value():
 def test_badly_learnt_classes_are_drawn_and_kept_more_often():
     bank = ConfidenceBank(3, 0.0)
     bank.update(np.array([0.9, 0.5, 0.1]), np.ones(3))
-    for shares in (bank.mixing_shares(), bank.pasting_shares(()), bank.kept_shares(1.0)):
+    for shares in (bank.mixing_probabilities(), bank.pasting_probabilities(()), bank.sampling_probabilities(1.0)):
         assert shares[0] < shares[1] < shares[2]
-    assert bank.kept_shares(1.0) == pytest.approx([1 / 9, 5 / 9, 1])
-    assert bank.kept_shares(0).tolist() == [1, 1, 1]
-    assert bank.pasting_shares((2,))[2] == 0
-    assert bank.mixing_shares().sum() == pytest.approx(1)
-    assert bank.pasting_shares((2,)).sum() == pytest.approx(1)
+    assert bank.sampling_probabilities(1.0) == pytest.approx([1 / 9, 5 / 9, 1])
+    assert bank.sampling_probabilities(0).tolist() == [1, 1, 1]
+    assert bank.pasting_probabilities((2,))[2] == 0
+    assert bank.mixing_probabilities().sum() == pytest.approx(1)
+    assert bank.pasting_probabilities((2,)).sum() == pytest.approx(1)
 
 
 def test_classes_learnt_perfectly_do_not_divide_by_zero():
     bank = ConfidenceBank(2, 0.0)
     bank.update(np.ones(2), np.ones(2))
-    assert np.isfinite(bank.kept_shares(1.0)).all()
-    assert bank.pasting_shares(()).tolist() == [0.5, 0.5]
+    assert np.isfinite(bank.sampling_probabilities(1.0)).all()
+    assert bank.pasting_probabilities(()).tolist() == [0.5, 0.5]
 
 
 def test_an_image_is_marked_with_the_classes_that_cover_enough():

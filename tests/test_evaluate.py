@@ -17,6 +17,7 @@ from semiseg.common.distributed import Group
 from semiseg.common.errors import CheckpointError
 from semiseg.config import load
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
+from semiseg.data import build as data_build
 from semiseg.data.specs import get_spec
 from semiseg.engine import build
 from semiseg.evaluate import center_crop, compare, evaluate, load_network, report
@@ -203,7 +204,8 @@ def test_of_student_and_teacher_the_teacher_is_loaded(ready, tmp_path):
     path, overrides, _ = ready
     config = load(path, overrides)
     networks = {
-        name: build.fresh_network(build.complete(config)[0], seed) for name, seed in (("student", 1), ("teacher", 2))
+        name: build.fresh_network(data_build.complete(config)[0], seed)
+        for name, seed in (("student", 1), ("teacher", 2))
     }
     state = {f"{name}.{key}": p for name, net in networks.items() for key, p in net.parameters_and_names()}
     checkpoint_io.save(tmp_path / "last.ckpt", state | {"optimizer.x": ms.Parameter(Tensor([1.0]), "x")}, {})

@@ -5,7 +5,7 @@ from tiny import ROOT
 
 from semiseg.config import load, schema
 from semiseg.config.rules import unread_keys
-from semiseg.engine import build
+from semiseg.data import build as data_build
 
 LEAVES = sorted(ROOT.glob("experiments/*/*/*/config.yaml"))
 METHODS = ("suponly", "mean_teacher", "u2pl", "ael", "ours")
@@ -30,12 +30,12 @@ def test_every_split_of_the_tables_is_there():
 
 def test_a_leaf_loads_and_its_folder_says_what_it_is(leaf):
     dataset, split, method = leaf.parts[-4:-1]
-    config, spec = build.complete(load(leaf))
+    config, spec = data_build.complete(load(leaf))
     assert config.dataset.split == split
     assert config.method == ("u2pl" if method == "u2pl_ael" else method)
     assert spec.name == dataset
     name = "semiseg_with_proto" if method == "ours" else method
-    assert build.run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
+    assert data_build.run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
     assert unread_keys(config) == []
 
 

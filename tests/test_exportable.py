@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from tiny import network_of, settings_of
+from tiny import context_of, network_of
 
 from semiseg.inference.exportable import ExportableNetwork, PaddedMaxPool, Resize
 from semiseg.models.interpolate import resize
@@ -31,7 +31,7 @@ def test_padding_with_zeros_pools_as_the_networks_layer_does(size):
 @pytest.mark.parametrize("size", [(33, 37), (64, 48), (17, 90)])
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
 def test_the_whole_network_is_the_same(size, encoder):
-    network = network_of(settings_of(f"net.encoder.type={encoder}"))
+    network = network_of(context_of(f"net.encoder.type={encoder}").net)
     image = Tensor(random(1, 3, *size))
     before = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
     found = ExportableNetwork(network, size)(image).asnumpy()

@@ -25,12 +25,11 @@ from semiseg.config.keys import (
     UnsupervisedConfig,
 )
 from semiseg.engine.optim import SGD, poly
-from semiseg.engine.step import weighted
+from semiseg.engine.step import weighted_loss
 from semiseg.interop.torch_names import BATCH_NORM
-from semiseg.methods import Settings
-from semiseg.methods.prototype import PrototypeConsistency
-from semiseg.methods.pseudo import entropy_of, kept_pixels
-from semiseg.methods.semi import SemiSupervised
+from semiseg.methods import RunContext
+from semiseg.methods.prototype import PrototypeConsistency, PrototypeInputs
+from semiseg.methods.pseudo_labels import entropy_of, reliable_pixels
 from semiseg.methods.teacher import ema_decay
 from semiseg.models import build_model
 from semiseg.models.interpolate import points
@@ -83,8 +82,8 @@ def test_evaluation_outputs(student, side):
             assert np.abs(value.asnumpy() - whole).max() < 1e-5 * np.abs(whole).max(), key
 
 
-def settings():
-    return Settings(
+def context():
+    return RunContext(
         trainer=TrainerConfig(
             jit=False,
             sup_only_epoch=0,
@@ -95,31 +94,34 @@ def settings():
         ),
         criterion=CriterionConfig("ohem", CriterionKwargs(**given.OHEM)),
         net=NET,
-        batch=given.BATCH,
+        batch_size=given.BATCH,
         crop=given.SIZE,
         steps_per_epoch=1,
         mean=(0.0,) * 3,
         std=(1.0,) * 3,
+        new_network=network,
+        images=None,
     )
 
 
 def test_a_training_step():
     expected = golden("step")
-    student, teacher = network(), network("teacher")
-    method = PrototypeConsistency(student, teacher, settings())
+    method = PrototypeConsistency(context())
+    student, teacher = method.student, method.teacher.network
     for (_, parameter), (name, _) in zip(teacher.parameters_and_names(), student.parameters_and_names(), strict=True):
         parameter.set_data(Tensor(given.weight(torch_name(name), parameter.shape, "teacher")))
     before = {name: p.asnumpy().copy() for name, p in student.parameters_and_names()}
-    optimizer = SGD(student, method.settings.trainer)
+    optimizer = SGD(method.optimized, method.context.trainer)
     inputs = step_inputs(student)
-    objective, weights = method.objective(given.STEP)
-    function = ms.value_and_grad(weighted(objective, tuple(weights.values())), None, optimizer.weights, has_aux=True)
-    (_, (terms, changes)), gradients = function(Tensor(np.ones(len(weights), np.float32)), *inputs)
+    objective = method.objective(given.STEP)
+    function = ms.value_and_grad(weighted_loss(objective), None, optimizer.weights, has_aux=True)
+    whole = Tensor(np.ones(len(objective.weights), np.float32))
+    (_, (terms, sums)), gradients = function(whole, inputs._asdict())
     optimizer(gradients, 1.0)
-    method.after_update(given.STEP, [inputs], changes)
+    method.after_update(given.STEP, [inputs], objective.sums(*sums))
 
     renamed = {"sup": "sup", "unsup": "unsup", "proto_sup": "sup_proto", "proto_unsup": "unsup_proto"}
-    for name, value in zip(weights, terms, strict=True):
+    for name, value in zip(objective.weights, terms, strict=True):
         if name in renamed:
             assert float(value) == pytest.approx(float(expected[f"term {renamed[name]}"]), rel=2e-6), name
     found = {f"gradient {w.name}": g.asnumpy() for w, g in zip(optimizer.weights, gradients, strict=True)}
@@ -145,7 +147,7 @@ def step_inputs(student):
     where = points(values["rows"], values["cols"], given.SIZE, student.feature_size(*given.SIZE))
     masks = tuple(Tensor(values[f"dropout{i}"][:, :, None, None] / np.float32(0.9)) for i in range(4))
     tensors = [Tensor(values[name]) for name in ("image_l", "label_l", "image_u", "label_u", "kept_u")]
-    return (*tensors, mutable(masks), *where)
+    return PrototypeInputs(*tensors, mutable(masks), *where)
 
 
 def target(kind):
@@ -162,7 +164,7 @@ def loss_cases():
     pseudo = Tensor(given.integers("pseudo", (2, 7, 9), given.CLASSES))
     confident = Tensor((given.between("confidence", (2, 7, 9), 0, 1) >= 0.6).astype(np.float32))
     teacher = Tensor(given.between("teacher logits", (2, given.CLASSES, 7, 9), -4, 4))
-    certain = kept_pixels(entropy_of(teacher), pseudo, UnsupervisedConfig(rule="entropy"), 80.0)
+    certain = reliable_pixels(entropy_of(teacher), pseudo, UnsupervisedConfig(rule="entropy"), 80.0)
     cases = {
         "unsup all": lambda x: losses.confident_cross_entropy(x, pseudo, confident, True),
         "unsup confident": lambda x: losses.confident_cross_entropy(x, pseudo, confident, False),
@@ -185,25 +187,8 @@ def test_a_loss_and_its_gradient(name):
     assert np.abs(gradient.asnumpy() - wanted).max() <= 2e-6 * np.abs(wanted).max()
 
 
-def test_ohem_threshold_lies_where_the_kept_pixels_end():
-    expected = golden("rules")
-    logits = given.between("logits", (2, given.CLASSES, 7, 9), -4, 4).astype(np.float64)
-    labels = target("usual").asnumpy()
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    own = np.take_along_axis(shares, np.where(labels == 255, 0, labels)[:, None], 1)[:, 0]
-    kept = (own <= float(expected["ohem threshold"]) * (1 + 1e-9)) & (labels != 255)
-    np.testing.assert_array_equal(kept, expected["gradient ohem usual"].any(1))
-    assert 0.2 < float(expected["ohem threshold"]) < 1
-
-
 def test_schedules():
-    from types import SimpleNamespace
-
     expected = golden("rules")
     steps = [0, 1, 2, 50, 98, 99, 100, 5000]
     np.testing.assert_allclose([ema_decay(s, 0.99) for s in steps], expected["ema decay"], rtol=1e-12)
     np.testing.assert_allclose([poly(s, 5001, 0.9) for s in steps], expected["poly"], rtol=1e-12)
-    trainer = TrainerConfig(epochs=8, sup_only_epoch=0)
-    method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, epoch=lambda step: step // 2))
-    found = [SemiSupervised.kept_percent(method, 2 * epoch + 1) for epoch in range(8)]
-    np.testing.assert_allclose(found, expected["kept percent"], rtol=1e-12)

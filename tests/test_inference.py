@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import image, network_of, settings_of
+from tiny import context_of, image, network_of
 
 from semiseg.config.keys import EvaluationConfig
 from semiseg.inference.logits import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
@@ -31,7 +31,7 @@ class Echo:
 
 
 def test_whole_image_logits_are_the_networks_at_image_size():
-    network = network_of(settings_of())
+    network = network_of(context_of().net)
     x = image()
     out, found = network(x), image_logits(network, x, WHOLE)
     assert np.array_equal(found.linear.asnumpy(), resize(out.pred, (37, 45)).asnumpy())
@@ -39,7 +39,7 @@ def test_whole_image_logits_are_the_networks_at_image_size():
 
 
 def test_a_network_without_prototypes_has_none():
-    network = network_of(settings_of("net.proto_head=null"))
+    network = network_of(context_of("net.proto_head=null").net)
     assert image_logits(network, image(), WHOLE).proto is None
 
 
@@ -48,7 +48,7 @@ def test_mirroring_adds_the_mirrored_answer_turned_back():
     found = image_logits(Echo(), x, replace(WHOLE, flip=True))
     np.testing.assert_allclose(found.linear.asnumpy(), 2 * x.asnumpy(), rtol=1e-6)
     np.testing.assert_allclose(found.proto.asnumpy(), 4 * x.asnumpy(), rtol=1e-6)
-    network = network_of(settings_of())
+    network = network_of(context_of().net)
     flipped = Tensor(np.ascontiguousarray(x.asnumpy()[:, :, :, ::-1]))
     first = image_logits(network, x, replace(WHOLE, flip=True)).linear.asnumpy()
     second = image_logits(network, flipped, replace(WHOLE, flip=True)).linear.asnumpy()
@@ -89,7 +89,7 @@ def test_overlapping_windows_are_averaged_seamlessly(size, rate):
 
 
 def test_one_window_as_large_as_the_image_is_the_whole_image():
-    network = network_of(settings_of())
+    network = network_of(context_of().net)
     x = image(33, 41)
     expected = resize(network.logits(x), (33, 41)).asnumpy()
     np.testing.assert_allclose(sliding_window(network, x, (33, 41), 2 / 3).asnumpy(), expected, rtol=1e-6)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
-from tiny import settings_of
+from tiny import context_of
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.run import Checkpoints, Progress
@@ -20,6 +20,7 @@ from semiseg.config.keys import SaverConfig
 from semiseg.engine import loop
 from semiseg.engine.log import RunLog
 from semiseg.engine.step import NonFiniteLossError, StepResult
+from semiseg.methods.base import Evaluated
 
 STEPS = 12
 SCORES = {3: 10.0, 6: 40.0, 9: 30.0, 12: 40.0}
@@ -35,8 +36,8 @@ class Fake:
     """A run over 12 steps, 3 an epoch, whose state is one number; ``at(step)`` is called in the middle of each step."""
 
     def __init__(self, folder, at=lambda step: None, every=5, log_every=4, evaluate=True, eval_every=1, **saver):
-        settings = settings_of(f"trainer={{log_every: {log_every}, eval_every: {eval_every}}}", steps_per_epoch=3)
-        self.settings, self.network = settings, OneNumber()
+        context = context_of(f"trainer={{log_every: {log_every}, eval_every: {eval_every}}}", steps_per_epoch=3)
+        self.context, self.network = context, OneNumber()
         saver = replace(SaverConfig(), every=every, **saver)
         self.seen, self.scored, self._at = [], [], at
         self._during_evaluation = self._during_enter = lambda step: None
@@ -46,24 +47,16 @@ class Fake:
             method=self,
             train_step=self.step,
             checkpoints=Checkpoints(folder, saver, {"student.value": self.network.value}),
-            labeled=(),
-            unlabeled=None,
-            labeled_images=list,
+            batches=iter(()),
             evaluate=self.evaluate if evaluate else None,
         )
 
-    def enter_step(self, step, labeled_images):
+    def enter_step(self, step):
         self._during_enter(step)
         return ["half way"] if step == STEPS // 2 else []
 
-    def eval_network(self, step):
-        return self.network
-
-    def proto_ready(self, step):
-        return step >= 6
-
-    def semi_phase(self, step):
-        return step >= 6
+    def evaluated(self, step):
+        return Evaluated(self.network, proto_ready=step >= 6)
 
     def step(self, step, labeled, unlabeled):
         assert labeled == step  # the streams go on where the run goes on
@@ -71,7 +64,7 @@ class Fake:
         self.seen.append(step)
         value = self.network.value.asnumpy()[0] * np.float32(0.9) + np.float32(np.sin(step))
         self.network.value.set_data(Tensor(np.array([value], np.float32)))
-        terms = {"sup": 1 / (step + 3)} if step < 6 else {"sup": 1 / (step + 3), "kept": 0.5}
+        terms = {"sup": 1 / (step + 3)} if step < 6 else {"sup": 1 / (step + 3), "mask_ratio": 0.5}
         return StepResult(float(value) / 3, terms, 0.1 * (1 - step / STEPS))
 
     def evaluate(self, network):
@@ -83,7 +76,7 @@ class Fake:
     def train(self):
         self.progress, self.lines = self.run.checkpoints.resume(Progress())
         self.start = self.progress.step
-        run = replace(self.run, labeled=itertools.count(self.start))
+        run = replace(self.run, batches=((step, None) for step in itertools.count(self.start)))
         with RunLog(self.run.folder, self.start, STEPS, to_score=self.progress.to_score) as log:
             return loop.train(run, self.progress, log)
 
@@ -132,7 +125,7 @@ def test_metrics_are_means_over_the_steps_since_the_last_line(whole):
     lines = [record for record in records(whole[0]) if "eval" not in record]
     assert [line["step"] for line in lines] == [4, 8, 12]
     assert lines[0]["sup"] == pytest.approx(np.mean([1 / 3, 1 / 4, 1 / 5, 1 / 6]))
-    assert lines[1]["kept"] == 0.5  # the mean over the two steps that had it
+    assert lines[1]["mask_ratio"] == 0.5  # the mean over the two steps that had it
     assert lines[0]["lr"] == pytest.approx(0.1 * (1 - 3 / 12))
 
 

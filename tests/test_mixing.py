@@ -5,7 +5,8 @@ import pytest
 import scipy.ndimage
 
 from semiseg.common.rng import generator
-from semiseg.methods.mixing import box_masks, class_masks, component_box, cutmix_boxes
+from semiseg.methods.ael.adaptive_cutmix import component_box
+from semiseg.methods.mixing import box_masks, class_masks, cutmix_boxes
 
 
 @pytest.mark.parametrize(("height", "width"), [(513, 513), (769, 769), (96, 64), (7, 31), (5, 3)])

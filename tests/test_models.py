@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from tiny import CLASSES, config_of, image, network_of, settings_of
+from tiny import CLASSES, config_of, context_of, image, network_of
 
 from semiseg.common.errors import ConfigError
 from semiseg.models import SegmentationNetwork, build_model
@@ -12,8 +12,8 @@ from semiseg.models.resnet import DEPTHS, ResNet
 
 @pytest.mark.parametrize("size", [(33, 37), (48, 40), (65, 34)])
 def test_outputs_have_the_stated_shapes(size):
-    settings = settings_of("net.aux_loss={}")
-    out = network_of(settings)(image(*size, batch=2))
+    context = context_of("net.aux_loss={}")
+    out = network_of(context.net)(image(*size, batch=2))
     h, w = SegmentationNetwork.feature_size(*size)
     assert out.pred.shape == (2, CLASSES, h, w)
     assert out.rep.shape == (2, 16, h, w)
@@ -22,7 +22,7 @@ def test_outputs_have_the_stated_shapes(size):
 
 
 def test_heads_that_are_not_configured_are_none():
-    out = network_of(settings_of("net.proto_head=null"))(image(33, 33))
+    out = network_of(context_of("net.proto_head=null").net)(image(33, 33))
     assert (out.aux, out.proto) == (None, None)
 
 
@@ -35,7 +35,10 @@ def test_feature_size_is_what_stem_and_pooling_give(side):
 def test_pooling_is_the_original_one_also_for_even_sides():
     # Stem output 24 (input 48): padding 1 with ceil_mode gives 13, the authors' port (pad_mode same) would give 12.
     assert SegmentationNetwork.feature_size(48, 47) == (13, 13)
-    assert network_of(settings_of()).encoder.maxpool(Tensor(np.ones((1, 8, 24, 24), np.float32))).shape[2:] == (13, 13)
+    assert network_of(context_of().net).encoder.maxpool(Tensor(np.ones((1, 8, 24, 24), np.float32))).shape[2:] == (
+        13,
+        13,
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,8 +63,8 @@ def test_dilations_and_multi_grid_of_resnet101_are_the_published_ones():
 
 
 def test_names_are_those_of_the_published_checkpoints():
-    settings = settings_of("net.aux_loss={}")
-    names = {name for name, _ in network_of(settings).parameters_and_names()}
+    context = context_of("net.aux_loss={}")
+    names = {name for name, _ in network_of(context.net).parameters_and_names()}
     expected = {
         "encoder.conv1.0.weight",
         "encoder.conv1.6.weight",
@@ -93,8 +96,8 @@ def test_the_published_network_has_its_size():
 
 
 def test_fresh_weights_depend_on_the_seed_alone():
-    settings = settings_of()
-    first, again, other = (network_of(settings, seed).encoder.layer1[0].conv1.weight.asnumpy() for seed in (1, 1, 2))
+    context = context_of()
+    first, again, other = (network_of(context.net, seed).encoder.layer1[0].conv1.weight.asnumpy() for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -113,8 +116,8 @@ def test_convolutions_start_with_the_variance_of_their_fan_out():
 
 
 def test_masks_of_ones_are_no_dropout_and_masks_matter():
-    settings = settings_of("net.aux_loss={}")
-    network = network_of(settings)
+    context = context_of("net.aux_loss={}")
+    network = network_of(context.net)
     x = image(33, 33, 2)
     ones = tuple(Tensor(np.ones((2, planes, 1, 1), np.float32)) for planes in network.dropout_planes)
     plain, masked = network.forward(x), network.forward(x, ones)
@@ -130,7 +133,7 @@ def test_masks_of_ones_are_no_dropout_and_masks_matter():
 
 
 def test_the_linear_logits_and_the_feature_alone_are_those_of_the_whole_network():
-    network = network_of(settings_of("net.aux_loss={}"))
+    network = network_of(context_of("net.aux_loss={}").net)
     x = image(37, 41)
     assert np.array_equal(network.logits(x).asnumpy(), network(x).pred.asnumpy())
     assert np.array_equal(network.feature(x).asnumpy(), network(x).rep.asnumpy())
@@ -138,8 +141,8 @@ def test_the_linear_logits_and_the_feature_alone_are_those_of_the_whole_network(
 
 def test_a_mirrored_image_gives_mirrored_logits_of_a_symmetric_size():
     # Every operation is symmetric but for the learnt kernels: mirror those as well.
-    settings = settings_of()
-    network = network_of(settings)
+    context = context_of()
+    network = network_of(context.net)
     x = image(33, 33)
     plain = network(x)
     for _, cell in network.cells_and_names():
@@ -154,7 +157,7 @@ def test_wrong_channel_counts_are_refused_with_the_right_ones():
     with pytest.raises(ConfigError, match=r"net\.num_classes"):
         build_model(config_of().net)
     with pytest.raises(ConfigError, match=r"net\.proto_head\.in_planes: this network has 16 channels there, got 512"):
-        network_of(settings_of("net.proto_head.in_planes=512"))
+        network_of(context_of("net.proto_head.in_planes=512").net)
     with pytest.raises(ConfigError, match=r"net\.aux_loss\.aux_plane: this network has 16 channels there, got 1024"):
-        network_of(settings_of("net.aux_loss.aux_plane=1024"))
-    assert network_of(settings_of("net.aux_loss.aux_plane=16", "net.proto_head.in_planes=16")).auxor is not None
+        network_of(context_of("net.aux_loss.aux_plane=1024").net)
+    assert network_of(context_of("net.aux_loss.aux_plane=16", "net.proto_head.in_planes=16").net).auxor is not None

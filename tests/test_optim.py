@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import network_of, settings_of
+from tiny import context_of, network_of
 
 from semiseg.engine.optim import SGD, poly
 
@@ -19,11 +19,11 @@ def test_poly_falls_from_one_to_zero():
 
 @pytest.mark.parametrize("times", [1, 10])
 def test_three_steps_are_those_of_the_formula(times):
-    settings = settings_of(
+    context = context_of(
         f"trainer.optimizer={{kwargs: {{lr: 0.1, momentum: 0.8, weight_decay: 0.01}}, decoder_lr_times: {times}}}"
     )
-    network = network_of(settings)
-    optimizer = SGD(network, settings.trainer)
+    network = network_of(context.net)
+    optimizer = SGD({"student": network}, context.trainer)
     named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
     expected = {name: p.asnumpy().astype(np.float64) for name, p in named.items()}
     momenta = {name: np.zeros(p.shape) for name, p in named.items()}
@@ -43,18 +43,18 @@ def test_three_steps_are_those_of_the_formula(times):
 
 
 def test_prototypes_and_statistics_are_not_optimised():
-    settings = settings_of()
-    network = network_of(settings)
-    names = SGD(network, settings.trainer).state()
+    context = context_of()
+    network = network_of(context.net)
+    names = SGD({"student": network}, context.trainer).state()
     assert not [name for name in names if "proto_list" in name or "moving_" in name]
     assert len(names) == len([p for p in network.get_parameters() if p.requires_grad])
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_one_wrong_gradient_is_noticed(wrong):
-    settings = settings_of()
-    network = network_of(settings)
-    optimizer = SGD(network, settings.trainer)
+    context = context_of()
+    network = network_of(context.net)
+    optimizer = SGD({"student": network}, context.trainer)
     gradients = [np.ones(weight.shape, np.float32) for weight in optimizer.weights]
     assert optimizer.all_finite(tuple(map(Tensor, gradients)))
     gradients[7].flat[3] = wrong

@@ -1,5 +1,7 @@
 """AEL's parts against the PyTorch twin on the same draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,14 +10,17 @@ pytest.importorskip("torch")
 import torch
 from mindspore import Tensor, value_and_grad
 from reference import ael as twin
-from tiny import NEEDS, Trainee, settings_of
+from tiny import NEEDS, Trainee, context_of
 
 from semiseg.common.rng import generator
+from semiseg.data.loaders import Batch
 from semiseg.losses import class_confidences
-from semiseg.methods.ael.adaptive import CopyPaste
-from semiseg.methods.ael.equalization import ConfidenceBank
-from semiseg.methods.ael.method import pixel_shares
-from semiseg.methods.pseudo import confidence_of
+from semiseg.methods.ael.banks import ConfidenceBank
+from semiseg.methods.ael.copy_paste import CopyPaste
+from semiseg.methods.ael.method import pixel_probabilities
+from semiseg.methods.context import StepBatch
+from semiseg.methods.pseudo_labels import confidence_of
+from semiseg.methods.sampling import BatchSlice
 
 pytestmark = pytest.mark.parity
 B, C, SIZE = 2, 3, (9, 11)
@@ -50,19 +55,19 @@ def test_confidences_follow_the_student_on_labelled_pixels(absent):
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 def test_classes_are_drawn_with_the_same_probabilities(confidence):
     bank, values = bank_of(confidence), torch.tensor(confidence, dtype=torch.float64)
-    np.testing.assert_allclose(bank.mixing_shares(), twin.cutmix_probabilities(values), rtol=1e-6)
+    np.testing.assert_allclose(bank.mixing_probabilities(), twin.cutmix_probabilities(values), rtol=1e-6)
     for left in ((), (0,), (0, 2)):
-        np.testing.assert_allclose(bank.pasting_shares(left), twin.paste_probabilities(values, left), rtol=1e-6)
+        np.testing.assert_allclose(bank.pasting_probabilities(left), twin.paste_probabilities(values, left), rtol=1e-6)
 
 
 @pytest.mark.parametrize("gamma2", [1.0, 0.5, 3.0])
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 def test_the_same_pixels_are_kept(confidence, gamma2):
     logits, _, _, draw = arrays(1)
-    shares = pixel_shares(Tensor(logits), Tensor(bank_of(confidence).kept_shares(gamma2)))
+    probabilities = pixel_probabilities(Tensor(logits), Tensor(bank_of(confidence).sampling_probabilities(gamma2)))
     values = torch.tensor(confidence, dtype=torch.float32)
     expected = twin.sampling_map(torch.from_numpy(logits), values, torch.from_numpy(draw), gamma2)
-    np.testing.assert_array_equal(draw < shares.asnumpy(), expected.numpy() == 1)
+    np.testing.assert_array_equal(draw < probabilities.asnumpy(), expected.numpy() == 1)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +81,9 @@ def test_loss_and_gradient_of_the_consistency(options, confidence):
     gamma2 = options.get("gamma2", 1.0)
     parts |= {"sample": "false"} if gamma2 is None else {"gamma2": gamma2}
     written = ", ".join(f"{key}: {value}" for key, value in parts.items())
-    method = Trainee("ael", settings_of(*NEEDS["ael"], f"trainer.adaptive={{{written}}}")).method
+    method = Trainee("ael", context_of(*NEEDS["ael"], f"trainer.adaptive={{{written}}}")).method
     student, teacher, _, draw = arrays(3)
-    kept = bank_of(confidence).kept_shares(gamma2 or 0)
+    kept = bank_of(confidence).sampling_probabilities(gamma2 or 0)
     label = Tensor(teacher.argmax(1).astype(np.int32))
 
     def loss(logits):
@@ -95,7 +100,10 @@ def test_loss_and_gradient_of_the_consistency(options, confidence):
 
 
 class TwoImages:
-    """Two labelled images as a source."""
+    """Two labelled images, as TrainImages and as its source."""
+
+    def source(self, kind, purpose, rand_resize):
+        return self
 
     def __len__(self):
         return 2
@@ -107,17 +115,18 @@ class TwoImages:
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
 def test_the_same_pixels_are_pasted(classes):
-    cfg = settings_of(f"trainer.adaptive={{copy_paste: {{number: {classes}, prob: 0.6, leave_out: [0]}}}}")
+    adaptive = f"trainer.adaptive={{copy_paste: {{number: {classes}, prob: 0.6, leave_out: [0]}}}}"
+    context = replace(context_of("trainer.seed=3", adaptive), images=TwoImages())
     bank = bank_of([0.1, 0.2, 0.9])
-    paste = CopyPaste(cfg.trainer.adaptive.copy_paste, bank, seed=3)
-    paste.attach(TwoImages())
+    paste = CopyPaste(context, bank)
     rng = np.random.default_rng(8)
     images = rng.normal(0, 1, (B, 3, *SIZE)).astype(np.float32)
     labels = rng.choice([0, 1, 2, 255], (B, *SIZE)).astype(np.int32)
-    pasted = 0
+    batch = StepBatch(Batch(0, [], images, labels), None, BatchSlice(0, B, B))
+    count = 0
     for step in range(6):
-        found = paste(step, images, labels)
-        drawn = generator(3, "copy-paste classes", step).choice(3, classes, p=bank.pasting_shares((0,)))
+        pasted = paste(step, batch)
+        drawn = generator(3, "copy-paste classes", step).choice(3, classes, p=bank.pasting_probabilities((0,)))
         assert 0 not in drawn
         for i in range(B):
             draws = generator(3, "copy-paste", step, i)
@@ -126,7 +135,7 @@ def test_the_same_pixels_are_pasted(classes):
             if happens:
                 tensors = (torch.from_numpy(x) for x in (images[i], labels[i], *TwoImages().read(other)))
                 expected = twin.paste(*tensors, drawn.tolist())
-                pasted += 1
-            np.testing.assert_array_equal(found[0][i], np.asarray(expected[0]))
-            np.testing.assert_array_equal(found[1][i], np.asarray(expected[1]))
-    assert 0 < pasted < 12
+                count += 1
+            np.testing.assert_array_equal(pasted.images[i], np.asarray(expected[0]))
+            np.testing.assert_array_equal(pasted.labels[i], np.asarray(expected[1]))
+    assert 0 < count < 12

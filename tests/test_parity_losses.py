@@ -15,7 +15,7 @@ from semiseg import losses  # noqa: E402
 from semiseg.config.keys import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
 from semiseg.engine.optim import SGD, poly  # noqa: E402
 from semiseg.methods.mixing import box_masks, cutmix_boxes  # noqa: E402
-from semiseg.methods.pseudo import PseudoLabeler, PseudoLabels, entropy_of, kept_pixels  # noqa: E402
+from semiseg.methods.pseudo_labels import PseudoLabeler, PseudoLabels, entropy_of, kept_pixels  # noqa: E402
 from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay  # noqa: E402
 from semiseg.models import build_model  # noqa: E402
 from semiseg.models.interpolate import at_points, points, resize  # noqa: E402
@@ -178,7 +178,9 @@ def test_sgd_and_poly_schedule_over_several_steps():
 
     network = load(build_model(config_of(spec)), arrays_of(reference))
     kwargs = SgdKwargs(lr=0.02, momentum=0.9, weight_decay=0.01)
-    ours = SGD(network, TrainerConfig(jit=False, optimizer=OptimizerConfig(kwargs=kwargs, decoder_lr_times=10.0)))
+    ours = SGD(
+        {"student": network}, TrainerConfig(jit=False, optimizer=OptimizerConfig(kwargs=kwargs, decoder_lr_times=10.0))
+    )
     theirs = training.make_optimizer(reference, 0.02, 0.9, 0.01, 10.0)
     schedule = training.poly_schedule(theirs, total=5, power=0.9)
     rng = np.random.default_rng(6)
@@ -204,7 +206,7 @@ def test_sgd_and_poly_schedule_over_several_steps():
 def test_share_of_pixels_kept_rises_alike():
     from types import SimpleNamespace
 
-    from semiseg.methods.semi import SemiSupervised
+    from semiseg.methods.mean_teacher import SemiSupervised
 
     trainer = TrainerConfig(epochs=8, unsupervised=UnsupervisedConfig(drop_percent=80.0))
     method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, epoch=lambda step: step // 3))

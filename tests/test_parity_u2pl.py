@@ -11,8 +11,8 @@ from reference import u2pl as twin
 from reference.losses import upsample
 
 from semiseg.config.keys import ContrastiveConfig
-from semiseg.methods.pseudo import entropy_of, entropy_percentile
-from semiseg.methods.u2pl.contrast import Pixels, choose, contrastive_loss
+from semiseg.methods.pseudo_labels import entropy_of, entropy_percentile
+from semiseg.methods.u2pl.contrast import Pixels, contrastive_loss, sample_contrast
 from semiseg.methods.u2pl.memory_bank import MemoryBank
 from semiseg.models.interpolate import nearest, resize
 
@@ -41,7 +41,7 @@ def step_of(case, seed):
     return logits, labels, reps
 
 
-def settings_of(case):
+def context_of(case):
     low, high, threshold = (
         case.get(key, default) for key, default in (("low_rank", 1), ("high_rank", 3), ("threshold", 0.3))
     )
@@ -69,7 +69,7 @@ def our_loss(arrays, cfg, bank, percent, seed):
     prob = torch.from_numpy(logits).softmax(1).permute(0, 2, 3, 1).reshape(-1, C).numpy()
     rows = rep_teacher.transpose(0, 2, 3, 1).reshape(-1, D)
     pixels = Pixels(prob, *small, labelled=B * SMALL[0] * SMALL[1])
-    chosen = choose(pixels, rows, bank, cfg, np.random.default_rng(seed))
+    chosen = sample_contrast(pixels, rows, bank, cfg, np.random.default_rng(seed))
     function = value_and_grad(lambda x: contrastive_loss(x, *map(Tensor, chosen), cfg.temperature))
     value, gradient = function(Tensor(rep))
     return float(value), gradient.asnumpy()
@@ -99,7 +99,7 @@ def twin_loss(arrays, spec, queues, percent, seed):
 
 @pytest.mark.parametrize("name", CASES)
 def test_loss_gradient_and_bank_over_several_steps(name):
-    cfg, spec = settings_of(CASES[name])
+    cfg, spec = context_of(CASES[name])
     bank, queues = MemoryBank(spec.queue_sizes, D), twin.Queues([torch.zeros(0, D).double()] * C)
     losses = []
     for step in range(4):

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
-from tiny import Trainee, batch_of, settings_for
+from mindspore import nn
+from tiny import Trainee, batch_of, context_for
 
 from semiseg.common.distributed import Group
 from semiseg.common.rng import generator
 from semiseg.data.loaders import Sharing, TrainStream
-from semiseg.methods.sampling import Rows, dropout_masks, random_rows
+from semiseg.methods.context import StepBatch
+from semiseg.methods.sampling import BatchSlice, dropout_masks, random_slice
 
 START = "trainer.sup_only_epoch=0"
 PLAIN = "trainer.unsupervised.apply_aug=none"  # partners in CutMix are of one part, as published
@@ -32,8 +33,8 @@ def uneven(step, kind, size):
 
 
 def one_step(name, *overrides, batch, accumulate):
-    settings = settings_for(name, f"trainer.accumulate={accumulate}", *overrides, batch=batch)
-    trainee = frozen(Trainee(name, settings))
+    context = context_for(name, f"trainer.accumulate={accumulate}", *overrides, batch=batch)
+    trainee = frozen(Trainee(name, context))
     return trainee.step(0, uneven(0, "labeled", 4), uneven(0, "unlabeled", 4)), trainee.arrays()
 
 
@@ -80,11 +81,11 @@ def test_ohem_and_rule_entropy_choose_within_a_part_and_are_averaged():
     divided, _ = one_step("mean_teacher", *overrides, batch=2, accumulate=2)
     parts = []
     for rows in (slice(0, 2), slice(2, 4)):
-        settings = settings_for("mean_teacher", *overrides, "net.decoder.kwargs.dropout=0")
+        context = context_for("mean_teacher", *overrides, "net.decoder.kwargs.dropout=0")
         labeled, unlabeled = (uneven(0, kind, 4) for kind in ("labeled", "unlabeled"))
         labeled = labeled._replace(images=labeled.images[rows], labels=labeled.labels[rows])
         unlabeled = unlabeled._replace(images=unlabeled.images[rows])
-        parts.append(frozen(Trainee("mean_teacher", settings)).step(0, labeled, unlabeled).terms)
+        parts.append(frozen(Trainee("mean_teacher", context)).step(0, labeled, unlabeled).terms)
     again, _ = one_step("mean_teacher", *overrides, "net.decoder.kwargs.dropout=0", batch=2, accumulate=2)
     for name, value in again.terms.items():
         assert value == pytest.approx(np.mean([part[name] for part in parts]), rel=1e-5), name
@@ -93,7 +94,7 @@ def test_ohem_and_rule_entropy_choose_within_a_part_and_are_averaged():
 
 @pytest.mark.parametrize("name", ["ael", "u2pl"])
 def test_methods_that_choose_images_or_pixels_of_a_part_train_in_micro_batches(name):
-    trainee = Trainee(name, settings_for(name, START, "trainer.accumulate=2"))
+    trainee = Trainee(name, context_for(name, START, "trainer.accumulate=2"))
     results = [trainee.step(step, batch_of(step, "labeled", 4), batch_of(step, "unlabeled", 4)) for step in (0, 1)]
     assert all(np.isfinite(list(result.terms.values())).all() for result in results)
     assert all(np.isfinite(array).all() for array in trainee.arrays().values())
@@ -104,11 +105,11 @@ def test_methods_that_choose_images_or_pixels_of_a_part_train_in_micro_batches(n
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_parts_of_a_batch_draw_what_the_whole_batch_draws(parts):
-    whole = [mask.asnumpy() for mask in dropout_masks(3, 7, Rows(0, 4, 4), (5, 6), 0.5, kinds=2)]
+    whole = [mask.asnumpy() for mask in dropout_masks(3, 7, BatchSlice(0, 4, 4), (5, 6), 0.5, kinds=2)]
     count = 4 // parts
     for part in range(parts):
         first = part * count
-        found = dropout_masks(3, 7, Rows(first, count, 4), (5, 6), 0.5, kinds=2)
+        found = dropout_masks(3, 7, BatchSlice(first, count, 4), (5, 6), 0.5, kinds=2)
         for mask, expected in zip(found, whole, strict=True):
             rows = [*range(first, first + count), *range(4 + first, 4 + first + count)]
             np.testing.assert_array_equal(mask.asnumpy(), expected[rows])
@@ -117,24 +118,26 @@ def test_parts_of_a_batch_draw_what_the_whole_batch_draws(parts):
 def test_rows_are_drawn_without_the_others():
     whole, part = generator(1, "x", 2), generator(1, "x", 2)
     expected = whole.random((7, 3, 2))
-    np.testing.assert_array_equal(random_rows(part, Rows(2, 3, 7), (3, 2)), expected[2:5])
+    np.testing.assert_array_equal(random_slice(part, BatchSlice(2, 3, 7), (3, 2)), expected[2:5])
     assert part.random() == whole.random()
 
 
-@pytest.mark.parametrize("method", ["classmix", "cutmix"])
-def test_parts_get_other_boxes(method):
-    settings = settings_for("mean_teacher", START, f"trainer.unsupervised={{apply_aug: {method}, aug_prob: 1}}")
-    trainee = Trainee("mean_teacher", settings)
-    images = batch_of(0, "unlabeled").images
-    labeler = trainee.method._labeler
-    found = [labeler(0, images, (), Rows(first, 2, 6)).image.asnumpy() for first in (0, 2, 4)]
-    assert not np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[1], found[2])
-    if method == "cutmix":
-        same_images = np.concatenate([images[:1]] * 6)
-        whole = labeler._replaced(0, labeler.labels_of(same_images), Rows(0, 6, 6))
-        part = labeler._replaced(0, labeler.labels_of(same_images[:2]), Rows(2, 2, 6))
-        np.testing.assert_array_equal(part, whole[2:4])
+@pytest.mark.parametrize("name", ["classmix", "cutmix"])
+def test_parts_get_other_boxes(name):
+    context = context_for("mean_teacher", START, f"trainer.unsupervised={{apply_aug: {name}, aug_prob: 1}}")
+    method = Trainee("mean_teacher", context).method
+    batch = batch_of(0, "unlabeled")
+
+    def mask(images, first, count):
+        place = StepBatch(None, batch, BatchSlice(first, count, 6))
+        return method.mixer.replacement(0, method.teacher_labels(images), place)[0]
+
+    masks = [mask(batch.images, first, 2) for first in (0, 2, 4)]
+    assert not np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[1], masks[2])
+    if name == "cutmix":
+        same_images = np.concatenate([batch.images[:1]] * 6)
+        np.testing.assert_array_equal(mask(same_images[:2], 2, 2), mask(same_images, 0, 6)[2:4])
 
 
 @pytest.mark.parametrize(("world", "accumulate"), [(1, 3), (2, 1), (2, 3), (3, 2)])
@@ -147,27 +150,26 @@ def test_the_places_of_images_are_those_that_the_streams_give_them(world, accumu
 
     seen = []
     for rank in range(world):
-        settings = settings_for("suponly", f"trainer.accumulate={accumulate}", batch=batch)
-        object.__setattr__(settings, "group", Group(rank, world))
+        context = context_for("suponly", f"trainer.accumulate={accumulate}", batch=batch)
+        object.__setattr__(context, "group", Group(rank, world))
         stream = TrainStream(Numbers(), None, batch, seed=0, purpose="x", sharing=Sharing(rank, world, accumulate))
         total = batch * world * accumulate
         places = [
             step * total + row
             for part in range(accumulate)
-            for rows in [settings.rows(part)]
+            for rows in [context.batch_slice(part)]
             for row in range(rows.first, rows.first + rows.count)
         ]
         assert stream._positions(step) == places
-        assert {settings.rows(part).total for part in range(accumulate)} == {total}
+        assert {context.batch_slice(part).total for part in range(accumulate)} == {total}
         seen += places
     assert sorted(seen) == list(range(step * total, (step + 1) * total))
 
 
 def test_the_previous_image_of_a_part_of_one_is_state_of_each_device():
-    trainee = Trainee("mean_teacher", settings_for("mean_teacher", START, "trainer.accumulate=2", batch=1))
-    assert trainee.method.own_state() == {"previous.image", "previous.label", "previous.score", "previous.filled"}
+    trainee = Trainee("mean_teacher", context_for("mean_teacher", START, "trainer.accumulate=2", batch=1))
+    own = {name for name, value in trainee.state.items() if getattr(value, "per_device", False)}
+    assert own == {"previous.image", "previous.label", "previous.score", "previous.filled"}
     images = batch_of(0, "unlabeled", 2)
     trainee.step(0, batch_of(0, "labeled", 2), images)
-    stored = trainee.state["previous.image"].asnumpy()
-    np.testing.assert_array_equal(stored[0], images.images[1])
-    assert isinstance(trainee.state["previous.label"], Tensor)
+    np.testing.assert_array_equal(trainee.state["previous.image"].asnumpy()[0], images.images[1])

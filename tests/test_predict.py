@@ -7,6 +7,7 @@ from PIL import Image
 from semiseg import cli, predict
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
+from semiseg.data import build as data_build
 from semiseg.engine import build
 
 
@@ -72,7 +73,7 @@ def test_results_that_are_there_are_kept_unless_asked_otherwise(ready, photos, t
 def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
-    config, _ = build.complete(load(ready[0], [*ready[1], "dataset.type=pascal"]))
+    config, _ = data_build.complete(load(ready[0], [*ready[1], "dataset.type=pascal"]))
     other = tmp_path / "other.ckpt"
     checkpoint_io.save(other, checkpoint_io.network_arrays(build.fresh_network(config, 0)), {"step": 1})
     for options, message in (

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import CLASSES, network_of, settings_of
+from tiny import CLASSES, context_of, network_of
 
 from semiseg.config.keys import EvaluationConfig
 from semiseg.data.transforms import MEAN, STD, normalize
@@ -17,7 +17,7 @@ WHOLE = EvaluationConfig(crop_size=(33, 33))
 
 @pytest.fixture(scope="module")
 def network():
-    return network_of(settings_of())
+    return network_of(context_of().net)
 
 
 def picture(height, width, seed=0):

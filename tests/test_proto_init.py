@@ -1,14 +1,26 @@
 """First prototypes: which pixels are taken, their features, k-means, and files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import CLASSES, labeled_images, network_of, settings_of
+from tiny import CLASSES, context_of, labeled_images, network_of
 
 from semiseg.common.errors import CheckpointError
 from semiseg.data.transforms import normalize
 from semiseg.methods.proto_init import choose_pixels, class_centres, from_file, gather_features, initial_prototypes
 from semiseg.models.interpolate import resize
+
+
+class OnlyThese:
+    """As ``TrainImages``, of given labelled images."""
+
+    def __init__(self, images):
+        self._images = images
+
+    def labeled(self):
+        return self._images
 
 
 def totals():
@@ -38,13 +50,13 @@ def test_the_choice_is_uniform_over_the_pixels_of_the_set():
 
 
 def test_features_are_those_of_the_upsampled_map():
-    settings = settings_of()
-    network = network_of(settings)
+    context = context_of()
+    network = network_of(context.net)
     chosen = choose_pixels(labeled_images, CLASSES, 40, seed=1)
-    found = gather_features(network, settings, labeled_images, chosen)
+    found = gather_features(network, context, chosen)
     expected: dict[int, list] = {}
     for (image, mask), classes in zip(labeled_images(), chosen, strict=True):
-        feature = network(Tensor(normalize(image, settings.mean, settings.std)[None])).rep
+        feature = network(Tensor(normalize(image, context.mean, context.std)[None])).rep
         flat = resize(feature, mask.shape).asnumpy()[0].reshape(feature.shape[1], -1)
         for class_id, pixels in classes.items():
             expected.setdefault(class_id, []).append(flat[:, pixels].T)
@@ -91,14 +103,14 @@ def test_exactly_as_many_distinct_pixels_as_prototypes_are_fine():
 
 
 def test_prototypes_of_a_run_are_class_major_and_depend_on_the_seed_alone():
-    settings = settings_of()
-    network = network_of(settings)
-    rows, notes = initial_prototypes(network, settings, labeled_images)
+    context = context_of()
+    network = network_of(context.net)
+    rows, notes = initial_prototypes(network, context)
     assert rows.shape == (CLASSES * 2, 16)
     assert rows.dtype == np.float32
     assert notes == ["prototypes by k-means on 180 labelled pixels of 3 classes"]
-    assert np.array_equal(initial_prototypes(network, settings, labeled_images)[0], rows)
-    features = gather_features(network, settings, labeled_images, choose_pixels(labeled_images, CLASSES, 60, 5))
+    assert np.array_equal(initial_prototypes(network, context)[0], rows)
+    features = gather_features(network, context, choose_pixels(labeled_images, CLASSES, 60, 5))
     for class_id in range(CLASSES):  # k-means: the centres' mean, weighted by members, is the class mean
         centres = rows[2 * class_id : 2 * class_id + 2].astype(np.float64)
         x = features[class_id].astype(np.float64)
@@ -108,9 +120,9 @@ def test_prototypes_of_a_run_are_class_major_and_depend_on_the_seed_alone():
 
 
 def test_a_class_that_no_label_shows_is_named():
-    settings = settings_of()
+    context = context_of()
     two = labeled_images()[:2]  # without class 2
-    _, notes = initial_prototypes(network_of(settings), settings, lambda: two)
+    _, notes = initial_prototypes(network_of(context.net), replace(context, images=OnlyThese(two)))
     assert any(note.startswith("prototypes of class 2: no labelled pixel") for note in notes)
 
 
@@ -121,7 +133,7 @@ def test_a_file_must_fit_the_network(tmp_path):
     assert np.array_equal(from_file(path, (CLASSES * 2, 16)), rows.reshape(-1, 16))
     with pytest.raises(CheckpointError, match=r"expected prototypes of shape \(84, 512\)"):
         from_file(path, (84, 512))
-    settings = settings_of(f"net.proto_head.init_proto_path='{path}'")
-    found, notes = initial_prototypes(network_of(settings), settings, lambda: [])
+    context = context_of(f"net.proto_head.init_proto_path='{path}'")
+    found, notes = initial_prototypes(network_of(context.net), replace(context, images=OnlyThese([])))
     assert np.array_equal(found, rows.reshape(-1, 16))
     assert notes == [f"prototypes from {path}"]

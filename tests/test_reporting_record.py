@@ -20,8 +20,8 @@ def record(ready):
 
 
 def test_curves_are_the_logged_numbers(record):
-    assert record.terms() == ["lr", "loss", "sup", "kept", "proto_sup"]
-    steps, values = record.curve("kept")
+    assert record.terms() == ["lr", "loss", "sup", "mask_ratio", "proto_sup"]
+    steps, values = record.curve("mask_ratio")
     assert steps == list(range(22, 41, 2))
     assert values == [step / STEPS for step in steps]
     assert record.curve("nothing") == ([], [])

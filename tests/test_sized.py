@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
-from tiny import image, network_of, settings_of
+from tiny import context_of, image, network_of
 
 from semiseg.inference.compiled import CompiledSizes, for_evaluation
 
@@ -30,7 +30,7 @@ def same(found, expected):
 
 @pytest.mark.parametrize("change", ["net.aux_loss={}", "net.proto_head=null"])
 def test_a_compiled_size_gives_the_plain_networks_bits(change):
-    network = network_of(settings_of(change))
+    network = network_of(context_of(change).net)
     compiled = CompiledSizes(network, patience=0.0)
     for size in ((37, 45), (64, 33), (37, 45)):
         x = image(*size)
@@ -39,7 +39,7 @@ def test_a_compiled_size_gives_the_plain_networks_bits(change):
 
 
 def test_a_graph_reads_the_weights_of_the_moment():
-    network = network_of(settings_of())
+    network = network_of(context_of().net)
     compiled, x = CompiledSizes(network, patience=0.0), image()
     before = compiled.logits(x).asnumpy()
     bias = network.decoder.classifier[8].bias
@@ -63,7 +63,7 @@ def test_a_size_stays_plain_until_it_has_taken_long_and_no_more_sizes_than_allow
 
 
 def test_without_compiling_the_network_itself_is_used():
-    network = network_of(settings_of())
+    network = network_of(context_of().net)
     assert for_evaluation(network, compiled=False) is network
     assert isinstance(for_evaluation(network, compiled=True), CompiledSizes) == (
         ms.get_context("device_target") == "CPU"

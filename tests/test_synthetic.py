@@ -247,13 +247,13 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, content):
 def test_a_manifest_that_points_out_of_the_folder_removes_nothing(tiny):
     options, out = tiny
     precious = out.parent / "precious.txt"
-    precious.write_text("kept")
+    precious.write_text("mask_ratio")
     manifest = json.loads((out / "synthetic.json").read_text())
     manifest["files"].append("../precious.txt")
     (out / "synthetic.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="something else"):
         generate(out, options, overwrite=True, progress=False)
-    assert precious.read_text() == "kept"
+    assert precious.read_text() == "mask_ratio"
 
 
 def test_other_options_need_overwrite_which_leaves_foreign_files(tiny):

@@ -2,19 +2,23 @@
 
 import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
 
+import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mindspore as ms
 import numpy as np
 from PIL import Image
 
 from semiseg.config import schema
-from semiseg.config.keys import Config
+from semiseg.config.keys import Config, NetConfig
+from semiseg.data.loaders import Batch
 from semiseg.common.distributed import ALONE, Group
 from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
-from semiseg.methods import Method, Settings, get_method
+from semiseg.methods import Method, RunContext, get_method
+from semiseg.methods.context import StepBatch
+from semiseg.methods.sampling import BatchSlice
 from semiseg.models import SegmentationNetwork, build_model
 
 ms.set_device("CPU")  # here, because MindSpore takes no device after the first operation
@@ -69,8 +73,18 @@ def config_of(*overrides: str) -> Config:
     return schema.build(Config, tree)
 
 
-def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1, group: Group = ALONE) -> Settings:
-    """Settings of a run with the tiny network, not compiled, three classes, a prototype head of two a class."""
+class Images:
+    """As ``TrainImages``, of random images."""
+
+    def labeled(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return labeled_images()
+
+    def source(self, kind: str, purpose: str, rand_resize: tuple[float, float] | None = None) -> Source:
+        return Source(kind)
+
+
+def context_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1, group: Group = ALONE) -> RunContext:
+    """A run with the tiny network, not compiled, three classes, a prototype head of two a class."""
     config = config_of(
         *TINY_NET,
         f"net.num_classes={CLASSES}",
@@ -80,21 +94,30 @@ def settings_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1, group
         "trainer.unsupervised={confid_thresh: 0.34, aug_prob: 0.7}",
         *overrides,
     )
-    data = config.dataset
-    return Settings(
-        config.trainer, config.criterion, config.net, batch, CROP, steps_per_epoch, data.mean, data.std, group
+    return RunContext(
+        trainer=config.trainer,
+        criterion=config.criterion,
+        net=config.net,
+        batch_size=batch,
+        crop=CROP,
+        steps_per_epoch=steps_per_epoch,
+        mean=config.dataset.mean,
+        std=config.dataset.std,
+        new_network=lambda: network_of(config.net, world=group.world),
+        images=Images(),
+        group=group,
     )
 
 
-def settings_for(name: str, *overrides: str, **options: Any) -> Settings:
-    """``settings_of`` with what the method needs, and without what it refuses."""
-    return settings_of(*NEEDS.get(name, ["net.proto_head=null"]), *overrides, **options)
+def context_for(name: str, *overrides: str, **options: Any) -> RunContext:
+    """``context_of`` with what the method needs, and without what it refuses."""
+    return context_of(*NEEDS.get(name, ["net.proto_head=null"]), *overrides, **options)
 
 
-def network_of(settings: Settings, seed: int = 0) -> SegmentationNetwork:
+def network_of(net: NetConfig, seed: int = 0, world: int = 1) -> SegmentationNetwork:
     """A network whose BatchNorm scales and statistics are not 0 and 1, so that a forgotten one shows."""
     ms.set_seed(seed)
-    network = build_model(settings.net, settings.group.world)
+    network = build_model(net, world)
     rng = np.random.default_rng(seed)
     for name, parameter in network.parameters_and_names():
         if name.endswith(("gamma", "moving_variance")):
@@ -102,15 +125,6 @@ def network_of(settings: Settings, seed: int = 0) -> SegmentationNetwork:
         elif name.endswith(("beta", "moving_mean")):
             parameter.set_data(ms.Tensor(rng.normal(0, 0.3, parameter.shape).astype(np.float32)))
     return network
-
-
-class Batch(NamedTuple):
-    """As the streams give it."""
-
-    step: int
-    ids: list[str]
-    images: np.ndarray
-    labels: np.ndarray | None
 
 
 def batch_of(step: int, kind: str, size: int = 2, crop: tuple[int, int] = CROP) -> Batch:
@@ -121,6 +135,11 @@ def batch_of(step: int, kind: str, size: int = 2, crop: tuple[int, int] = CROP) 
     labels = labels.astype(np.int32)
     labels[:, :2] = 255
     return Batch(step, [f"{kind} {i}" for i in range(size)], images, labels if kind == "labeled" else None)
+
+
+def step_batch(step: int, size: int = 2) -> StepBatch:
+    """Random images of both kinds, all of a step."""
+    return StepBatch(batch_of(step, "labeled", size), batch_of(step, "unlabeled", size), BatchSlice(0, size, size))
 
 
 def image(height: int = 37, width: int = 45, batch: int = 1) -> ms.Tensor:
@@ -142,19 +161,18 @@ def labeled_images() -> list[tuple[np.ndarray, np.ndarray]]:
 class Trainee:
     """A method with its optimizer; ``run(first, last)`` makes the steps first..last-1."""
 
-    def __init__(self, name: str, settings: Settings, seed: int = 0):
-        student, teacher = network_of(settings, seed), network_of(settings, seed)
-        self.method: Method = get_method(name, settings.net.proto_head is not None)(student, teacher, settings)
-        self.method.attach(Source("unlabeled"), Source("labeled"))
-        self.optimizer = SGD(student, settings.trainer)
+    def __init__(self, name: str, context: RunContext, seed: int = 0):
+        new = dataclasses.replace(context, new_network=lambda: network_of(context.net, seed, context.group.world))
+        self.method: Method = get_method(name, context.net.proto_head is not None)(new)
+        self.optimizer = SGD(self.method.optimized, context.trainer)
         self.step = TrainStep(self.method, self.optimizer)
         self.state = self.method.state() | self.optimizer.state()
 
     def run(self, first: int, last: int) -> list:
         results = []
         for step in range(first, last):
-            self.method.enter_step(step, labeled_images)
-            size = self.method.settings.batch
+            self.method.enter_step(step)
+            size = self.method.context.batch_size
             results.append(self.step(step, batch_of(step, "labeled", size), batch_of(step, "unlabeled", size)))
         return results
 

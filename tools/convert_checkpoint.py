@@ -20,7 +20,7 @@ from semiseg import cli  # noqa: E402
 from semiseg.checkpoints import io as checkpoint_io  # noqa: E402
 from semiseg.common.errors import CheckpointError  # noqa: E402
 from semiseg.config import load  # noqa: E402
-from semiseg.engine import build  # noqa: E402
+from semiseg.data import build as data_build  # noqa: E402
 from semiseg.interop.architecture import encoder_type, infer_network  # noqa: E402
 from semiseg.interop.network_files import check_finite, read_network, with_zero_bias  # noqa: E402
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL, State, match  # noqa: E402
@@ -68,7 +68,7 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
 def _expected(config: str | None, arrays: State, source: Path) -> tuple[str, Shapes]:
     """A description of the network and the shape of each of its parameters."""
     if config:
-        net = build.complete(load(config))[0].net
+        net = data_build.complete(load(config))[0].net
     elif not any(name.startswith("decoder.") for name in arrays):
         kind = encoder_type(arrays, str(source))
         stem = arrays.get("encoder.conv1.0.weight")

@@ -18,7 +18,7 @@ from mindspore import Tensor  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from semiseg import cli  # noqa: E402
-from semiseg.engine import build  # noqa: E402
+from semiseg.data import build as data_build  # noqa: E402
 from semiseg.config import load  # noqa: E402
 from semiseg.config.keys import Config  # noqa: E402
 from semiseg.data.dataset import SegmentationDataset  # noqa: E402
@@ -63,9 +63,9 @@ def check_request(args: argparse.Namespace, config: Config) -> None:
 
 def dataset_of(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> SegmentationDataset:
     """The first images of the wanted part, with their masks."""
-    split = build.read_split(config, spec)
+    split = data_build.read_split(config, spec)
     ids = split.val if args.part == "val" else split.labeled
-    return build.dataset(config, spec, ids[: args.images], "val" if args.part == "val" else "train")
+    return data_build.dataset(config, spec, ids[: args.images], "val" if args.part == "val" else "train")
 
 
 def feature_pixels(size: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
@@ -100,7 +100,7 @@ def look(
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     args = parse(arguments)
-    config, spec = build.complete(load(args.config, args.overrides))
+    config, spec = data_build.complete(load(args.config, args.overrides))
     check_request(args, config)
     data = dataset_of(args, config, spec)
     checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)

@@ -34,6 +34,8 @@ class Progress:
     images: int = 0  # labelled images a step, over all devices and micro-batches; 0: not recorded
 
 
+# What terms were called in earlier versions.
+_RENAMED = {"kept": "mask_ratio"}
 _ALWAYS = {"step", "best", "best_step", "sums"}  # in every record; what was added later has a default
 
 
@@ -41,8 +43,8 @@ class Checkpoints:
     """The checkpoints of one run: written by rank 0, read by rank 0 and sent to the others.
 
     Args:
-        state: everything that lives between steps, by name.
-        own: the names in it that every device has for itself. A file holds those of all devices, world x shape.
+        state: everything that lives between steps, by name. Of what is ``per_device`` (see ``HostArray``) a file holds
+            that of all devices, world x shape.
     """
 
     def __init__(
@@ -50,12 +52,12 @@ class Checkpoints:
         folder: Path,
         saver: SaverConfig,
         state: Mapping[str, Saved],
-        own: frozenset[str] = frozenset(),
         group: Group = ALONE,
     ):
         self.last = folder / saver.snapshot_dir / "last.ckpt"
         self._keep, self._state, self._group = saver.keep, state, group
-        self._own = own if group.world > 1 else frozenset()
+        own = (name for name, value in state.items() if getattr(value, "per_device", False))
+        self._own = frozenset(own if group.world > 1 else ())
         # The step of a whole last.ckpt that this run wrote or continued from. Any other is replaced and never kept: a
         # damaged one, or that of a run that was started over.
         self._last_step: int | None = None
@@ -145,7 +147,7 @@ class Checkpoints:
         if record is None or not _ALWAYS <= set(record) <= known:
             what = "holds no training run that this version continues; move it away to start anew"
             raise CheckpointError(f"{path}: {what}")
-        before = Progress(**record)
+        before = Progress(**record | {"sums": _renamed(record["sums"])})
         if before.images not in (0, fresh.images):
             raise CheckpointError(
                 f"{path}: this run takes {before.images} labelled images a step (on {before.devices} device(s)), now "
@@ -157,7 +159,10 @@ class Checkpoints:
                 f"the run cannot go on with {self._group.world}; start it with {before.devices}"
             )
         self._rows = {name: self._room(name) for name in self._own}
-        checkpoint_io.restore(path, arrays, {**self._state, **self._rows})
+        expected = {**self._state, **self._rows}
+        # Earlier versions kept the previous image at batch 1 even where nothing is mixed with it.
+        arrays = {name: a for name, a in arrays.items() if name in expected or not name.startswith("previous.")}
+        checkpoint_io.restore(path, arrays, expected)
         self._last_step = before.step if path == self.last else None
         return before
 
@@ -180,3 +185,7 @@ class Checkpoints:
     def _older(self) -> list[Path]:
         """The kept checkpoints, newest first."""
         return sorted(self.last.parent.glob("step_*.ckpt"), reverse=True)
+
+
+def _renamed(sums: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
+    return {_RENAMED.get(name, name): pair for name, pair in sums.items()}

@@ -5,12 +5,15 @@ from mindspore import Tensor
 
 
 class HostArray:
-    """A named numpy array that a checkpoint saves and restores like a ``Parameter``. ``array`` is the live array."""
+    """A named numpy array that a checkpoint saves and restores like a ``Parameter``. ``array`` is the live array.
 
-    def __init__(self, name: str, array: np.ndarray):
+    ``per_device``: every device has its own; what is not so marked is the same on all.
+    """
+
+    def __init__(self, name: str, array: np.ndarray, per_device: bool = False):
         if array.dtype not in (np.float32, np.int32):
             raise ValueError(f"{name}: a checkpoint holds float32 and int32, got {array.dtype}")
-        self.name, self.array = name, array
+        self.name, self.array, self.per_device = name, array, per_device
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -28,6 +28,14 @@ class Batch(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None
 
+    def part(self, number: int, of: int) -> "Batch":
+        """Micro-batch ``number`` of ``of`` equal ones."""
+        if of == 1:
+            return self
+        size = len(self.images) // of
+        rows = slice(number * size, (number + 1) * size)
+        return Batch(self.step, self.ids[rows], self.images[rows], None if self.labels is None else self.labels[rows])
+
 
 class Sharing(NamedTuple):
     """How the whole batch of a step is shared out: to ``world`` devices, on each in ``accumulate`` micro-batches."""

@@ -1,140 +1,140 @@
-"""From the whole Config to the things it describes: data set, lists, streams, network, run folder.
+"""From the whole Config to the things it describes: networks, streams, the context of a method, what a run shows.
 
 Used by the command lines alone; everything below takes its own part of the configuration. What needs no MindSpore is in
-``assemble_data`` and has its names here too.
+``data.build``.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Literal
 
 import mindspore as ms
 import numpy as np
 
 from semiseg.common.distributed import ALONE, Group
-from semiseg.config.keys import Config
-from semiseg.data.build import (
-    Split,
-    complete,
-    dataset,
-    quick_check,
-    read_split,
-    read_val,
-    run_folder,
-    save_lists,
-    split_name,
-)
+from semiseg.common.errors import ConfigError
+from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.data.build import Split, dataset, read_val
 from semiseg.data.dataset import SegmentationDataset
-from semiseg.data.loaders import Sharing, TrainStream, eval_samples
+from semiseg.data.loaders import Batch, Sharing, TrainStream, eval_samples
 from semiseg.data.sources import ImageSource
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import TrainTransform, normalize
+from semiseg.engine.events import Events
+from semiseg.engine.monitor import Monitor, Sample, TruthOfStep
+from semiseg.engine.optim import SGD
+from semiseg.engine.plan import Plan
+from semiseg.methods import Method
+from semiseg.methods.context import RunContext
 from semiseg.models import SegmentationNetwork, build_model
 
-__all__ = [
-    "EvalLoader",
-    "Split",
-    "TrainData",
-    "complete",
-    "dataset",
-    "fresh_network",
-    "image_sources",
-    "images_a_step",
-    "quick_check",
-    "read_split",
-    "read_val",
-    "run_folder",
-    "save_lists",
-    "split_name",
-    "steps_per_epoch",
-    "train_data",
-]
+
+def fresh_network(config: Config, seed: int, world: int = 1) -> SegmentationNetwork:
+    """A network whose weights depend on the seed alone; to be trained on ``world`` devices together."""
+    ms.set_seed(seed)
+    return build_model(config.net, world)
 
 
-@dataclass(frozen=True)
 class TrainData:
-    """Both training streams and the labelled images themselves. A context manager: leaving it stops the readers."""
+    """All training images of this device: the streams from ``start_step`` on, and the images by index.
 
-    labeled: TrainStream
-    unlabeled: TrainStream | None
-    images: SegmentationDataset
-    skip: bool = False
-    others: list[ImageSource] = field(default_factory=list)  # what a method reads beside the streams
+    A context manager: leaving it stops the readers.
+    """
+
+    def __init__(self, plan: Plan, group: Group = ALONE):
+        self._plan, self._config, self._group = plan, plan.config, group
+        self._skip = plan.config.dataset.on_error == "skip"
+        self._readers: list[TrainStream | ImageSource] = []
+        self._datasets: dict[str, SegmentationDataset] = {}
+
+    def batches(self, start_step: int) -> Iterator[tuple[Batch, Batch | None]]:
+        """(labelled, unlabelled images) of each step from ``start_step`` on, endless; None for a method without."""
+        labeled = self._stream("labeled", start_step)
+        if not self._plan.method.uses_unlabeled:
+            return ((batch, None) for batch in labeled)
+        return zip(labeled, self._stream("unlabeled", start_step), strict=True)
+
+    def labeled(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As ``TrainImages``; without images that are skipped."""
+        on_error = (lambda _: None) if self._skip else None  # the streams have named it
+        images = self._images("labeled")
+        return ((image, mask) for _, image, mask in eval_samples(images, on_error=on_error))
+
+    def source(
+        self, kind: Literal["labeled", "unlabeled"], purpose: str, rand_resize: tuple[float, float] | None = None
+    ) -> ImageSource:
+        """As ``TrainImages``."""
+        transform = self._transform(rand_resize or self._config.dataset.train.rand_resize)
+        source = ImageSource(self._images(kind), transform, self._config.trainer.seed, purpose, self._skip)
+        self._readers.append(source)
+        return source
+
+    def taken_skips(self) -> list[str]:
+        """One message for each unreadable image that was replaced since the last call (dataset.on_error: skip)."""
+        return [message for reader in self._readers for message in reader.taken_skips()]
 
     def __enter__(self) -> "TrainData":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for stream in (self.labeled, self.unlabeled):
-            if stream is not None:
-                stream.close()
+        for reader in self._readers:
+            if isinstance(reader, TrainStream):
+                reader.close()
 
-    def taken_skips(self) -> list[str]:
-        """One message for each unreadable image that was replaced since the last call (dataset.on_error: skip)."""
-        sources = (self.labeled, self.unlabeled, *self.others)
-        return [message for source in sources if source is not None for message in source.taken_skips()]
+    def _images(self, kind: str) -> SegmentationDataset:
+        if kind not in self._datasets:
+            ids, with_mask = getattr(self._plan.split, kind), kind == "labeled"
+            images = dataset(self._config, self._plan.spec, ids, "train", with_mask, self._skip)
+            self._datasets[kind] = images
+        return self._datasets[kind]
 
-    def labeled_images(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Image and mask, both uint8, of every labelled image, once, in order; without those that are skipped."""
-        on_error = (lambda _: None) if self.skip else None  # the streams have named it
-        return ((image, mask) for _, image, mask in eval_samples(self.images, on_error=on_error))
+    def _transform(self, rand_resize: tuple[float, float] | None) -> TrainTransform:
+        data, train = self._config.dataset, self._config.dataset.train
+        return TrainTransform(
+            train.crop.size, rand_resize, train.flip, data.mean, data.std, data.ignore_label, train.pad_label
+        )
 
-
-def train_data(
-    config: Config, spec: DatasetSpec, split: Split, start_step: int, with_unlabeled: bool, group: Group = ALONE
-) -> TrainData:
-    """The streams of this device from ``start_step`` on.
-
-    An epoch is one pass over the unlabelled list, for every method.
-    """
-    data, skip = config.dataset, config.dataset.on_error == "skip"
-    transform = _transform(config, data.train.rand_resize)
-    images = dataset(config, spec, split.labeled, "train", skip=skip)
-    options = {
-        "seed": config.trainer.seed,
-        "sharing": Sharing(group.rank, group.world, config.trainer.accumulate),
-        "workers": data.workers,
-        "start_step": start_step,
-        "skip": skip,
-    }
-    labeled = TrainStream(images, transform, data.batch_size, purpose="labeled", **options)
-    unlabeled = None
-    if with_unlabeled:
-        others = dataset(config, spec, split.unlabeled, "train", with_mask=False, skip=skip)
-        unlabeled = TrainStream(others, transform, data.batch_size, purpose="unlabeled", **options)
-    return TrainData(labeled, unlabeled, images, skip)
+    def _stream(self, kind: str, start_step: int) -> TrainStream:
+        data, trainer = self._config.dataset, self._config.trainer
+        stream = TrainStream(
+            self._images(kind),
+            self._transform(data.train.rand_resize),
+            data.batch_size,
+            seed=trainer.seed,
+            purpose=kind,
+            sharing=Sharing(self._group.rank, self._group.world, trainer.accumulate),
+            workers=data.workers,
+            start_step=start_step,
+            skip=self._skip,
+        )
+        self._readers.append(stream)
+        return stream
 
 
-def _transform(config: Config, rand_resize: tuple[float, float] | None) -> TrainTransform:
-    data, train = config.dataset, config.dataset.train
-    return TrainTransform(
-        train.crop.size, rand_resize, train.flip, data.mean, data.std, data.ignore_label, train.pad_label
+def run_context(plan: Plan, images: TrainData, group: Group = ALONE) -> RunContext:
+    """What the method may know."""
+    config, data = plan.config, plan.config.dataset
+    return RunContext(
+        trainer=config.trainer,
+        criterion=config.criterion,
+        net=config.net,
+        batch_size=data.batch_size,
+        crop=data.train.crop.size,
+        steps_per_epoch=plan.steps_per_epoch,
+        mean=data.mean,
+        std=data.std,
+        new_network=lambda: fresh_network(config, config.trainer.seed, group.world),
+        images=images,
+        group=group,
     )
 
 
-def image_sources(config: Config, spec: DatasetSpec, split: Split) -> tuple[ImageSource, ImageSource]:
-    """(unlabelled images, labelled images to paste from) by index; see ``Method.attach``."""
-    seed, resize, paste = config.trainer.seed, config.dataset.train.rand_resize, config.trainer.adaptive.copy_paste
-    skip = config.dataset.on_error == "skip"
-    unlabeled = dataset(config, spec, split.unlabeled, "train", with_mask=False, skip=skip)
-    labeled = dataset(config, spec, split.labeled, "train", skip=skip)
-    pasted = _transform(config, paste.rand_resize if paste else resize)
-    return (
-        ImageSource(unlabeled, _transform(config, resize), seed, "adaptive image", skip),
-        ImageSource(labeled, pasted, seed, "pasted image", skip),
-    )
-
-
-def images_a_step(config: Config, world: int = 1) -> int:
-    """Labelled images of a step over all devices and micro-batches."""
-    return config.dataset.batch_size * config.trainer.accumulate * world
-
-
-def steps_per_epoch(config: Config, split: Split, world: int = 1) -> int:
-    """ceil(unlabelled images / images a step), so that methods are compared after the same number of steps.
-
-    Without any unlabelled image an epoch is one pass over the labelled ones.
-    """
-    return max(1, -(-len(split.unlabeled or split.labeled) // images_a_step(config, world)))
+def optimizer(plan: Plan, method: Method) -> SGD:
+    """SGD on all that the method optimizes, with the plan's learning rate."""
+    trainer = plan.config.trainer
+    kwargs = dataclasses.replace(trainer.optimizer.kwargs, lr=trainer.optimizer.kwargs.lr * plan.lr_factor)
+    scaled = dataclasses.replace(trainer.optimizer, kwargs=kwargs)
+    return SGD(method.optimized, dataclasses.replace(trainer, optimizer=scaled))
 
 
 class EvalLoader:
@@ -163,7 +163,76 @@ class EvalLoader:
             yield name, normalize(image, self._mean, self._std), mask
 
 
-def fresh_network(config: Config, seed: int, world: int = 1) -> SegmentationNetwork:
-    """A network whose weights depend on the seed alone; to be trained on ``world`` devices together."""
-    ms.set_seed(seed)
-    return build_model(config.net, world)
+def evaluation_during_training(config: Config) -> EvaluationConfig:
+    """``evaluation`` with the mode of ``trainer.eval_mode`` (sliding windows over a whole set take long)."""
+    mode = config.trainer.eval_mode
+    return config.evaluation if mode == "same" else dataclasses.replace(config.evaluation, mode=mode)
+
+
+def events(plan: Plan, start_step: int) -> Events | None:
+    """TensorBoard events of the run folder, unless they are switched off.
+
+    Raises:
+        ConfigError: they cannot be written.
+    """
+    if not plan.config.monitor.tensorboard:
+        return None
+    try:
+        return Events(plan.folder, start_step, plan.spec.classes)
+    except OSError as error:
+        raise ConfigError(
+            f"{plan.folder}/events: cannot be written ({error.strerror}); free some space, or set "
+            "monitor.tensorboard=false"
+        ) from error
+
+
+def monitor(plan: Plan, method: Method) -> Monitor:
+    """What the loop asks at its log points and evaluations.
+
+    Raises:
+        ConfigError, DataError: monitor.pseudo_labels is set and masks of unlabelled images are not there.
+    """
+    config, spec, split = plan.config, plan.spec, plan.split
+    drawn = config.monitor.panels if config.monitor.tensorboard and config.trainer.eval_on else 0
+    measured = config.monitor.pseudo_labels and method.uses_unlabeled
+    truth = _truth(config, spec, split) if measured else None
+    return Monitor(method, spec, _samples(config, spec, split, drawn), truth)
+
+
+def _samples(config: Config, spec: DatasetSpec, split: Split, count: int) -> list[Sample]:
+    """``count`` validation images, spread evenly over the list: the middle of each, as large as a training crop."""
+    if count == 0:
+        return []
+    chosen = np.linspace(0, len(split.val) - 1, min(count, len(split.val))).astype(int)
+    skip = config.dataset.on_error == "skip"
+    images = dataset(config, spec, [split.val[index] for index in chosen], "val", skip=skip)
+    samples = []
+    for name, image, mask in eval_samples(images, workers=0, on_error=(lambda _: None) if skip else None):
+        rows, cols = (
+            _middle(side, crop) for side, crop in zip(mask.shape, config.dataset.train.crop.size, strict=True)
+        )
+        rgb = np.ascontiguousarray(image[rows, cols])
+        samples.append(Sample(name, normalize(rgb, config.dataset.mean, config.dataset.std), rgb, mask[rows, cols]))
+    return samples
+
+
+def _middle(side: int, most: int) -> slice:
+    start = max(0, (side - most) // 2)
+    return slice(start, min(side, start + most))
+
+
+def _truth(config: Config, spec: DatasetSpec, split: Split) -> TruthOfStep:
+    """Batches of unlabelled images and their masks, augmented as in training, drawn apart from the training streams."""
+    data = config.dataset
+    if data.train.unlabeled_dir:
+        raise ConfigError(
+            "monitor.pseudo_labels: the images of dataset.train.unlabeled_dir have no masks to compare with; set it to "
+            "false"
+        )
+    skip = data.on_error == "skip"
+    images = dataset(config, spec, split.unlabeled, "train", skip=skip)
+    transform = TrainTransform(
+        data.train.crop.size, data.train.rand_resize, data.train.flip, data.mean, data.std, data.ignore_label
+    )
+    options = {"seed": config.trainer.seed, "purpose": "monitor", "workers": 0, "skip": skip}
+    return TrainStream(images, transform, data.batch_size, **options).batch

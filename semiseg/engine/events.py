@@ -12,7 +12,12 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-_GROUPS = {"lr": "train/lr", "kept": "pseudo-labels/used", "loss": "loss/total", "skipped": "data/skipped images"}
+_GROUPS = {
+    "lr": "train/lr",
+    "mask_ratio": "pseudo-labels/mask ratio",
+    "loss": "loss/total",
+    "skipped": "data/skipped images",
+}
 
 
 class Events:

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common.distributed import ALONE, Group
 from semiseg.config.keys import SaverConfig
+from semiseg.data.loaders import Batch
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.monitor import Monitor
 from semiseg.engine.step import StepResult, TrainStep
 from semiseg.methods import Method
-from semiseg.methods.base import LabeledImages, TrainBatch
 from semiseg.models import SegmentationNetwork
 
 # Scores a network: {"miou": percent, ...}.
@@ -35,9 +35,7 @@ class Run:
     method: Method
     train_step: TrainStep
     checkpoints: Checkpoints
-    labeled: Iterable[TrainBatch]
-    unlabeled: Iterable[TrainBatch] | None
-    labeled_images: LabeledImages
+    batches: Iterator[tuple[Batch, Batch | None]]  # labelled and unlabelled images of each step, endless
     evaluate: Evaluator | None
     skipped: Callable[[], list[str]] | None = None  # a message for each unreadable image replaced since the last call
     monitor: Monitor | None = None
@@ -55,8 +53,7 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
     SIGTERM and Ctrl-C finish the step (or leave an evaluation or an initialisation, to be done again), write last.ckpt
     and raise KeyboardInterrupt. On several devices all finish the same step, whichever got the signal.
     """
-    steps, saver, group = run.method.settings.steps, run.saver, run.group
-    batches = iter(zip(run.labeled) if run.unlabeled is None else zip(run.labeled, run.unlabeled, strict=True))
+    steps, saver, group = run.method.context.steps, run.saver, run.group
     saved = time.monotonic()
     with _Interruptible() as signals:
         # Others wait for this process in what they do together: only one that is alone may leave in the middle.
@@ -65,8 +62,8 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
             with contextlib.suppress(_Left):
                 if not progress.to_score:
                     with may_leave():
-                        lines = run.method.enter_step(progress.step, run.labeled_images)
-                    _step(run, progress, log, lines, next(batches))
+                        lines = run.method.enter_step(progress.step)
+                    _step(run, progress, log, lines)
                 if progress.to_score:
                     with may_leave():
                         scores = _scores(run, progress)
@@ -91,20 +88,18 @@ def save(run: Run, progress: Progress, log: Log) -> None:
     run.checkpoints.save(progress)
 
 
-def _step(run: Run, progress: Progress, log: Log, lines: list[str], batches: tuple[TrainBatch, ...]) -> None:
+def _step(run: Run, progress: Progress, log: Log, lines: list[str]) -> None:
     """One training step; ``lines`` are what the method said before it."""
     started = time.perf_counter()
-    settings = run.method.settings
-    labeled, unlabeled = batches if len(batches) == 2 else (*batches, None)
-    result = run.train_step(progress.step, labeled, unlabeled)
+    context = run.method.context
+    result = run.train_step(progress.step, *next(run.batches))
     for line in (*lines, *_skips(run, progress)):
         log.line(line)
     progress.step += 1
-    images = settings.batch * settings.parts * (2 if run.method.semi_phase(progress.step - 1) else 1)
-    log.progress(_shown(result), images / (time.perf_counter() - started))
+    log.progress(_shown(result), run.group.world * result.images / (time.perf_counter() - started))
     _count(run, progress, result, log)
-    cadence = settings.trainer.eval_every * settings.steps_per_epoch
-    due = progress.step == settings.steps or progress.step % cadence == 0
+    cadence = context.trainer.eval_every * context.steps_per_epoch
+    due = progress.step == context.steps or progress.step % cadence == 0
     progress.to_score = due and run.evaluate is not None
 
 
@@ -119,14 +114,14 @@ def _skips(run: Run, progress: Progress) -> list[str]:
 
 
 def _scores(run: Run, progress: Progress) -> dict[str, Any]:
-    network = run.method.eval_network(progress.step)
+    network, proto_ready = run.method.evaluated(progress.step)
     training = network.training
     network.set_train(False)
     try:
         scores = run.evaluate(network)
     finally:
         network.set_train(training)
-    if not run.method.proto_ready(progress.step):
+    if not proto_ready:
         scores.pop("proto_miou", None)  # the prototypes are still the random ones
     return scores
 
@@ -140,7 +135,7 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
         if run.group.first:
-            arrays = checkpoint_io.network_arrays(run.method.eval_network(progress.step))
+            arrays = checkpoint_io.network_arrays(run.method.evaluated(progress.step).network)
             checkpoint_io.save(run.best, arrays, {"step": progress.step, "miou": scores["miou"]})
     progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
@@ -151,23 +146,24 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
 
 def _count(run: Run, progress: Progress, result: StepResult, log: Log) -> None:
     """Adds a step to the running means; writes them every ``trainer.log_every`` steps and at the end."""
-    settings = run.method.settings
+    context = run.method.context
     for name, value in {"loss": result.loss, **result.terms}.items():
         total, count = progress.sums.get(name, (0.0, 0))
         progress.sums[name] = (total + value, count + 1)
-    if progress.step % settings.trainer.log_every == 0 or progress.step == settings.steps:
+    if progress.step % context.trainer.log_every == 0 or progress.step == context.steps:
         means = {name: total / count for name, (total, count) in progress.sums.items()}
         skipped = {"skipped": progress.skipped} if progress.skipped else {}
-        measured = run.monitor.numbers(progress.step) if run.monitor else {}
+        measured = {name: array.asnumpy().astype(int).tolist() for name, array in result.measured.items()}
+        measured |= run.monitor.numbers(progress.step) if run.monitor else {}
         log.numbers({"step": progress.step, "lr": result.lr, **means, **skipped, **measured})
         progress.sums = {}
 
 
 def _shown(result: StepResult) -> dict[str, str]:
-    losses = {name: f"{value:.3f}" for name, value in result.terms.items() if name != "kept"}
+    losses = {name: f"{value:.3f}" for name, value in result.terms.items() if name != "mask_ratio"}
     shown = {"loss": f"{result.loss:.3f}"} | (losses if len(losses) > 1 else {})
-    if "kept" in result.terms:
-        shown["confident"] = f"{100 * result.terms['kept']:.0f}%"
+    if "mask_ratio" in result.terms:
+        shown["mask ratio"] = f"{100 * result.terms['mask_ratio']:.0f}%"
     return shown | {"lr": f"{result.lr:.2g}"}
 
 

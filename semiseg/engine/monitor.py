@@ -5,20 +5,19 @@ Shapes: B images, H x W crop, C classes.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from mindspore import Tensor
 
+from semiseg.data.loaders import Batch
 from semiseg.data.pictures import Painter
 from semiseg.data.specs import DatasetSpec
 from semiseg.methods import Method
-from semiseg.methods.base import TrainBatch
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
 # Unlabelled images with their masks for a step: for measuring alone, they never reach the method.
-TruthOfStep = Callable[[int], TrainBatch]
+TruthOfStep = Callable[[int], Batch]
 
 
 @dataclass(frozen=True)
@@ -40,34 +39,32 @@ class Monitor:
         self._method, self._spec, self._painter = method, spec, Painter(spec)
         self._samples, self._truth = samples, truth
 
-    def numbers(self, step: int) -> dict[str, Any]:
-        """For the log line after ``step`` steps: the method's own arrays; where masks are at hand how often the
-        teacher's labels are right, of all pixels and of those that would be used.
+    def numbers(self, step: int) -> dict[str, float]:
+        """For the log line after ``step`` steps, where masks are at hand: how often the pseudo-labels are right, of all
+        pixels and of those that would count.
         """
-        found = {name: np.asarray(array).tolist() for name, array in self._method.monitor().items()}
         if self._truth is None or not self._method.semi_phase(step - 1):
-            return found
+            return {}
         batch = self._truth(step - 1)
-        label, kept = self._pseudo_labels(step, batch.images)
-        counted = batch.labels != self._spec.ignore_label
-        right = label == batch.labels
-        for name, chosen in (("pseudo_accuracy", counted), ("pseudo_accuracy_kept", counted & kept)):
-            if chosen.any():
-                found[name] = float(right[chosen].mean())
-        return found
+        label, reliable = self._pseudo_labels(step, batch.images)
+        counted, right = batch.labels != self._spec.ignore_label, label == batch.labels
+        chosen = {"pseudo_accuracy": counted, "pseudo_accuracy_in_mask": counted & reliable}
+        return {name: float(right[pixels].mean()) for name, pixels in chosen.items() if pixels.any()}
 
     def pictures(self, step: int) -> Iterator[tuple[str, np.ndarray]]:
-        """(image's name, uint8 RGB) of every sample: image, truth, pseudo-label, student, teacher, side by side.
+        """(image's name, uint8 RGB) of every sample: image, truth, pseudo-label, what student and teacher see,
+        side by side.
 
-        Pixels whose pseudo-label would not be used are left as they are. A method without pseudo-labels has no such
+        Pixels whose pseudo-label would not count are left as they are. A method without pseudo-labels has no such
         column.
         """
         for sample in self._samples:
             views = [sample.mask]
-            if self._method.semi_phase(step - 1):
-                label, kept = self._pseudo_labels(step, sample.image[None])
-                views.append(np.where(kept[0], label[0], self._spec.ignore_label).astype(np.uint8))
-            for network in (self._method.student, self._method.teacher):
+            pseudo = self._pseudo_labels(step, sample.image[None])
+            if pseudo is not None:
+                label, reliable = pseudo
+                views.append(np.where(reliable[0], label[0], self._spec.ignore_label).astype(np.uint8))
+            for network in self._method.networks.values():
                 views.append(_logits(network, sample.image[None]).asnumpy()[0].argmax(0).astype(np.uint8))
             tiles = [sample.rgb, *(self._painter.overlay(sample.rgb, view) for view in views)]
             yield (
@@ -75,10 +72,10 @@ class Monitor:
                 np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]),
             )
 
-    def _pseudo_labels(self, step: int, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """int32 labels and bool "would be used", B x H x W, of the teacher as it is after ``step`` steps."""
-        label, kept = self._method.pseudo_labels(step - 1, _logits(self._method.teacher, images))
-        return label.asnumpy(), kept.asnumpy() > 0
+    def _pseudo_labels(self, step: int, images: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """int32 labels and bool "would count", B x H x W, after ``step`` steps; None without pseudo-labels."""
+        pseudo = self._method.pseudo_labels(step - 1, Tensor(images))
+        return None if pseudo is None else (pseudo[0].asnumpy(), pseudo[1].asnumpy() > 0)
 
 
 def _logits(network: SegmentationNetwork, images: np.ndarray) -> Tensor:

@@ -1,6 +1,7 @@
 """SGD with momentum and weight decay on two groups of parameters, and the learning-rate schedule."""
 
 import math
+from collections.abc import Mapping
 
 from mindspore import Parameter, Tensor, float32, jit, mutable, ops
 
@@ -18,18 +19,26 @@ def poly(step: int, steps: int, power: float) -> float:
 class SGD:
     """v <- momentum * v + (g + weight_decay * p); p <- p - lr * v, as torch.optim.SGD, for every parameter alike.
 
-    The encoder's parameters take the base rate, all others ``decoder_lr_times`` of it. The momenta are Parameters named
+    Encoders' parameters take the base rate, all others ``decoder_lr_times`` of it. The momenta are Parameters named
     after what they belong to, so that a checkpoint can hold them. The rate comes with each call: it is a function of
     the step, not state.
+
+    Args:
+        networks: by role; the first one's momenta are named without it.
     """
 
-    def __init__(self, network: SegmentationNetwork, trainer: TrainerConfig):
-        named = [(name, p) for name, p in network.parameters_and_names() if p.requires_grad]
-        self.weights = tuple(parameter for _, parameter in named)
+    def __init__(self, networks: Mapping[str, SegmentationNetwork], trainer: TrainerConfig):
+        named = [
+            (f"{role}." if index else "", name, parameter)
+            for index, (role, network) in enumerate(networks.items())
+            for name, parameter in network.parameters_and_names()
+            if parameter.requires_grad
+        ]
+        self.weights = tuple(parameter for _, _, parameter in named)
         self.momenta = tuple(
-            Parameter(ops.zeros_like(p), f"optimizer.{name}", requires_grad=False) for name, p in named
+            Parameter(ops.zeros_like(p), f"optimizer.{role}{name}", requires_grad=False) for role, name, p in named
         )
-        self._in_encoder = tuple(name.startswith("encoder.") for name, _ in named)
+        self._in_encoder = tuple(name.startswith("encoder.") for _, name, _ in named)
         self._kwargs, self._times = trainer.optimizer.kwargs, trainer.optimizer.decoder_lr_times
         self._step = jit(self._apply) if trainer.jit else self._apply
         self._sum = jit(self._summed) if trainer.jit else self._summed

@@ -1,25 +1,25 @@
-"""One optimisation step of any method: prepare, differentiate, update. Compiled or not by one flag.
+"""One optimisation step of any method: inputs, gradients, update. Compiled or not by one flag.
 
 A step may come in parts: ``trainer.accumulate`` micro-batches on each device. Each part's terms are means over its own
-pixels; with the share that a part holds of all pixels of a term they add up to the mean over the whole batch, and
+pixels; with the weight that a part has among all pixels of a term they add up to the mean over the whole batch, and
 gradients alike.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor
 
 from semiseg.common.errors import UserError
+from semiseg.data.loaders import Batch
 from semiseg.engine.optim import SGD, poly
 from semiseg.methods import Method
-from semiseg.methods.base import TrainBatch
-from semiseg.models import SegmentationNetwork
-
-_assign = ops.Assign()
+from semiseg.methods.base import Objective
+from semiseg.methods.context import StepBatch
+from semiseg.models.layers import average_statistics
 
 
 class NonFiniteLossError(UserError):
@@ -28,84 +28,88 @@ class NonFiniteLossError(UserError):
 
 @dataclass(frozen=True)
 class StepResult:
-    """The loss, its named terms and the encoder's learning rate of one step."""
+    """The loss and its named terms over the whole batch, the encoder's learning rate, how many images the student saw
+    on this device, and the arrays that the method wants logged.
+    """
 
     loss: float
     terms: dict[str, float]
     lr: float
-
-
-class _Images(NamedTuple):
-    """A part of a batch, as ``TrainBatch``."""
-
-    ids: Sequence[str]
-    images: np.ndarray
-    labels: np.ndarray | None
+    images: int = 0
+    measured: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
 
 
 class TrainStep:
-    """Runs a method's step n; the result depends on n, the batches and the method's state only.
-
-    The batches hold all micro-batches of this device, one after the other.
-    """
+    """Runs a method's step n; the result depends on n, the batches and the method's state only."""
 
     def __init__(self, method: Method, optimizer: SGD):
-        self._method, self._optimizer = method, optimizer
-        self._group = method.settings.group
+        self._method, self._optimizer, self._context = method, optimizer, method.context
+        self._group = method.context.group
         self._gradients: dict[str, Callable] = {}
 
-    def __call__(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None) -> StepResult:
-        """One update.
+    def __call__(self, step: int, labeled: Batch, unlabeled: Batch | None) -> StepResult:
+        """One update. The batches hold all micro-batches of this device, one after the other.
 
         Raises:
             NonFiniteLossError: before anything is changed, naming the step, the terms and the images.
         """
-        method, settings = self._method, self._method.settings
-        accumulate = settings.trainer.accumulate
-        batches = zip(_divided(labeled, accumulate), _divided(unlabeled, accumulate), strict=True)
-        parts = [method.prepare(step, *pair, part) for part, pair in enumerate(batches)]
-        objective, weights = method.objective(step)
-        gradient = self._gradient(objective, tuple(weights.values()))
-        values, sums = np.zeros(1 + len(weights)), None
-        for inputs, shares in zip(parts, self._shares(step, parts, tuple(weights)), strict=True):
-            (loss, (terms, changes)), gradients = gradient(Tensor(shares), *inputs)
-            values += [float(loss), *(float(term) * share for term, share in zip(terms, shares, strict=True))]
-            sums = (gradients, changes) if sums is None else _added(sums, (gradients, changes))
-        gradients, changes = _over_devices(self._group.tensors, sums)
+        method, context = self._method, self._context
+        parts = [method.inputs(step, batch) for batch in self._micro_batches(labeled, unlabeled)]
+        objective = method.objective(step)
+        gradient = self._gradient(objective)
+        names = tuple(objective.weights)
+        values, added = np.zeros(1 + len(names)), None
+        for inputs, weights in zip(parts, self._part_weights(objective, parts), strict=True):
+            (loss, (terms, sums)), gradients = gradient(Tensor(weights), ms.mutable(inputs._asdict()))
+            values += [float(loss), *(float(term) * weight for term, weight in zip(terms, weights, strict=True))]
+            added = (gradients, sums) if added is None else _map(lambda a, b: a + b, added, (gradients, sums))
+        gradients, sums = self._over_devices(added)
+        sums = objective.sums(*sums) if objective.sums else sums
         total = self._group.total(values)
-        named = dict(zip(weights, total[1:].tolist(), strict=True))
+        named = dict(zip(names, total[1:].tolist(), strict=True))
         if not (np.isfinite(total).all() and self._optimizer.all_finite(gradients)):
             self._refuse(step, named, bool(np.isfinite(values).all()), (labeled, unlabeled))
-        lr = self._optimizer(gradients, poly(step, settings.steps, settings.trainer.lr_scheduler.kwargs.power))
-        self._average_statistics(method.student)
-        method.after_update(step, parts, changes)
-        if settings.trainer.teacher_bn == "forward":
-            self._average_statistics(method.teacher)
-        return StepResult(float(total[0]), named, lr)
+        lr = self._optimizer(gradients, poly(step, context.steps, context.trainer.lr_scheduler.kwargs.power))
+        for network in method.optimized.values():
+            average_statistics(network, self._group, context.net.sync_bn)
+        measured = method.after_update(step, parts, sums)
+        return StepResult(float(total[0]), named, lr, sum(map(_images, parts)), measured)
 
-    def _gradient(self, objective: Callable, weights: tuple[float, ...]) -> Callable:
-        name = objective.__name__
+    def _micro_batches(self, labeled: Batch, unlabeled: Batch | None) -> list[StepBatch]:
+        count = self._context.trainer.accumulate
+        return [
+            StepBatch(
+                labeled.part(number, count),
+                None if unlabeled is None else unlabeled.part(number, count),
+                self._context.batch_slice(number),
+            )
+            for number in range(count)
+        ]
+
+    def _gradient(self, objective: Objective) -> Callable:
+        """(part's weights, inputs by name) -> ((loss, (terms, sums)), gradients), compiled once."""
+        name = objective.function.__name__
         if name not in self._gradients:
-            loss = weighted(objective, weights)
+            loss = weighted_loss(objective)
             function = ms.value_and_grad(loss, None, self._optimizer.weights, has_aux=True)
-            self._gradients[name] = ms.jit(function) if self._method.settings.trainer.jit else function
+            self._gradients[name] = ms.jit(function) if self._context.trainer.jit else function
         return self._gradients[name]
 
-    def _shares(self, step: int, parts: list[tuple], names: tuple[str, ...]) -> np.ndarray:
+    def _part_weights(self, objective: Objective, parts: list[NamedTuple]) -> np.ndarray:
         """accumulate x terms, float32: what each part of this device counts in the mean over all parts."""
-        if self._method.settings.parts == 1:
+        names = objective.weights
+        if self._context.parts == 1:
             return np.ones((1, len(names)), np.float32)
-        found = [self._method.counts(step, inputs) for inputs in parts]
-        counts = np.array([[float(of.get(name, 1)) for name in names] for of in found])
+        pixels = [objective.counts(inputs) for inputs in parts]
+        counts = np.array([[float(of_part.get(name, 1)) for name in names] for of_part in pixels])
         return (counts / np.maximum(self._group.total(counts.sum(0)), 1)).astype(np.float32)
 
-    def _average_statistics(self, network: SegmentationNetwork) -> None:
-        """Without net.sync_bn every device's BatchNorm has its own statistics: all go on with their mean."""
-        if self._group.world == 1 or self._method.settings.net.sync_bn:
-            return
-        own = [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
-        for parameter, total in zip(own, self._group.tensors(tuple(p.value() for p in own)), strict=True):
-            _assign(parameter, total / self._group.world)
+    def _over_devices(self, tree: Any) -> Any:
+        """Nested tuples of tensors, each summed over the devices."""
+        flat: list[Tensor] = []
+        _map(flat.append, tree)
+        summed = iter(self._group.tensors(tuple(flat)))
+        return _map(lambda _: next(summed), tree)
 
     def _refuse(self, step: int, terms: dict[str, float], finite_here: bool, batches: tuple) -> None:
         bad = [name for name, value in terms.items() if not np.isfinite(value)]
@@ -119,57 +123,31 @@ class TrainStep:
         )
 
 
-def weighted(objective: Callable, weights: tuple[float, ...]) -> Callable:
-    """The loss of a part as value_and_grad takes it: (shares, *inputs) -> (loss, (terms, changes)).
+def weighted_loss(objective: Objective) -> Callable:
+    """The loss of a part as value_and_grad takes it: (part's weights, inputs by name) -> (loss, (terms, sums)).
 
-    loss = sum of weight * share * term; a term of weight 0 is only reported.
+    loss = sum of weight * part's weight * term; a term of weight 0 is only reported.
     """
+    function, weights = objective.function, tuple(objective.weights.values())
 
-    def loss_of(shares, *inputs):
-        terms, changes = objective(*inputs)
+    def loss_of(part_weights, inputs):
+        terms, sums = function(inputs)
         loss = Tensor(0.0, ms.float32)
         for index in range(len(weights)):
             if weights[index] != 0:
-                loss = loss + weights[index] * shares[index] * terms[index]
-        return loss, (terms, changes)
+                loss = loss + weights[index] * part_weights[index] * terms[index]
+        return loss, (terms, sums)
 
     return loss_of
 
 
-def _divided(batch: TrainBatch | None, parts: int) -> Iterator[TrainBatch | None]:
-    """The micro-batches of a device's batch."""
-    if batch is None or parts == 1:
-        yield from [batch] * parts
-        return
-    size = len(batch.images) // parts
-    for start in range(0, parts * size, size):
-        rows = slice(start, start + size)
-        labels = None if batch.labels is None else batch.labels[rows]
-        yield _Images(batch.ids[rows], batch.images[rows], labels)
+def _map(function: Callable, *trees: Any) -> Any:
+    """``function`` of the tensors at each place of equally nested tuples."""
+    if not isinstance(trees[0], tuple):
+        return function(*trees)
+    return tuple(_map(function, *nodes) for nodes in zip(*trees, strict=True))
 
 
-def _added(first: Any, second: Any) -> Any:
-    """The sum of two nested tuples of tensors."""
-    if isinstance(first, tuple):
-        return tuple(_added(a, b) for a, b in zip(first, second, strict=True))
-    return first + second
-
-
-def _over_devices(total: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]], tree: Any) -> Any:
-    """``tree`` (nested tuples of tensors) with each tensor summed over the devices."""
-    flat: list[Tensor] = []
-
-    def take(node: Any) -> None:
-        if isinstance(node, tuple):
-            for item in node:
-                take(item)
-        else:
-            flat.append(node)
-
-    take(tree)
-    summed = iter(total(tuple(flat)))
-
-    def put(node: Any) -> Any:
-        return tuple(put(item) for item in node) if isinstance(node, tuple) else next(summed)
-
-    return put(tree)
+def _images(inputs: NamedTuple) -> int:
+    """How many images a part's inputs hold."""
+    return sum(len(value) for name, value in inputs._asdict().items() if name.startswith("image"))

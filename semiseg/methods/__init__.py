@@ -3,13 +3,14 @@
 from semiseg.common.errors import ConfigError
 from semiseg.config.schema import did_you_mean
 from semiseg.methods.ael.method import AEL
-from semiseg.methods.base import Method, Settings
+from semiseg.methods.base import Method
+from semiseg.methods.context import RunContext
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.prototype import PrototypeConsistency
 from semiseg.methods.supervised import Supervised
 from semiseg.methods.u2pl.method import U2PL
 
-__all__ = ["METHODS", "Method", "Settings", "get_method"]
+__all__ = ["METHODS", "Method", "RunContext", "get_method"]
 
 METHODS: dict[str, type[Method]] = {
     "suponly": Supervised,

@@ -1,220 +1,191 @@
-"""The contract between a method and the training loop, and what every method shares.
+"""The contract between a method and the training loop, and supervised learning, which every method begins with.
 
-A step of the loop is: ``prepare`` (draws, pseudo-labels; no gradient) -> ``objective`` (traced by value_and_grad) ->
-optimizer -> ``after_update`` (prototypes, teacher). Everything that lives between two steps is in ``state``; the
-checkpoint saves exactly that, so a method never has to think of resuming.
+What happens at a step::
 
-A step may be made in parts: micro-batches on one device (``trainer.accumulate``), and as many on each other device. A
-method sees one part at a time in ``prepare``, ``objective`` and ``counts``; what reaches the optimizer and
-``after_update`` is of the whole batch, put together by ``engine.step``.
+    enter_step                   work at a change of phase
+    inputs                       draws and pseudo-labels of a micro-batch: a NamedTuple of tensors, no gradient
+    objective                    from the inputs to weighted terms of the loss (differentiated), and sums for later
+    (the optimizer)
+    after_update                 prototypes, teacher, memory bank
+    evaluated, state             what is scored, and what a checkpoint holds
+
+These six are all that the loop calls. A step may be made in micro-batches, on several devices too: a method sees one at
+a time in ``inputs`` and ``objective``, and ``after_update`` gets the sums over the whole batch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
-from semiseg.config.keys import CriterionConfig, NetConfig, TrainerConfig
 from semiseg.losses import cross_entropy, ohem_cross_entropy
-from semiseg.methods.sampling import Rows, dropout_masks
-from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay
+from semiseg.methods.context import RunContext, StepBatch
+from semiseg.methods.sampling import dropout_masks
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 
 
-class TrainBatch(Protocol):
-    """What a stream yields: images float32 B x 3 x H x W, labels int32 B x H x W (None for unlabelled images)."""
+class Objective(NamedTuple):
+    """What is differentiated at a step.
 
-    ids: Sequence[str]
-    images: np.ndarray
-    labels: np.ndarray | None
+    function: the fields of the inputs by name -> (terms, sums), two tuples of tensors. Terms are scalars, means over
+        the micro-batch; sums are summed over micro-batches and devices for ``after_update``. It is given a dict: that
+        is the only form with names that a compiled function takes without being compiled anew for each value.
+    weights: name of each term, in order -> its weight in the loss; 0: only reported.
+    counts: inputs -> how many pixels a term is a mean over, by name, so that micro-batches make up exactly the mean
+        over the whole batch. Terms that are not named count each micro-batch alike: those of fixed size, and those
+        whose pixels are chosen within a micro-batch (OHEM, rule entropy), as the published code averages over devices.
+    sums: the NamedTuple that ``after_update`` gets them in; None where there are none.
+    """
 
-
-class ImageSource(Protocol):
-    """Training images by index, augmented; ``keys`` and the run's seed decide what augmentation draws."""
-
-    def __len__(self) -> int: ...
-
-    def places(self, ids: Sequence[str]) -> list[int]:
-        """The indices of the images that a batch names."""
-
-    def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """(float32 3 x H x W, int32 H x W or None)."""
-
-
-# (image H x W x 3 uint8, mask H x W uint8) of every labelled image, once, in order; for initialisation inside a run.
-LabeledImages = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+    function: Callable[[Mapping[str, Any]], tuple[tuple, tuple]]
+    weights: dict[str, float]
+    counts: Callable[[Any], dict[str, Tensor]]
+    sums: Callable[..., tuple] | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a method may know of the run."""
+class Evaluated(NamedTuple):
+    """The network that is scored, and whether its prototype head, where there is one, means anything yet."""
 
-    trainer: TrainerConfig
-    criterion: CriterionConfig
-    net: NetConfig
-    batch: int  # labelled images of a part (one micro-batch on this device), and as many unlabelled
-    crop: tuple[int, int]  # height and width of a training image
-    steps_per_epoch: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    group: Group = ALONE  # the devices that train together
+    network: SegmentationNetwork
+    proto_ready: bool = True
 
-    @property
-    def parts(self) -> int:
-        """Into how many parts a step is divided, over devices and micro-batches."""
-        return self.group.world * self.trainer.accumulate
 
-    def rows(self, part: int) -> Rows:
-        """Which images of the whole batch this device's micro-batch ``part`` holds."""
-        first = (part * self.group.world + self.group.rank) * self.batch
-        return Rows(first, self.batch, self.parts * self.batch)
+class SupervisedInputs(NamedTuple):
+    """Labelled images alone."""
 
-    @property
-    def first_semi_step(self) -> int:
-        """The step at which unlabelled images come in."""
-        return self.trainer.sup_only_epoch * self.steps_per_epoch
-
-    @property
-    def steps(self) -> int:
-        """All steps of the run."""
-        return self.trainer.epochs * self.steps_per_epoch
-
-    def epoch(self, step: int) -> int:
-        """The epoch that a step belongs to, from 0."""
-        return step // self.steps_per_epoch
+    image_l: Tensor  # B x 3 x H x W float32
+    label_l: Tensor  # B x H x W int32
+    dropout: tuple[Tensor, ...]  # for each layer B x channels x 1 x 1 float32
 
 
 class Method:
-    """Base of every method: student, teacher by EMA, supervised objective."""
+    """Base of every method: a student that learns from labelled images. Shapes: B images of each kind, H x W crop."""
 
     uses_unlabeled = False
 
-    def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, settings: Settings):
-        self.student, self.teacher, self.settings = student, teacher, settings
-        for name, parameter in teacher.parameters_and_names():
-            parameter.name = f"teacher.{name}"  # one graph may hold both networks
-            parameter.requires_grad = False
-        student.set_train(True)
-        teacher.set_train(False)
-        trainer = settings.trainer
-        self._ema = ExponentialMovingAverage(student, teacher, trainer.teacher_bn == "ema", trainer.jit)
-        if settings.trainer.teacher_bn == "forward" and not self.uses_unlabeled:
-            raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
-        together = settings.group.world if settings.net.sync_bn else 1
-        if settings.batch * together == 1 and not self.semi_phase(0):
+    def __init__(self, context: RunContext):
+        self.context = context
+        self.student = context.new_network().set_train(True)
+        together = context.group.world if context.net.sync_bn else 1
+        if context.batch_size * together == 1 and not self.semi_phase(0):
             raise ConfigError(
                 "dataset.batch_size: expected at least 2 in steps of labelled images alone (BatchNorm has no variance "
                 "over the one value that image pooling gives), got 1; take 2, or trainer.sup_only_epoch=0 where the "
                 "method takes unlabelled images"
             )
-        self._ema.copy()
+
+    # What the loop calls.
+
+    def enter_step(self, step: int) -> list[str]:
+        """Called before each step, for work at a change of phase. Returns lines for the log."""
+        return []
+
+    def inputs(self, step: int, batch: StepBatch) -> NamedTuple:
+        """The inputs of ``objective(step)`` for a micro-batch. Names of fields that are images begin with ``image``."""
+        return self.semi_inputs(step, batch) if self.semi_phase(step) else self.supervised_inputs(step, batch)
+
+    def objective(self, step: int) -> Objective:
+        """What is differentiated at this step. The function is compiled once: it must not depend on the step."""
+        return self.semi_objective() if self.semi_phase(step) else self.supervised_objective()
+
+    def after_update(self, step: int, parts: Sequence[NamedTuple], sums: tuple) -> dict[str, Tensor]:
+        """What follows the optimizer. Returns arrays to be logged, by name (``proto_counts``: pixels a prototype).
+
+        Args:
+            parts: the inputs of each micro-batch of this device. sums: the objective's, over the whole batch.
+        """
+        return {}
+
+    def evaluated(self, step: int) -> Evaluated:
+        """What is scored and saved as best after ``step`` steps."""
+        return Evaluated(self.student)
+
+    def state(self) -> dict[str, Parameter | HostArray]:
+        """Everything that lives between steps, by name. A HostArray may be each device's own (``per_device``)."""
+        return {
+            f"{role}.{name}": parameter
+            for role, network in self.networks.items()
+            for name, parameter in network.parameters_and_names()
+        }
+
+    # What others may ask.
+
+    @property
+    def optimized(self) -> dict[str, SegmentationNetwork]:
+        """The networks that the optimizer trains, by role; the first one's momenta have no role in their names."""
+        return {"student": self.student}
+
+    @property
+    def networks(self) -> dict[str, SegmentationNetwork]:
+        """All networks, by role. Weights to start from (net.encoder.pretrained) go into each."""
+        return self.optimized
 
     def semi_phase(self, step: int) -> bool:
         """Whether unlabelled images take part at this step."""
-        return self.uses_unlabeled and step >= self.settings.first_semi_step
+        return self.uses_unlabeled and step >= self.context.first_semi_step
 
-    def attach(self, unlabeled: ImageSource, pasted: ImageSource) -> None:
-        """Gives methods that choose images themselves the unlabelled ones, and the labelled ones to paste from.
-
-        Called once, before the first step and before ``state`` is asked for.
+    def pseudo_labels(self, step: int, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What unlabelled images (B x 3 x H x W) would be taken for at ``step``: labels int32 and whether they would
+        count, 0 or 1, both B x H x W; None where there are no pseudo-labels. For measuring and drawing alone.
         """
+        return None
 
-    def enter_step(self, step: int, labeled_images: LabeledImages) -> list[str]:
-        """Called before a step is prepared; for work at the change of phase. Returns lines for the log."""
-        return []
+    # What methods are made of.
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
-        """The inputs of ``objective(step)``: tensors, without gradient. ``part``: which micro-batch this is."""
-        return Tensor(labeled.images), Tensor(labeled.labels), self._dropout(step, part)
+    def supervised_inputs(self, step: int, batch: StepBatch) -> SupervisedInputs:
+        """The labelled images as they are."""
+        labeled = batch.labeled
+        return SupervisedInputs(Tensor(labeled.images), Tensor(labeled.labels), self.dropout(step, batch))
 
-    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
-        """The function that is differentiated at this step, and the names of its terms with their weights in the loss.
+    def supervised_objective(self) -> Objective:
+        """The criterion on labelled images."""
+        return Objective(self.supervised_function, {"sup": 1.0}, self.supervised_counts)
 
-        It takes what ``prepare`` gives and returns (terms, changes): scalars that are means over this part, the loss
-        being their weighted sum (weight 0: only reported), and nested tuples of sums over this part for
-        ``after_update``.
-        """
-        return self.supervised_objective, {"sup": 1.0}
+    def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
+        """Inputs once unlabelled images take part."""
+        raise NotImplementedError
 
-    def counts(self, step: int, inputs: tuple) -> dict[str, Tensor]:
-        """How many pixels each term is a mean over, so that parts make up exactly the mean over the whole batch.
+    def semi_objective(self) -> Objective:
+        """The objective once unlabelled images take part."""
+        raise NotImplementedError
 
-        Terms that are not named count each part alike: those of fixed size, and those whose pixels the method chooses
-        within a part (OHEM, rule entropy), which are averaged over the devices as the published code does.
-        """
-        return {} if self.settings.criterion.type == "ohem" else {"sup": self._labelled(inputs[1])}
+    def supervised_function(self, inputs: Mapping[str, Any]) -> tuple[tuple, tuple]:
+        """Fields of ``SupervisedInputs`` -> ((sup,), ())."""
+        pred, _, aux = self.student.forward(inputs["image_l"], inputs["dropout"])
+        return (self.supervised_loss(pred, aux, inputs["label_l"]),), ()
 
-    def supervised_objective(self, image_l: Tensor, label_l: Tensor, masks: tuple) -> tuple[tuple, tuple]:
-        """(terms, changes) of labelled images alone."""
-        pred, _, aux = self.student.forward(image_l, masks)
-        return (self.supervised_loss(pred, aux, label_l),), ()
+    def supervised_counts(self, inputs: Any) -> dict[str, Tensor]:
+        """Pixels of the term ``sup``; none for OHEM, which chooses them within a micro-batch."""
+        return {} if self.context.criterion.type == "ohem" else {"sup": self.labelled_pixels(inputs.label_l)}
 
     def supervised_loss(self, pred: Tensor, aux: Tensor | None, label: Tensor) -> Tensor:
         """The criterion on the logits at label size, plus the weighted auxiliary head."""
         size = label.shape[1:]
         loss = self._criterion(resize(pred, size), label)
         if aux is not None:
-            loss = loss + self.settings.net.aux_loss.loss_weight * self._criterion(resize(aux, size), label)
+            loss = loss + self.context.net.aux_loss.loss_weight * self._criterion(resize(aux, size), label)
         return loss
 
+    def labelled_pixels(self, label: Tensor) -> Tensor:
+        """How many of the labels are classes."""
+        return ops.logical_and(label >= 0, label < self.context.net.num_classes).astype("float32").sum()
+
+    def dropout(self, step: int, batch: StepBatch, kinds: int = 1) -> tuple[Tensor, ...]:
+        """Dropout masks of the student; ``kinds``: 2 where as many unlabelled images follow the labelled ones."""
+        context = self.context
+        planes, probability = self.student.dropout_planes, context.net.decoder.kwargs.dropout
+        return dropout_masks(context.trainer.seed, step, batch.slice, planes, probability, kinds)
+
+    def refuse_proto_head(self, name: str) -> None:
+        """Raises ConfigError where a prototype head is configured that method ``name`` would leave untrained."""
+        if self.context.net.proto_head:
+            raise ConfigError(f"net.proto_head: method {name} does not train a prototype head; set it to null")
+
     def _criterion(self, logits: Tensor, label: Tensor) -> Tensor:
-        if self.settings.criterion.type == "ohem":
-            kwargs = self.settings.criterion.kwargs
+        if self.context.criterion.type == "ohem":
+            kwargs = self.context.criterion.kwargs
             return ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
         return cross_entropy(logits, label)
-
-    def after_update(self, step: int, parts: Sequence[tuple], changes: tuple) -> None:
-        """What follows the optimizer: here the teacher.
-
-        Args:
-            parts: the inputs of each micro-batch of this device. changes: summed over all parts of the step.
-        """
-        start = self.settings.first_semi_step if self.settings.trainer.teacher_start == "semi_phase" else 0
-        if self.uses_unlabeled and step < start:
-            return
-        iteration = step - start if self.uses_unlabeled else step
-        self._ema.update(ema_decay(iteration, self.settings.net.ema_decay))
-
-    def eval_network(self, step: int) -> SegmentationNetwork:
-        """The network that is scored and saved as best after ``step`` steps."""
-        return self.teacher
-
-    def proto_ready(self, step: int) -> bool:
-        """Whether the prototype head, where there is one, means anything after ``step`` steps."""
-        return True
-
-    def pseudo_labels(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What teacher logits (B x C x H x W) would be taken for at ``step``: labels int32 and whether they would be
-        used, 0 or 1, both B x H x W; None without pseudo-labels. For measuring and drawing alone.
-        """
-        return None
-
-    def monitor(self) -> dict[str, np.ndarray]:
-        """Arrays of the step just done for metrics.jsonl; asked at log points alone. ``proto_counts``: pixels of each
-        prototype (C*K).
-        """
-        return {}
-
-    def state(self) -> dict[str, Parameter | HostArray]:
-        """Everything that lives between steps, by name."""
-        state = {f"student.{name}": parameter for name, parameter in self.student.parameters_and_names()}
-        return state | {f"teacher.{name}": parameter for name, parameter in self.teacher.parameters_and_names()}
-
-    def own_state(self) -> set[str]:
-        """The names in ``state`` that every device has for itself; everything else is the same on all."""
-        return set()
-
-    def _labelled(self, label: Tensor) -> Tensor:
-        """How many of the labels are classes."""
-        return ops.logical_and(label >= 0, label < self.settings.net.num_classes).astype("float32").sum()
-
-    def _dropout(self, step: int, part: int, kinds: int = 1) -> tuple[Tensor, ...]:
-        settings = self.settings
-        planes, probability = self.student.dropout_planes, settings.net.decoder.kwargs.dropout
-        return dropout_masks(settings.trainer.seed, step, settings.rows(part), planes, probability, kinds)

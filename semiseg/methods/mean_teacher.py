@@ -1,15 +1,179 @@
-"""``mean_teacher``: the CutMix mean teacher, what ``ours`` is without its prototype head."""
+"""``mean_teacher``: the CutMix mean teacher, and what every method with a teacher's pseudo-labels shares.
 
-from semiseg.common.errors import ConfigError
-from semiseg.methods.base import Settings
-from semiseg.methods.semi import SemiSupervised
-from semiseg.models import SegmentationNetwork
+A step: the teacher labels the unlabelled images -> mixing -> one forward pass of the student -> supervised and
+unsupervised loss of the linear head -> optimizer -> teacher. Subclasses add what is theirs.
+Shapes: B images of each kind, H x W crop, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mindspore import Parameter, Tensor, ops
+
+from semiseg.common.host_array import HostArray
+from semiseg.losses import certain_cross_entropy, confident_cross_entropy
+from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
+from semiseg.methods.base import Evaluated, Objective
+from semiseg.methods.context import RunContext, StepBatch
+from semiseg.methods.mixing import make_mixer
+from semiseg.methods.pseudo_labels import PseudoLabels, labels_and_scores, reliable_pixels
+from semiseg.methods.teacher import TeacherLabels, WithTeacher
+from semiseg.models.interpolate import resize
+
+
+class StudentView(NamedTuple):
+    """The images of a micro-batch as the student sees them, with the teacher's word on the unlabelled ones."""
+
+    image_l: Tensor  # B x 3 x H x W float32
+    label_l: Tensor  # B x H x W int32
+    image_u: Tensor  # B x 3 x H x W float32, mixed
+    label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
+    score_u: Tensor  # B x H x W float32, their confidence or entropy, mixed alike
+    dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
+
+
+class MeanTeacherInputs(NamedTuple):
+    """Labelled images, and unlabelled ones with pseudo-labels."""
+
+    image_l: Tensor  # B x 3 x H x W float32
+    label_l: Tensor  # B x H x W int32
+    image_u: Tensor  # B x 3 x H x W float32, mixed
+    label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
+    mask_u: Tensor  # B x H x W float32, 1 where the pseudo-label counts, else 0
+    dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
+
+
+class SemiSupervised(WithTeacher):
+    """Mean teacher with mixing: complete as it stands, and the base of the methods that add to it."""
+
+    uses_unlabeled = True
+    labels_in_training = False  # with teacher_bn forward: the teacher labels with BatchNorm in training mode
+
+    def __init__(self, context: RunContext):
+        super().__init__(context)
+        self.teacher_labels = TeacherLabels(self.teacher, context, self.labels_in_training)
+        # AEL's samplers (trainer.adaptive), which any of these methods can use.
+        self.equalizer = Equalizer(context, self.teacher_labels) if context.trainer.adaptive else None
+        self.mixer = (self.equalizer and self.equalizer.mixer) or make_mixer(context)
+
+    def enter_step(self, step: int) -> list[str]:
+        if step == self.context.first_semi_step:
+            self.teacher.enter_semi_phase()
+        return super().enter_step(step)
+
+    def student_view(self, step: int, batch: StepBatch) -> StudentView:
+        """Copy-paste, pseudo-labels and mixing, in this order."""
+        labeled = self.equalizer.paste(step, batch) if self.equalizer else batch.labeled
+        pseudo = self.mixer(step, self.teacher_labels(batch.unlabeled.images), batch)
+        dropout = self.dropout(step, batch, kinds=2)
+        return StudentView(Tensor(labeled.images), Tensor(labeled.labels), *pseudo, dropout)
+
+    def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
+        view = self.student_view(step, batch)
+        mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, view.score_u))
+        return MeanTeacherInputs(view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.dropout)
+
+    def semi_objective(self) -> Objective:
+        return Objective(self.consistency_function, self.linear_weights(), self.linear_counts, self.class_sums)
+
+    def consistency_function(self, inputs: Mapping[str, Any]) -> tuple[tuple, tuple]:
+        """Fields of ``MeanTeacherInputs`` -> (linear_losses, class_confidences)."""
+        pred, _, aux = self.student.forward(ops.concat((inputs["image_l"], inputs["image_u"]), 0), inputs["dropout"])
+        return self.linear_losses(inputs, pred, aux), self.class_confidences(inputs, pred)
+
+    def after_update(self, step: int, parts: Sequence[NamedTuple], sums: tuple) -> dict[str, Tensor]:
+        if self.semi_phase(step):
+            if self.equalizer:
+                self.equalizer.update(self.confidences_in(sums))
+            if self.teacher.by_forward:
+                for inputs in parts:
+                    self.refresh_statistics(inputs.image_l, inputs.image_u)
+        measured = super().after_update(step, parts, sums)
+        if self.semi_phase(step):
+            self.teacher.share_statistics()
+        return measured
+
+    def evaluated(self, step: int) -> Evaluated:
+        return Evaluated(self.teacher.network if self.semi_phase(step - 1) else self.student)
+
+    def state(self) -> dict[str, Parameter | HostArray]:
+        return super().state() | self.mixer.state() | (self.equalizer.state() if self.equalizer else {})
+
+    def pseudo_labels(self, step: int, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        if not self.semi_phase(step):
+            return None
+        logits = resize(self.teacher.network.logits(images), images.shape[2:])
+        label, score = labels_and_scores(logits, self.context.trainer.unsupervised.rule)
+        return label, self.reliable(step, PseudoLabels(images, label, score))
+
+    # What subclasses use and change.
+
+    def linear_weights(self) -> dict[str, float]:
+        """Names and weights of what ``linear_losses`` gives. Mask ratio: share of pixels whose pseudo-label counts."""
+        return {"sup": 1.0, "unsup": self.context.trainer.unsupervised.loss_weight, "mask_ratio": 0.0}
+
+    def linear_counts(self, inputs: Any) -> dict[str, Tensor]:
+        """Pixels that ``linear_losses`` are means over."""
+        return self.supervised_counts(inputs) | self.unsupervised_counts("unsup", inputs.label_u, inputs.mask_u)
+
+    def unsupervised_counts(self, name: str, labels: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """What ``unsupervised_loss`` divides by, as ``name``; nothing where the rule chooses pixels within a part."""
+        unsup = self.context.trainer.unsupervised
+        if unsup.rule == "entropy":
+            return {}
+        return {name: self.labelled_pixels(labels) if unsup.normalize == "all" else mask.sum()}
+
+    def linear_losses(self, inputs: Mapping[str, Any], pred: Tensor, aux: Tensor | None) -> tuple:
+        """(supervised loss, unsupervised loss, mask ratio) of the student's logits on both kinds.
+
+        Args:
+            inputs: ``label_l``, ``label_u`` and ``mask_u`` are read. pred: 2B x C x h x w, labelled images first. aux:
+                the auxiliary head's logits or None.
+        """
+        label_l, label_u, mask_u = inputs["label_l"], inputs["label_u"], inputs["mask_u"]
+        batch = label_l.shape[0]
+        sup = self.supervised_loss(pred[:batch], None if aux is None else aux[:batch], label_l)
+        return sup, self.unsupervised_loss(resize(pred[batch:], label_u.shape[1:]), label_u, mask_u), mask_u.mean()
+
+    def unsupervised_loss(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Cross entropy with pseudo-labels where ``mask`` is 1, normalised as the configured rule says."""
+        unsup = self.context.trainer.unsupervised
+        if unsup.rule == "entropy":
+            return certain_cross_entropy(logits, labels, mask)
+        return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all")
+
+    def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:
+        """The fields of ``ClassConfidences`` where AEL's samplers want them, else ()."""
+        return () if self.equalizer is None else self.equalizer.class_confidences(pred, inputs["label_l"])
+
+    @property
+    def class_sums(self) -> type[NamedTuple] | None:
+        """What ``class_confidences`` are."""
+        return ClassConfidences if self.equalizer else None
+
+    def confidences_in(self, sums: tuple) -> ClassConfidences:
+        """The class confidences among the objective's sums."""
+        return sums
+
+    def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
+        """A forward pass of the teacher in training mode, for its BatchNorm statistics alone."""
+        with self.teacher.running(training=True) as network:
+            network.logits(ops.concat((image_l, image_u), 0))
+
+    def reliable(self, step: int, pseudo: PseudoLabels) -> Tensor:
+        """float32 B x H x W, 1 where a pseudo-label counts at this step."""
+        unsup = self.context.trainer.unsupervised
+        return reliable_pixels(pseudo.score, pseudo.label, unsup, self.entropy_percent(step))
+
+    def entropy_percent(self, step: int) -> float:
+        """Percent of the pixels that count by rule entropy: drop_percent, rising linearly with the epochs to 100."""
+        start = self.context.trainer.unsupervised.drop_percent
+        return start + (100 - start) * self.context.epoch(step) / self.context.trainer.epochs
 
 
 class MeanTeacher(SemiSupervised):
-    """The shared base is the method; only a head that would stay untrained is refused."""
+    """The method by itself: what ``ours`` is without its prototype head."""
 
-    def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, settings: Settings):
-        if settings.net.proto_head:
-            raise ConfigError("net.proto_head: method mean_teacher does not train a prototype head; set it to null")
-        super().__init__(student, teacher, settings)
+    def __init__(self, context: RunContext):
+        super().__init__(context)
+        self.refuse_proto_head("mean_teacher")

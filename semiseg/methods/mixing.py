@@ -1,7 +1,17 @@
-"""Which pixels of an image are replaced (CutMix, ClassMix) or blanked (Cutout). B, H, W: images, height, width."""
+"""How unlabelled images are mixed: CutMix, ClassMix, Cutout. B images of H x W pixels.
 
-import cv2
+A mixer takes images with their pseudo-labels and scores and gives them back mixed, all three alike. All have one
+interface (``Mixer``); ``make_mixer`` picks one by ``trainer.unsupervised.apply_aug``. AEL's adaptive CutMix is in
+``ael.adaptive_cutmix``. The functions above say which pixels are replaced.
+"""
+
 import numpy as np
+from mindspore import Tensor, jit, ops
+
+from semiseg.common.host_array import HostArray
+from semiseg.common.rng import generator
+from semiseg.methods.context import RunContext, StepBatch
+from semiseg.methods.pseudo_labels import BLANK, PseudoLabels
 
 
 def cutmix_boxes(batch: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -42,20 +52,112 @@ def class_masks(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return masks
 
 
-def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator) -> np.ndarray | None:
-    """The bounding box (top, left, height, width) of a random connected component of more than ``min_area`` pixels.
+class Mixer:
+    """Base of all mixers, and the one that mixes nothing (``none``)."""
 
-    Args:
-        pixels: bool H x W. Pixels that touch at a corner are connected.
+    def __init__(self, context: RunContext):
+        self._seed, self._probability = context.trainer.seed, context.trainer.unsupervised.aug_prob
+        self._mix = jit(_mix_pixels) if context.trainer.jit else _mix_pixels
 
-    Returns:
-        int32 of length 4, or None where no component is large enough. One number is drawn in any case.
-    """
-    along = rng.random()
-    count, _, found, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
-    large = [c for c in range(1, count) if found[c, cv2.CC_STAT_AREA] > min_area]
-    if not large:
+    def __call__(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> PseudoLabels:
+        """``pseudo`` (of the unlabelled images of ``batch``), mixed in a share of ``aug_prob`` of the steps."""
+        replacement = self.replacement(step, pseudo, batch)
+        if replacement is None or generator(self._seed, "mix", step).random() >= self._probability:
+            return pseudo
+        mask, partner = replacement
+        return PseudoLabels(*self._mix(Tensor(mask), *pseudo, *partner))
+
+    def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels] | None:
+        """Which pixels are replaced (bool B x H x W), and by what; None for nothing. Asked at every step."""
         return None
-    chosen = found[large[int(along * len(large))]]
-    keys = (cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH)
-    return chosen[list(keys)].astype(np.int32)
+
+    def state(self) -> dict[str, HostArray]:
+        """What lives between steps, by name."""
+        return {}
+
+
+class _WithNextImage(Mixer):
+    """The partner of an image is the next one of the micro-batch (cyclic).
+
+    A micro-batch of one image has no such partner: it is mixed with the previous one of this device, which is state.
+    """
+
+    def __init__(self, context: RunContext):
+        super().__init__(context)
+        shapes = {"image": (1, 3, *context.crop), "label": (1, *context.crop), "score": (1, *context.crop)}
+        self._previous = {
+            name: HostArray(
+                f"previous.{name}", np.zeros(shape, np.int32 if name == "label" else np.float32), per_device=True
+            )
+            for name, shape in (shapes | {"filled": (1,)}).items()
+            if context.batch_size == 1
+        }
+
+    def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels] | None:
+        partner = self._partner(pseudo)
+        return None if partner is None else (self.mask(step, pseudo, batch), partner)
+
+    def mask(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> np.ndarray:
+        """bool B x H x W, True where the partner's pixels replace the image's."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, HostArray]:
+        return {item.name: item for item in self._previous.values()}
+
+    def _partner(self, pseudo: PseudoLabels) -> PseudoLabels | None:
+        if not self._previous:
+            return PseudoLabels(*(ops.concat((item[1:], item[:1]), 0) for item in pseudo))
+        *stored, filled = self._previous.values()
+        previous = PseudoLabels(*(Tensor(item.array.copy()) for item in stored)) if filled.array[0] else None
+        for item, value in zip(stored, pseudo, strict=True):
+            item.set_data(value)
+        filled.array[0] = 1
+        return previous
+
+
+class CutMix(_WithNextImage):
+    """A box of half the image's area comes from the partner (https://arxiv.org/abs/1905.04899), as U2PL draws it."""
+
+    def mask(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> np.ndarray:
+        return _half_area_boxes(self._seed, step, pseudo, batch)
+
+
+class ClassMix(_WithNextImage):
+    """The pixels of half of the image's own classes stay, the rest comes from the partner."""
+
+    def mask(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> np.ndarray:
+        # What is drawn depends on the classes: no draw for the whole batch.
+        return class_masks(pseudo.label.asnumpy(), generator(self._seed, "cutmix", step, batch.slice.first))
+
+
+class Cutout(Mixer):
+    """A box of half the image's area is blanked: the mean colour, no label (https://arxiv.org/abs/1708.04552)."""
+
+    def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
+        image, label, score = pseudo
+        blank = PseudoLabels(ops.zeros_like(image), ops.full_like(label, BLANK), ops.zeros_like(score))
+        return _half_area_boxes(self._seed, step, pseudo, batch), blank
+
+
+_MIXERS: dict[str, type[Mixer]] = {"cutmix": CutMix, "classmix": ClassMix, "cutout": Cutout, "none": Mixer}
+
+
+def make_mixer(context: RunContext) -> Mixer:
+    """The mixer that ``trainer.unsupervised.apply_aug`` names."""
+    return _MIXERS[context.trainer.unsupervised.apply_aug](context)
+
+
+def _half_area_boxes(seed: int, step: int, pseudo: PseudoLabels, batch: StepBatch) -> np.ndarray:
+    """Masks of this micro-batch's boxes, among those that are drawn for the whole batch of the step."""
+    first, count, total = batch.slice
+    height, width = pseudo.image.shape[2:]
+    boxes = cutmix_boxes(total, height, width, generator(seed, "cutmix", step))
+    return box_masks(boxes[first : first + count], height, width)
+
+
+def _mix_pixels(mask: Tensor, image, label, score, other_image, other_label, other_score) -> tuple:
+    return (
+        ops.where(ops.expand_dims(mask, 1), other_image, image),
+        ops.where(mask, other_label, label),
+        ops.where(mask, other_score, score),
+    )

@@ -1,5 +1,6 @@
 """The first prototypes: from a file, or k-means on features of labelled pixels inside the run."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,24 @@ from semiseg.common.errors import CheckpointError
 from semiseg.common.rng import generator
 from semiseg.data.transforms import normalize
 from semiseg.interop.torch_checkpoint import read_prototype_pickle
-from semiseg.methods.base import LabeledImages, Settings
+from semiseg.methods.context import RunContext
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import at_points, points
 
 
-def initial_prototypes(
-    network: SegmentationNetwork, settings: Settings, labeled_images: LabeledImages
-) -> tuple[np.ndarray, list[str]]:
+def initial_prototypes(network: SegmentationNetwork, context: RunContext) -> tuple[np.ndarray, list[str]]:
     """(classes*K x D prototypes, lines for the log). ``network`` in evaluation mode."""
-    head, num_classes = settings.net.proto_head, settings.net.num_classes
+    head, num_classes = context.net.proto_head, context.net.num_classes
     shape = network.proto_net.proto_list.shape
     if head.init_proto_path:
         return from_file(head.init_proto_path, shape), [f"prototypes from {head.init_proto_path}"]
-    seed = settings.trainer.seed
-    pixels = choose_pixels(labeled_images, num_classes, head.init_samples, seed)
-    features = gather_features(network, settings, labeled_images, pixels)
+    seed = context.trainer.seed
+    pixels = choose_pixels(context.images.labeled, num_classes, head.init_samples, seed)
+    features = gather_features(network, context, pixels)
     rows, notes = [], []
     for class_id in range(num_classes):
-        of_class = features.get(class_id, np.zeros((0, shape[1]), np.float32))
-        centres, note = class_centres(of_class, head.num_micro_proto, generator(seed, "kmeans", class_id))
+        rows_of_class = features.get(class_id, np.zeros((0, shape[1]), np.float32))
+        centres, note = class_centres(rows_of_class, head.num_micro_proto, generator(seed, "kmeans", class_id))
         rows.append(centres)
         if note:
             notes.append(f"prototypes of class {class_id}: {note}")
@@ -49,7 +48,7 @@ def from_file(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def choose_pixels(
-    labeled_images: LabeledImages, num_classes: int, limit: int, seed: int
+    labeled_images: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]], num_classes: int, limit: int, seed: int
 ) -> list[dict[int, np.ndarray]]:
     """For each labelled image: class -> flat pixel indices, at most ``limit`` a class over the whole set, uniform."""
     counts = [np.bincount(mask.ravel(), minlength=256)[:num_classes] for _, mask in labeled_images()]
@@ -70,20 +69,19 @@ def choose_pixels(
 
 def gather_features(
     network: SegmentationNetwork,
-    settings: Settings,
-    labeled_images: LabeledImages,
+    context: RunContext,
     pixels: list[dict[int, np.ndarray]],
 ) -> dict[int, np.ndarray]:
     """class -> N x D features of the chosen pixels, as the upsampled feature map has them."""
-    found: dict[int, list[np.ndarray]] = {}
-    for (image, mask), classes in zip(labeled_images(), pixels, strict=True):
+    of_class: dict[int, list[np.ndarray]] = {}
+    for (image, mask), classes in zip(context.images.labeled(), pixels, strict=True):
         if not classes:
             continue
-        feature = network.feature(Tensor(normalize(image, settings.mean, settings.std)[None]))
+        feature = network.feature(Tensor(normalize(image, context.mean, context.std)[None]))
         for class_id, flat in classes.items():
             where = points(flat // mask.shape[1], flat % mask.shape[1], mask.shape, feature.shape[2:])
-            found.setdefault(class_id, []).append(at_points(feature, where.index, where.weight)[0].asnumpy())
-    return {class_id: np.concatenate(parts) for class_id, parts in sorted(found.items())}
+            of_class.setdefault(class_id, []).append(at_points(feature, where.index, where.weight)[0].asnumpy())
+    return {class_id: np.concatenate(parts) for class_id, parts in sorted(of_class.items())}
 
 
 def class_centres(features: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:

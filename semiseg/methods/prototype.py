@@ -5,106 +5,127 @@ trained on labelled and unlabelled images alike. Shapes: B images of each kind, 
 D feature channels, C classes, K prototypes a class.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 from mindspore import Tensor, jit, ops
 
 from semiseg.losses import cross_entropy
-from semiseg.methods.base import LabeledImages, Settings, TrainBatch
+from semiseg.methods.ael.equalizer import ClassConfidences
+from semiseg.methods.base import Evaluated, Objective
+from semiseg.methods.context import RunContext, StepBatch
+from semiseg.methods.mean_teacher import SemiSupervised
 from semiseg.methods.proto_init import from_file, initial_prototypes
 from semiseg.methods.sampling import grid_points
-from semiseg.methods.semi import SemiSupervised
-from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import at_points
 from semiseg.models.prototypes import moved, prototype_sums
 
 _assign = ops.Assign()
 
 
+class PrototypeInputs(NamedTuple):
+    """The mean teacher's inputs, and the selected pixels: the same in all images of the step."""
+
+    image_l: Tensor  # B x 3 x H x W float32
+    label_l: Tensor  # B x H x W int32
+    image_u: Tensor  # B x 3 x H x W float32, mixed
+    label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
+    mask_u: Tensor  # B x H x W float32, 1 where the pseudo-label counts, else 0
+    dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
+    neighbours: Tensor  # 4P int32, see interpolate.Points
+    weights: Tensor  # 4P x 1 float32
+    pixels: Tensor  # P int32, flat indices into H x W
+
+
+class PrototypeSums(NamedTuple):
+    """Selected pixels by the prototype that they belong to."""
+
+    features: Tensor  # C*K x D float32
+    counts: Tensor  # C*K float32
+    confidences: tuple  # the fields of ClassConfidences, or ()
+
+
 class PrototypeConsistency(SemiSupervised):
     """The prototype method."""
 
-    def __init__(self, student: SegmentationNetwork, teacher: SegmentationNetwork, settings: Settings):
-        self._head, self._counts = settings.net.proto_head, None
-        super().__init__(student, teacher, settings)
+    def __init__(self, context: RunContext):
+        self._head, self._counts = context.net.proto_head, None
+        super().__init__(context)
         if self._head.init_proto_path:  # now, not after the supervised epochs
-            from_file(self._head.init_proto_path, student.proto_net.proto_list.shape)
-        self._update = jit(self._updated_prototypes) if settings.trainer.jit else self._updated_prototypes
+            from_file(self._head.init_proto_path, self.student.proto_net.proto_list.shape)
+        self._update = jit(self._updated_prototypes) if context.trainer.jit else self._updated_prototypes
 
-    def enter_step(self, step: int, labeled_images: LabeledImages) -> list[str]:
-        notes = super().enter_step(step, labeled_images)
-        if step != self.settings.first_semi_step:
-            return notes
-        if self.settings.group.first:
+    def enter_step(self, step: int) -> list[str]:
+        lines = super().enter_step(step)
+        if step != self.context.first_semi_step:
+            return lines
+        group = self.context.group
+        if group.first:
             self.student.set_train(False)
-            rows, found = initial_prototypes(self.student, self.settings, labeled_images)
+            prototypes, notes = initial_prototypes(self.student, self.context)
             self.student.set_train(True)
-            self._set_prototypes(Tensor(rows))
-            notes = [*notes, *found]
-        self.settings.group.broadcast((self.student.proto_net.proto_list, self.teacher.proto_net.proto_list))
-        return notes
+            self._set_prototypes(Tensor(prototypes))
+            lines = [*lines, *notes]
+        group.broadcast(network.proto_net.proto_list for network in self.networks.values())
+        return lines
 
-    def prepare(self, step: int, labeled: TrainBatch, unlabeled: TrainBatch | None, part: int = 0) -> tuple:
-        """As the base's, then the selected pixels (``interpolate.Points``), the same in all images of the step."""
-        inputs = super().prepare(step, labeled, unlabeled, part)
-        if not self.semi_phase(step):
-            return inputs
-        size = labeled.images.shape[2:]
+    def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
+        inputs = super().semi_inputs(step, batch)
+        size = inputs.image_l.shape[2:]
         source = self.student.feature_size(*size)
-        return (*inputs, *grid_points(self.settings.trainer.seed, step, size, source, self._head.select_granularity))
+        seed, cells = self.context.trainer.seed, self._head.select_granularity
+        return PrototypeInputs(*inputs, *grid_points(seed, step, size, source, cells))
 
-    def objective(self, step: int) -> tuple[Callable, dict[str, float]]:
-        if not self.semi_phase(step):
-            return super().objective(step)
+    def semi_objective(self) -> Objective:
         weights = {"proto_sup": self._head.loss_weight, "proto_unsup": self._head.unsup_loss_weight}
-        return self.prototype_objective, self.linear_weights() | weights
+        return Objective(self.prototype_function, self.linear_weights() | weights, self.prototype_counts, PrototypeSums)
 
-    def counts(self, step: int, inputs: tuple) -> dict[str, Tensor]:
-        counts = super().counts(step, inputs)
-        if self.semi_phase(step):
-            label_l, label_u, kept_u = (_pick(inputs[i], inputs[8]) for i in (1, 3, 4))
-            counts |= {"proto_sup": self._labelled(label_l)} | self.unsupervised_count("proto_unsup", label_u, kept_u)
-        return counts
-
-    def prototype_objective(
-        self, image_l, label_l, image_u, label_u, kept_u, masks, index, weight, pixel
-    ) -> tuple[tuple, tuple]:
-        """Both heads. Own changes: (prototype sums C*K x D, counts C*K)."""
-        pred, feature, aux = self.student.forward(ops.concat((image_l, image_u), 0), masks)
-        terms = self.linear_losses(pred, aux, label_l, label_u, kept_u)
-        rows = at_points(feature, index, weight)  # 2B x P x D
-        labels = ops.concat((_pick(label_l, pixel), _pick(label_u, pixel)), 0).reshape(-1)
-        kept = _pick(kept_u, pixel).reshape(-1)
+    def prototype_function(self, inputs: Mapping[str, Any]) -> tuple[tuple, tuple]:
+        """Fields of ``PrototypeInputs`` -> (losses of both heads, fields of ``PrototypeSums``)."""
+        images = ops.concat((inputs["image_l"], inputs["image_u"]), 0)
+        pred, feature, aux = self.student.forward(images, inputs["dropout"])
+        linear = self.linear_losses(inputs, pred, aux)
+        rows = at_points(feature, inputs["neighbours"], inputs["weights"])  # 2B x P x D
         rows = rows.reshape(-1, rows.shape[2])
+        label_l = _pick(inputs["label_l"], inputs["pixels"]).reshape(-1)
+        label_u = _pick(inputs["label_u"], inputs["pixels"]).reshape(-1)
+        mask_u = _pick(inputs["mask_u"], inputs["pixels"]).reshape(-1)
+        labels = ops.concat((label_l, label_u), 0)
         logits = self.student.proto_net(rows)  # 2B*P x C
-        labelled = label_l.shape[0] * pixel.shape[0]
-        proto_sup = cross_entropy(logits[:labelled], labels[:labelled])
-        proto_unsup = self.unsupervised_loss(logits[labelled:], labels[labelled:], kept)
-        valid = ops.concat(((labels[:labelled] < logits.shape[1]).astype("float32"), kept), 0) > 0
-        changes = prototype_sums(self.student.proto_net, ops.stop_gradient(rows), labels, valid)
-        return (*terms, proto_sup, proto_unsup), (changes, self.confidences(pred, label_l))
+        labelled = label_l.shape[0]
+        proto_sup = cross_entropy(logits[:labelled], label_l)
+        proto_unsup = self.unsupervised_loss(logits[labelled:], label_u, mask_u)
+        valid = ops.concat(((label_l < logits.shape[1]).astype("float32"), mask_u), 0) > 0
+        sums = prototype_sums(self.student.proto_net, ops.stop_gradient(rows), labels, valid)
+        return (*linear, proto_sup, proto_unsup), (*sums, self.class_confidences(inputs, pred))
 
-    def after_update(self, step: int, parts: Sequence[tuple], changes: tuple) -> None:
+    def prototype_counts(self, inputs: PrototypeInputs) -> dict[str, Tensor]:
+        """Pixels that the terms of ``prototype_function`` are means over."""
+        label_u, mask_u = _pick(inputs.label_u, inputs.pixels), _pick(inputs.mask_u, inputs.pixels)
+        counts = self.linear_counts(inputs) | self.unsupervised_counts("proto_unsup", label_u, mask_u)
+        return counts | {"proto_sup": self.labelled_pixels(_pick(inputs.label_l, inputs.pixels))}
+
+    def confidences_in(self, sums: PrototypeSums) -> ClassConfidences:
+        return ClassConfidences(*sums.confidences)
+
+    def after_update(self, step: int, parts: Sequence[NamedTuple], sums: tuple) -> dict[str, Tensor]:
         if self.semi_phase(step):
-            self._counts = changes[0][1]
+            self._counts = sums.counts
             if self._head.dynamic_update_proto:
-                self._set_prototypes(self._update(*changes[0]))
-        super().after_update(step, parts, changes)
+                self._set_prototypes(self._update(sums.features, sums.counts))
+        measured = super().after_update(step, parts, sums)
+        return measured if self._counts is None else measured | {"proto_counts": self._counts}
 
-    def monitor(self) -> dict[str, np.ndarray]:
-        return {} if self._counts is None else {"proto_counts": self._counts.asnumpy().astype(int)}
-
-    def proto_ready(self, step: int) -> bool:
-        return self.semi_phase(step - 1)
+    def evaluated(self, step: int) -> Evaluated:
+        return super().evaluated(step)._replace(proto_ready=self.semi_phase(step - 1))
 
     def _updated_prototypes(self, sums: Tensor, counts: Tensor) -> Tensor:
         return moved(self.student.proto_net.proto_list, sums, counts, self._head.proto_update_momentum)
 
-    def _set_prototypes(self, rows: Tensor) -> None:
-        _assign(self.student.proto_net.proto_list, rows)
-        _assign(self.teacher.proto_net.proto_list, rows)
+    def _set_prototypes(self, prototypes: Tensor) -> None:
+        for network in self.networks.values():
+            _assign(network.proto_net.proto_list, prototypes)
 
 
-def _pick(values: Tensor, pixel: Tensor) -> Tensor:
-    return ops.gather(values.reshape(values.shape[0], -1), pixel, 1)  # B x P
+def _pick(values: Tensor, pixels: Tensor) -> Tensor:
+    return ops.gather(values.reshape(values.shape[0], -1), pixels, 1)  # B x P

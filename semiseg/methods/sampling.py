@@ -1,7 +1,6 @@
 """Every random draw of a training step, by seed and step alone (numpy in, tensors out)."""
 
 import math
-from collections.abc import Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,8 @@ from semiseg.common.rng import generator
 from semiseg.models.interpolate import Points, points
 
 
-class Rows(NamedTuple):
-    """Which images of a step's whole batch a part of it holds: ``count`` of them from ``first`` on, of ``total``.
+class BatchSlice(NamedTuple):
+    """Which images of a step's whole batch a micro-batch holds: ``count`` of them from ``first`` on, of ``total``.
 
     The whole batch is that of all devices and micro-batches together. What is drawn for an image depends on its place
     there, so that a step draws the same numbers however it is divided.
@@ -23,25 +22,20 @@ class Rows(NamedTuple):
     total: int
 
 
-def whole(images: Sized) -> Rows:
-    """All of a batch that is not divided."""
-    return Rows(0, len(images), len(images))
-
-
-def random_rows(rng: np.random.Generator, rows: Rows, shape: tuple[int, ...]) -> np.ndarray:
-    """The part's rows of ``rng.random((total, *shape))``, count x shape float64, without drawing the others.
+def random_slice(rng: np.random.Generator, images: BatchSlice, shape: tuple[int, ...]) -> np.ndarray:
+    """The slice of ``rng.random((total, *shape))``, count x shape float64, without drawing the others.
 
     ``rng`` stands afterwards where the whole draw would have left it.
     """
     size = math.prod(shape)
-    rng.bit_generator.advance(rows.first * size)
-    drawn = rng.random((rows.count, *shape))
-    rng.bit_generator.advance((rows.total - rows.first - rows.count) * size)
+    rng.bit_generator.advance(images.first * size)
+    drawn = rng.random((images.count, *shape))
+    rng.bit_generator.advance((images.total - images.first - images.count) * size)
     return drawn
 
 
 def dropout_masks(
-    seed: int, step: int, rows: Rows, planes: tuple[int, ...], probability: float, kinds: int = 1
+    seed: int, step: int, images: BatchSlice, planes: tuple[int, ...], probability: float, kinds: int = 1
 ) -> tuple[Tensor, ...]:
     """Whole-channel dropout (Dropout2d): for each layer kinds*count x planes x 1 x 1 of 0 or 1 / (1 - probability).
 
@@ -50,7 +44,7 @@ def dropout_masks(
     masks = []
     for layer, channels in enumerate(planes):
         rng = generator(seed, "dropout", step, layer)
-        drawn = [random_rows(rng, rows, (channels, 1, 1)) for _ in range(kinds)]
+        drawn = [random_slice(rng, images, (channels, 1, 1)) for _ in range(kinds)]
         kept = np.concatenate(drawn) >= probability
         masks.append(Tensor(kept.astype(np.float32) / np.float32(1 - probability)))
     return mutable(tuple(masks))  # else a compiled step would take them for constants and compile anew each time

@@ -1,8 +1,19 @@
-"""The teacher as an exponential moving average of the student."""
+"""The teacher: an exponential moving average (EMA) of the student, its BatchNorm statistics, the labels it gives."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, float32, jit, ops
 
+from semiseg.common.errors import ConfigError
+from semiseg.methods.base import Evaluated, Method
+from semiseg.methods.context import RunContext
+from semiseg.methods.pseudo_labels import PseudoLabels, labels_and_scores
 from semiseg.models import SegmentationNetwork
+from semiseg.models.interpolate import resize
+from semiseg.models.layers import average_statistics
 
 _assign = ops.Assign()
 # Over all parameters at once: a loop would be unrolled beyond the depth that a compiled ResNet-101 may have.
@@ -55,3 +66,90 @@ class ExponentialMovingAverage:
 
     def _all_averaged(self, decay: Tensor) -> tuple:
         return _each(ops.partial(_average, decay), self._teacher, self._student)
+
+
+class Teacher:
+    """The teacher network and all that changes it.
+
+    ``trainer.teacher_bn`` decides where its BatchNorm statistics come from: ``ema`` averages the student's; with
+    ``forward`` they are those of the teacher's own forward passes in training mode, which a method makes inside
+    ``running``.
+    """
+
+    def __init__(self, student: SegmentationNetwork, context: RunContext, uses_unlabeled: bool):
+        self.network = context.new_network()
+        for name, parameter in self.network.parameters_and_names():
+            parameter.name = f"teacher.{name}"  # one graph may hold both networks
+            parameter.requires_grad = False
+        self.network.set_train(False)
+        trainer = context.trainer
+        self.by_forward = trainer.teacher_bn == "forward"
+        if self.by_forward and not uses_unlabeled:
+            raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
+        self._restarts = uses_unlabeled and trainer.teacher_start == "semi_phase"
+        self._context = context
+        self._ema = ExponentialMovingAverage(student, self.network, not self.by_forward, trainer.jit)
+        self._ema.copy()
+
+    def enter_semi_phase(self) -> None:
+        """Where ``teacher_start`` says so the teacher begins here, as a copy of the student."""
+        if self._restarts:
+            self._ema.copy()
+        elif self.by_forward:
+            self._ema.copy_statistics()  # none were taken yet: the teacher's own forwards begin with this step
+
+    @contextlib.contextmanager
+    def running(self, training: bool) -> Iterator[SegmentationNetwork]:
+        """The network, inside in training mode if ``training``: BatchNorm by the batch, and its statistics follow."""
+        self.network.set_train(training)
+        yield self.network
+        self.network.set_train(False)
+
+    def update(self, step: int) -> None:
+        """The average takes in the student as it is after ``step``."""
+        start = self._context.first_semi_step if self._restarts else 0
+        if step >= start:
+            self._ema.update(ema_decay(step - start, self._context.net.ema_decay))
+
+    def share_statistics(self) -> None:
+        """Brings statistics of own forward passes to their mean over the devices."""
+        if self.by_forward:
+            average_statistics(self.network, self._context.group, self._context.net.sync_bn)
+
+
+class TeacherLabels:
+    """What the teacher says of images; ``training``: with BatchNorm in training mode, where teacher_bn is forward."""
+
+    def __init__(self, teacher: Teacher, context: RunContext, training: bool = False):
+        self._teacher, self._rule = teacher, context.trainer.unsupervised.rule
+        self._training = training and teacher.by_forward
+        self._label = jit(self._label_pixels) if context.trainer.jit else self._label_pixels
+
+    def __call__(self, images: np.ndarray | Tensor) -> PseudoLabels:
+        """Images (B x 3 x H x W) with the teacher's label and score of each pixel."""
+        image = Tensor(images)
+        with self._teacher.running(self._training):
+            label, score = self._label(image)
+        return PseudoLabels(image, label, score)
+
+    def _label_pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return labels_and_scores(resize(self._teacher.network.logits(image), image.shape[2:]), self._rule)
+
+
+class WithTeacher(Method):
+    """A method whose student has a teacher, which is what is scored."""
+
+    def __init__(self, context: RunContext):
+        super().__init__(context)
+        self.teacher = Teacher(self.student, context, self.uses_unlabeled)
+
+    @property
+    def networks(self) -> dict[str, SegmentationNetwork]:
+        return self.optimized | {"teacher": self.teacher.network}
+
+    def after_update(self, step: int, parts: Sequence[NamedTuple], sums: tuple) -> dict[str, Tensor]:
+        self.teacher.update(step)
+        return super().after_update(step, parts, sums)
+
+    def evaluated(self, step: int) -> Evaluated:
+        return Evaluated(self.teacher.network)

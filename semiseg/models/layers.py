@@ -8,6 +8,8 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 from mindspore.ops.operations.array_ops import Col2Im
 
+from semiseg.common.distributed import Group
+
 
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution without bias whose padding equals its dilation: B x in x H x W -> B x planes x H' x W'.
@@ -83,3 +85,15 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         ops.assign(self.moving_mean, self.moving_mean + self._rate * (mean - self.moving_mean))
         ops.assign(self.moving_variance, self.moving_variance + self._rate * (variance - self.moving_variance))
+
+
+def average_statistics(network: nn.Cell, group: Group, synchronised: bool) -> None:
+    """Brings BatchNorm's running statistics to their mean over the devices.
+
+    Nothing is to be done for one device, and where ``synchronised`` layers (net.sync_bn) hold the same ones anyway.
+    """
+    if group.world == 1 or synchronised:
+        return
+    own = [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
+    for parameter, total in zip(own, group.tensors(tuple(p.value() for p in own)), strict=True):
+        ops.assign(parameter, total / group.world)

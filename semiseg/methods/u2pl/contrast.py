@@ -67,7 +67,7 @@ def negative_masks(pixels: Pixels, low_rank: int, high_rank: int) -> np.ndarray:
     return np.concatenate([of_labelled, of_unlabelled]) & pixels.uncertain[:, None]
 
 
-def choose(
+def sample_contrast(
     pixels: Pixels, rows: np.ndarray, bank: MemoryBank, cfg: ContrastiveConfig, rng: np.random.Generator
 ) -> Contrast:
     """Fills the bank with this step's negatives, then draws anchors and negatives.
@@ -80,7 +80,7 @@ def choose(
     negatives = negative_masks(pixels, cfg.low_rank, cfg.high_rank)
     along = rng.random((num_classes, cfg.num_queries))
     within = rng.random((num_classes, cfg.num_queries, cfg.num_negatives))
-    found = Contrast(
+    contrast = Contrast(
         np.zeros(along.shape, np.int32),
         np.zeros((num_classes, planes), np.float32),
         np.zeros((*within.shape, planes), np.float32),
@@ -90,16 +90,16 @@ def choose(
         bank.enqueue(c, rows[negatives[:, c]])
     present = np.flatnonzero(members.any(0))
     if len(present) < 2:  # nothing to tell apart
-        return found
+        return contrast
     for c in present:
         candidates = np.flatnonzero(anchors[:, c])
         if not len(candidates) or not bank.count(c):
             continue
-        found.anchor[c] = candidates[(along[c] * len(candidates)).astype(np.int64)]
-        found.positive[c] = _unit(rows[members[:, c]].mean(0))
-        found.negative[c] = _unit(bank.take(c, (within[c] * bank.count(c)).astype(np.int64)))
-        found.weight[c] = 1 / len(present)
-    return found
+        contrast.anchor[c] = candidates[(along[c] * len(candidates)).astype(np.int64)]
+        contrast.positive[c] = _unit(rows[members[:, c]].mean(0))
+        contrast.negative[c] = _unit(bank.take(c, (within[c] * bank.count(c)).astype(np.int64)))
+        contrast.weight[c] = 1 / len(present)
+    return contrast
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

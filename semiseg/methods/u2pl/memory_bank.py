@@ -19,9 +19,9 @@ class MemoryBank:
     def __init__(self, sizes: Sequence[int], planes: int):
         self._sizes = tuple(sizes)
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
-        self._rows = HostArray("bank.rows", np.zeros((sum(self._sizes), planes), np.float32))
-        self._first = HostArray("bank.first", np.zeros(len(self._sizes), np.int32))
-        self._count = HostArray("bank.count", np.zeros(len(self._sizes), np.int32))
+        self._rows = HostArray("bank.rows", np.zeros((sum(self._sizes), planes), np.float32), per_device=True)
+        self._first = HostArray("bank.first", np.zeros(len(self._sizes), np.int32), per_device=True)
+        self._count = HostArray("bank.count", np.zeros(len(self._sizes), np.int32), per_device=True)
 
     def count(self, class_id: int) -> int:
         """How many rows the class holds now."""
@@ -32,16 +32,16 @@ class MemoryBank:
         size = self._sizes[class_id]
         rows = rows[-size:]
         first, count = int(self._first.array[class_id]), self.count(class_id)
-        places = (first + count + np.arange(len(rows))) % size
-        self._rows.array[self._starts[class_id] + places] = rows
+        slots = (first + count + np.arange(len(rows))) % size
+        self._rows.array[self._starts[class_id] + slots] = rows
         lost = max(0, count + len(rows) - size)
         self._first.array[class_id] = (first + lost) % size
         self._count.array[class_id] = count + len(rows) - lost
 
     def take(self, class_id: int, positions: np.ndarray) -> np.ndarray:
         """The rows at ``positions`` (any shape, 0 = oldest) of a class: positions.shape + (D,), a copy."""
-        places = (int(self._first.array[class_id]) + positions) % self._sizes[class_id]
-        return self._rows.array[self._starts[class_id] + places]
+        slots = (int(self._first.array[class_id]) + positions) % self._sizes[class_id]
+        return self._rows.array[self._starts[class_id] + slots]
 
     def state(self) -> dict[str, HostArray]:
         """Everything that is kept, by name."""

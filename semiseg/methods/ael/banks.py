@@ -39,18 +39,18 @@ class ConfidenceBank:
         values = self._values.array
         values[seen] = self._momentum * values[seen] + (1 - self._momentum) * means
 
-    def mixing_shares(self) -> np.ndarray:
+    def mixing_probabilities(self) -> np.ndarray:
         """float64 C, sum 1: how often adaptive CutMix draws each class, softmax(1 - confidence)."""
         return softmax(1 - self._values.array.astype(np.float64))
 
-    def pasting_shares(self, leave_out: Sequence[int]) -> np.ndarray:
+    def pasting_probabilities(self, leave_out: Sequence[int]) -> np.ndarray:
         """The same of copy-paste: softmax(sqrt(1 - confidence)) over the classes not left out, 0 for those."""
-        kept = np.setdiff1d(np.arange(len(self._values.array)), leave_out)
-        shares = np.zeros(len(self._values.array))
-        shares[kept] = softmax(np.sqrt(np.maximum(1 - self._values.array[kept].astype(np.float64), 0)))
-        return shares
+        pasted = np.setdiff1d(np.arange(len(self._values.array)), leave_out)
+        probabilities = np.zeros(len(self._values.array))
+        probabilities[pasted] = softmax(np.sqrt(np.maximum(1 - self._values.array[pasted].astype(np.float64), 0)))
+        return probabilities
 
-    def kept_shares(self, exponent: float) -> np.ndarray:
+    def sampling_probabilities(self, exponent: float) -> np.ndarray:
         """float32 C: the probability that a pixel predicted as each class stays in the unsupervised loss.
 
         ((1 - confidence) / largest of those) ** exponent: 1 for the worst learnt class.
@@ -68,22 +68,22 @@ class ImageBank:
     def __init__(self, num_classes: int, images: int):
         self._marks = HostArray("adaptive.images", np.zeros((num_classes, images), np.int32))
 
-    def draw(self, shares: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-        """(class, image): a class by its share, then an image that is marked with it, any image where none is.
+    def draw(self, probabilities: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+        """(class, image): a class by its probability, then an image marked with it, any image where none is.
 
         Two numbers are drawn in any case.
         """
         of_class, of_image = rng.random(2)
-        class_id = min(int(np.searchsorted(np.cumsum(shares), of_class, side="right")), len(shares) - 1)
+        class_id = min(int(np.searchsorted(np.cumsum(probabilities), of_class, side="right")), len(probabilities) - 1)
         holding = np.flatnonzero(self._marks.array[class_id])
         if not len(holding):
             return class_id, int(of_image * self._marks.shape[1])
         return class_id, int(holding[int(of_image * len(holding))])
 
-    def shown(self, prediction: np.ndarray, min_share: float) -> np.ndarray:
-        """bool C: the classes that cover at least ``min_share`` of a prediction (integers, H x W)."""
+    def shown(self, prediction: np.ndarray, min_area: float) -> np.ndarray:
+        """bool C: the classes that cover at least ``min_area`` of a prediction (integers, H x W)."""
         areas = np.bincount(prediction.ravel(), minlength=len(self._marks.array))
-        return (areas > 0) & (areas >= min_share * prediction.size)
+        return (areas > 0) & (areas >= min_area * prediction.size)
 
     def mark(self, image: int, classes: np.ndarray) -> None:
         """Notes which classes (0 or 1, C) an image shows, in place of what was noted."""

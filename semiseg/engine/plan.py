@@ -1,0 +1,122 @@
+"""What a run would be, from its configuration and files, before any device is touched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common.errors import ConfigError
+from semiseg.config import flatten, load
+from semiseg.config.keys import Config
+from semiseg.config.rules import unread_keys
+from semiseg.data.build import Split, complete, quick_check, read_split, run_folder
+from semiseg.data.specs import DatasetSpec
+from semiseg.methods import Method, get_method
+
+# What may change between two starts of one run: it does not touch the result. How a step's images are divided may
+# change too; that their number stays is checked when last.ckpt is read.
+_FREE = (
+    *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
+    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "saver.", "monitor.", "expected"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that the configuration and the files allow. ``notes``: lines for the log."""
+
+    config: Config
+    spec: DatasetSpec
+    split: Split
+    folder: Path
+    method: type[Method]
+    steps_per_epoch: int
+    images: int  # labelled images a step, over all devices and micro-batches
+    lr_factor: float
+    notes: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run."""
+        return self.config.trainer.epochs * self.steps_per_epoch
+
+
+def make_plan(config: Config, world: int) -> Plan:
+    """What a run on ``world`` devices would be.
+
+    Raises:
+        ConfigError, DataError: it cannot work, or its folder belongs to another run.
+    """
+    config, spec = complete(config)
+    folder = run_folder(config, spec)
+    check_folder(folder, config)
+    split = read_split(config, spec)
+    method = get_method(config.method, config.net.proto_head is not None)
+    notes = quick_check(config, spec, split, method.uses_unlabeled)
+    images = config.dataset.batch_size * config.trainer.accumulate * world
+    factor, lr_notes = learning_rate_factor(config, spec, images)
+    notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
+    return Plan(config, spec, split, folder, method, steps_per_epoch(split, images), images, factor, notes)
+
+
+def steps_per_epoch(split: Split, images: int) -> int:
+    """ceil(unlabelled images / images a step), so that methods are compared after the same number of steps.
+
+    Without any unlabelled image an epoch is one pass over the labelled ones.
+    """
+    return max(1, -(-len(split.unlabeled or split.labeled) // images))
+
+
+def check_folder(folder: Path, config: Config) -> None:
+    """A run folder belongs to one configuration; another one is refused with what differs.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration, or a best.ckpt that no run of ours wrote.
+    """
+    written = folder / "config.resolved.yaml"
+    best = folder / config.saver.snapshot_dir / "best.ckpt"
+    if best.is_file() and not (written.is_file() and checkpoint_io.is_ours(best)):
+        raise ConfigError(
+            f"{best}: there is a checkpoint that this run did not write (a published one?) and training would "
+            "overwrite it; choose another folder, e.g. saver.name=mine"
+        )
+    if not written.is_file():
+        return
+    before, now = flatten(load(written)), flatten(config)
+    changed = [
+        f"{key} was {before.get(key)}, now {now.get(key)}"
+        for key in now | before  # a section that is null on one side has its keys on the other only
+        if before.get(key) != now.get(key) and not key.startswith(_FREE)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder}: holds a run of another configuration ({'; '.join(changed[:4])}); choose another folder, e.g. "
+            "saver.name=mine, or move this one away"
+        )
+
+
+def learning_rate_factor(config: Config, spec: DatasetSpec, images: int) -> tuple[float, list[str]]:
+    """What the configured learning rate is multiplied by, and what to say of it.
+
+    Published rates belong to a published number of images a step. With another number the rate stays as configured,
+    unless ``trainer.scale_lr`` asks for the linear rule (Goyal et al., https://arxiv.org/abs/1706.02677).
+
+    Raises:
+        ConfigError: scale_lr for a data set without a published number.
+    """
+    published, rate = spec.published_batch, config.trainer.optimizer.kwargs.lr
+    if config.trainer.scale_lr:
+        if published is None:
+            raise ConfigError(
+                f"trainer.scale_lr: {spec.name} has no published number of images a step to scale from; set "
+                "trainer.optimizer.kwargs.lr itself"
+            )
+        factor = images / published
+        return factor, [f"trainer.scale_lr: lr {rate:g} x {images}/{published} = {rate * factor:g}"]
+    if published in (None, images):
+        return 1.0, []
+    return 1.0, [
+        f"{images} labelled images a step (batch_size x accumulate x devices), published are {published}; lr {rate:g} "
+        f"stays. trainer.scale_lr=true would take {rate * images / published:g}, "
+        f"trainer.accumulate={max(1, round(published / images * config.trainer.accumulate))} comes nearest to the "
+        "published number"
+    ]

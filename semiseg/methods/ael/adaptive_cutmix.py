@@ -1,0 +1,85 @@
+"""AEL's adaptive CutMix: what is pasted is a badly learnt class, from an unlabelled image that holds it.
+
+Shapes: B images of each kind, H x W crop, C classes.
+"""
+
+import cv2
+import numpy as np
+
+from semiseg.common.host_array import HostArray
+from semiseg.common.rng import generator
+from semiseg.methods.ael.banks import ConfidenceBank, ImageBank
+from semiseg.methods.context import RunContext, StepBatch
+from semiseg.methods.mixing import Mixer, box_masks, cutmix_boxes
+from semiseg.methods.pseudo_labels import PseudoLabels
+from semiseg.methods.teacher import TeacherLabels
+
+
+class AdaptiveCutMix(Mixer):
+    """For each image a class is drawn, the less confident the more often, then an image of the bank that holds it.
+
+    The box of one of its connected components there (or else a random box of half the area) replaces the same place of
+    the current image. The mixing is one-way: what the box covers of the current image appears nowhere. Which classes
+    the current images and their partners show is noted in the bank at every step, mixed or not.
+    """
+
+    def __init__(self, context: RunContext, teacher_labels: TeacherLabels, confidence: ConfidenceBank):
+        super().__init__(context)
+        self._areas, self._group = context.trainer.adaptive.cutmix, context.group
+        self._teacher_labels, self._confidence = teacher_labels, confidence
+        self._images = context.images.source("unlabeled", "adaptive image")
+        self._bank = ImageBank(context.net.num_classes, len(self._images))
+
+    def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
+        first = batch.slice.first
+        indices = self._images.places(batch.unlabeled.ids)
+        drawn = [self._draw(step, first + i) for i in range(len(indices))]
+        classes, partners = zip(*drawn, strict=True)
+        images = [self._images.read(index, step, first + i)[0] for i, index in enumerate(partners)]
+        other = self._teacher_labels(np.stack(images))
+        predictions = other.label.asnumpy()
+        of_class = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
+        boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(of_class)])
+        self._mark(np.array([indices, partners]), np.stack([pseudo.label.asnumpy(), predictions]))
+        return box_masks(boxes, *predictions.shape[1:]), other
+
+    def state(self) -> dict[str, HostArray]:
+        return self._bank.state()
+
+    def _draw(self, step: int, place: int) -> tuple[int, int]:
+        """(class, index of the partner) for the image at ``place`` of the whole batch."""
+        rng = generator(self._seed, "adaptive cutmix", step, place)
+        return self._bank.draw(self._confidence.mixing_probabilities(), rng)
+
+    def _box(self, step: int, place: int, pixels: np.ndarray) -> np.ndarray:
+        rng = generator(self._seed, "adaptive box", step, place)
+        box = component_box(pixels, self._areas.area_thresh * pixels.size, rng)
+        return cutmix_boxes(1, *pixels.shape, rng)[0] if box is None else box
+
+    def _mark(self, indices: np.ndarray, predictions: np.ndarray) -> None:
+        """Marks the images (2 x B: current ones, partners) by their predictions (2 x B x H x W), those of all devices
+        in the order of the whole batch, so that the bank is the same everywhere.
+        """
+        shown = np.stack([[self._bank.shown(p, self._areas.area_thresh2) for p in kind] for kind in predictions])
+        rows = np.concatenate([indices[..., None], shown], 2).astype(np.int32)  # 2 x B x (1 + C)
+        for row in self._group.gather(rows).swapaxes(0, 1).reshape(-1, rows.shape[2]):
+            self._bank.mark(row[0], row[1:])
+
+
+def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator) -> np.ndarray | None:
+    """The bounding box (top, left, height, width) of a random connected component of more than ``min_area`` pixels.
+
+    Args:
+        pixels: bool H x W. Pixels that touch at a corner are connected.
+
+    Returns:
+        int32 of length 4, or None where no component is large enough. One number is drawn in any case.
+    """
+    along = rng.random()
+    count, _, statistics, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
+    large = [c for c in range(1, count) if statistics[c, cv2.CC_STAT_AREA] > min_area]
+    if not large:
+        return None
+    chosen = statistics[large[int(along * len(large))]]
+    keys = (cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH)
+    return chosen[list(keys)].astype(np.int32)

@@ -1,0 +1,33 @@
+"""AEL's adaptive copy-paste: pixels of badly learnt classes of another labelled image, laid over a labelled image."""
+
+import numpy as np
+
+from semiseg.common.rng import generator
+from semiseg.data.loaders import Batch
+from semiseg.methods.ael.banks import ConfidenceBank
+from semiseg.methods.context import RunContext, StepBatch
+
+
+class CopyPaste:
+    """Pixels of drawn classes of another labelled image replace those of a labelled image."""
+
+    def __init__(self, context: RunContext, confidence: ConfidenceBank):
+        self._cfg, self._seed = context.trainer.adaptive.copy_paste, context.trainer.seed
+        self._confidence = confidence
+        self._images = context.images.source("labeled", "pasted image", self._cfg.rand_resize)
+
+    def __call__(self, step: int, batch: StepBatch) -> Batch:
+        """The labelled images with what was pasted; the batch itself stays as it is."""
+        rng = generator(self._seed, "copy-paste classes", step)
+        probabilities = self._confidence.pasting_probabilities(self._cfg.leave_out)
+        classes = np.unique(rng.choice(len(probabilities), self._cfg.number, p=probabilities))
+        images, labels = batch.labeled.images.copy(), batch.labeled.labels.copy()
+        for i in range(len(images)):
+            place = batch.slice.first + i
+            rng = generator(self._seed, "copy-paste", step, place)
+            happens, other = rng.random() < self._cfg.prob, int(rng.integers(len(self._images)))
+            if happens:
+                image, label = self._images.read(other, step, place)
+                pasted = np.isin(label, classes)
+                images[i][:, pasted], labels[i][pasted] = image[:, pasted], label[pasted]
+        return batch.labeled._replace(images=images, labels=labels)

@@ -1,0 +1,53 @@
+"""Pseudo-labels: the label and the reliability of each pixel, and which pixels count. B x H x W pixels, C classes."""
+
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Tensor, ops
+
+from semiseg.config.keys import UnsupervisedConfig
+from semiseg.losses import entropy
+
+BLANK = 255  # the pseudo-label of a pixel that Cutout blanked: no class
+
+
+class PseudoLabels(NamedTuple):
+    """Images with a label and a score for each pixel."""
+
+    image: Tensor  # B x 3 x H x W float32
+    label: Tensor  # B x H x W int32
+    score: Tensor  # B x H x W float32: confidence (rule confidence) or entropy in nats (rule entropy)
+
+
+def confidence_of(logits: Tensor) -> Tensor:
+    """The largest softmax probability: B x C x H x W -> B x H x W."""
+    top = ops.amax(logits, 1, keepdims=True)
+    return 1 / ops.exp(logits - top).sum(1)
+
+
+def entropy_of(logits: Tensor) -> Tensor:
+    """Entropy of the softmax in nats: B x C x H x W -> B x H x W."""
+    return entropy(ops.softmax(logits, 1))
+
+
+def labels_and_scores(logits: Tensor, rule: str) -> tuple[Tensor, Tensor]:
+    """B x C x H x W -> labels int32 and what ``rule`` judges them by, both B x H x W."""
+    score = confidence_of(logits) if rule == "confidence" else entropy_of(logits)
+    return ops.argmax(logits, 1).astype("int32"), score
+
+
+def reliable_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, percent: float) -> Tensor:
+    """float32 B x H x W, 1 where the pseudo-label counts: confident pixels, or the ``percent`` with the least entropy.
+
+    Its mean is the mask ratio. Blank pixels (Cutout) enter neither the result nor the percentile.
+    """
+    valid = (label != BLANK).astype("float32")
+    if cfg.rule == "confidence":
+        return (score >= cfg.confid_thresh).astype("float32") * valid
+    return (score < entropy_percentile(score.asnumpy(), label.asnumpy(), percent)).astype("float32") * valid
+
+
+def entropy_percentile(score: np.ndarray, label: np.ndarray, percent: float) -> float:
+    """The value that ``percent`` of the scores of pixels with a label lie below; 0 if there is no such pixel."""
+    counted = score[label != BLANK]
+    return float(np.percentile(counted, percent)) if counted.size else 0.0

@@ -22,7 +22,7 @@ def write_run(ready: tuple[Path, list[str], Path], evaluations: int = 3) -> Path
         row = {"step": step, "lr": 0.1 * (1 - step / STEPS), "loss": 2 / step, "sup": 2 / step}
         if step > STEPS // 2:
             counts = [step * (i % 3) for i in range(spec.num_classes * 2)]
-            row |= {"kept": step / STEPS, "proto_sup": 0.25, "proto_counts": counts}
+            row |= {"mask_ratio": step / STEPS, "proto_sup": 0.25, "proto_counts": counts}
         rows.append(row)
     for index in range(evaluations):
         iou = [10.0 * index + c for c in range(spec.num_classes)]

@@ -20,8 +20,8 @@ def record(ready):
 
 
 def test_curves_are_the_logged_numbers(record):
-    assert record.terms() == ["lr", "loss", "sup", "kept", "proto_sup"]
-    steps, values = record.curve("kept")
+    assert record.terms() == ["lr", "loss", "sup", "mask_ratio", "proto_sup"]
+    steps, values = record.curve("mask_ratio")
     assert steps == list(range(22, 41, 2))
     assert values == [step / STEPS for step in steps]
     assert record.curve("nothing") == ([], [])
@@ -43,6 +43,12 @@ def test_a_half_written_last_line_is_left_out_and_other_damage_is_named(tmp_path
             read_metrics(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_metrics(tmp_path / "gone.jsonl")
+
+
+def test_names_of_earlier_versions_are_read_as_those_of_today(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "kept": 0.25}\n{"step": 2, "mask_ratio": 0.5}\n')  # a run that was continued
+    assert read_metrics(path)[0] == [{"step": 1, "mask_ratio": 0.25}, {"step": 2, "mask_ratio": 0.5}]
 
 
 def test_runs_have_names_that_tell_them_apart():

@@ -1,5 +1,6 @@
 """Finding the published best.ckpt, and loading any checkpoint into one network for scoring."""
 
+import os
 from pathlib import Path
 
 from semiseg.common.errors import CheckpointError
@@ -22,7 +23,8 @@ def find_best(path: Path) -> tuple[Path, str]:
     """
     if path.is_file():
         return path, ""
-    split = path.parents[2]
+    path = Path(os.path.normpath(path.absolute()))  # "." and ".." have no names; links keep theirs
+    split = Path(os.path.normpath(path / "../../.."))
     other = _OTHER_FOLDERS.get((split.parent.name, split.name))
     if other:
         alternative = split.parent / other / path.relative_to(split)

@@ -11,6 +11,7 @@ from semiseg.common.errors import DataError
 from semiseg.data.specs import DatasetSpec
 
 Row = dict[str, Any]
+_OLD_NAMES = {"kept": "mask_ratio"}  # of scalars, as earlier versions logged them
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class RunRecord:
 
 
 def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
-    """(lines of training, lines of scoring) of metrics.jsonl. A half-written last line, of a run that goes on, is left
-    out.
+    """(lines of training, lines of scoring) of metrics.jsonl, scalars by the names of today. A half-written last line,
+    of a run that goes on, is left out.
 
     Raises:
         DataError: the file is not there or holds no such lines.
@@ -95,7 +96,7 @@ def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
             if number == len(lines):
                 continue
             raise DataError(f"{path} line {number}: not a line of a training log; is the file damaged?") from None
-        rows.append(row)
+        rows.append({_OLD_NAMES.get(name, name): value for name, value in row.items()})
     return [row for row in rows if "eval" not in row], [row for row in rows if "miou" in row.get("eval", {})]
 
 

@@ -216,6 +216,7 @@ def seen_by_a_browser(source, folder):
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     options += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom"]
     options += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=20000"]
+    options += ["--blink-settings=primaryHoverType=2,availableHoverTypes=2"]  # there is a mouse
     done = subprocess.run([BROWSER, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout).group(1)))
 
@@ -236,5 +237,11 @@ def test_a_browser_draws_every_chart_loads_nothing_and_needs_no_scrolling_sidewa
     assert "run : 0.1" in seen["hover"]
     assert not seen["alerted"]
     assert seen["loaded"] == []
-    assert not [name for name in seen["buttons"] if "loud" in name or "hare" in name]
+    # Nothing that uploads: plotly's own bar holds a button that sends the figure to its makers.
+    assert sorted({name.lower() for name in seen["buttons"]}) == [
+        "download plot as a png",
+        "reset axes",
+        "zoom in",
+        "zoom out",
+    ]
     assert seen["font"] >= 16

@@ -149,10 +149,7 @@ def heat_map(names: Sequence[str], shares: np.ndarray) -> go.Figure:
     """A square of percentages: ``shares`` (C x C, rows sum to 1 or 0), row = truth, column = prediction."""
     cell = 48 if len(names) <= 8 else 36 if len(names) <= 12 else 24
     figure = _figure(96 + len(names) * cell, {"l": 8, "r": 56, "t": 8, "b": 8})  # the last name leans to the right
-    whole = [abridge(name) for name in names]
-    hover = [[f"{row} taken for {column}: {share:.2%}" for column, share in zip(whole, line, strict=True)]
-             for row, line in zip(whole, shares, strict=True)]  # fmt: skip
-    places = list(range(len(names)))
+    places, labels = list(range(len(names))), _escaped([abridge(name) for name in names])
     figure.add_heatmap(
         x=places,
         y=places,
@@ -165,7 +162,7 @@ def heat_map(names: Sequence[str], shares: np.ndarray) -> go.Figure:
         text=[[f"{100 * share:.0f}" if share >= 0.01 else "" for share in line] for line in shares],
         texttemplate="%{text}",
         textfont={"size": 11 if len(names) <= 12 else 9},
-        hovertext=[_escaped(line) for line in hover],
+        hovertext=[[f"{labels[i]} taken for {labels[j]}: {shares[i, j]:.2%}" for j in places] for i in places],
         hovertemplate="%{hovertext}<extra></extra>",
     )
     figure.update_xaxes(side="top", tickangle=-45, tickvals=places, ticktext=_labels(names), showgrid=False, ticks="")

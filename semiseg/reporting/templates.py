@@ -61,9 +61,8 @@ def _text(value: object) -> str:
 
 def render(template: str, **data: Any) -> str:
     """The page of a template of this folder."""
-    return _environment().get_template(template).render(
-        style=_resource("page.css"), script=_resource("page.js"), plotly=_plotly, **data
-    )  # fmt: skip
+    parts = {"style": _resource("page.css"), "script": _resource("page.js"), "plotly": Markup(get_plotlyjs())}
+    return _environment().get_template(template).render(**parts, **data)
 
 
 @cache
@@ -81,11 +80,6 @@ def _environment() -> jinja2.Environment:
 
 def _resource(name: str) -> Markup:
     return Markup(files("semiseg.reporting").joinpath(name).read_text(encoding="utf-8"))
-
-
-@cache
-def _plotly() -> Markup:
-    return Markup(get_plotlyjs())
 
 
 def figure_json(figure: go.Figure) -> Markup:

@@ -30,8 +30,8 @@ def test_the_nearest_pixels_of_all_images_are_kept_one_of_each():
     for name, first, second in (("a", 0.1, 0.9), ("b", 0.5, 0.2), ("c", 0.7, 0.3), ("d", 0.6, 0.1)):
         cosines = np.array([[-1, -1], [first, second], [first - 0.01, second - 0.01]])
         nearest.add(name, *image_of(ord(name)), pixels, cosines)
-    assert [(near.image, near.cosine, near.label) for near in nearest.found[0]] == [("c", 0.7, 2), ("d", 0.6, 2)]
-    assert [(near.image, near.cosine) for near in nearest.found[1]] == [("a", 0.9), ("c", 0.3)]
+    assert [(near.image, near.cosine, near.label) for near in nearest.of_prototype[0]] == [("c", 0.7, 2), ("d", 0.6, 2)]
+    assert [(near.image, near.cosine) for near in nearest.of_prototype[1]] == [("a", 0.9), ("c", 0.3)]
     # a: both good pixels nearest to the second; elsewhere to the first; the bad pixel of each tied, so the first.
     assert nearest.counts.tolist() == [4 + 6, 2]
 
@@ -117,7 +117,10 @@ def test_looking_shows_every_image_with_its_features():
     maps[0] = 5
     maps[:, 1, 1] = (0, 7)
     look([("a", image, mask)], lambda seen: maps if seen is image else None, prototypes, nearest, sample)
-    assert [(near[0].image, near[0].cosine, near[0].label) for near in nearest.found] == [("a", 1, 0), ("a", 1, 1)]
+    assert [(near[0].image, near[0].cosine, near[0].label) for near in nearest.of_prototype] == [
+        ("a", 1, 0),
+        ("a", 1, 1),
+    ]
     assert nearest.counts.tolist() == [3, 1]
     features, labels = sample.result()
     assert labels.tolist() == [0, 0, 0, 1]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone that was never installed
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     samples = eval_samples(data, config.dataset.workers)
     samples = tqdm(samples, total=len(data), desc="images", unit="image", disable=None)
 
-    def feature(image):
+    def feature(image: np.ndarray) -> np.ndarray:
         x = normalize(image, config.dataset.mean, config.dataset.std)
         return network.feature(Tensor(x[None])).asnumpy()[0]
 

@@ -95,7 +95,7 @@ def _class_curves(group: Sequence[tuple[int, RunRecord]]) -> list[Chart]:
 
 def confusion(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """For each run that was scored ``caption``, ``chart`` (None of very many classes) and ``mistakes``."""
-    found = []
+    matrices = []
     for run in runs:
         if not run.scores:
             continue
@@ -106,8 +106,8 @@ def confusion(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
         chart = Chart(caption, heat_map(names, shares), kind) if len(names) <= _MOST_CLASSES_DRAWN else None
         rows = [[names[i], names[j], 100 * float(shares[i, j])] for i, j in _largest(shares)]
         mistakes = table(["pixels of", "taken for", "percent"], rows)
-        found.append({"caption": caption, "chart": chart, "mistakes": mistakes})
-    return found
+        matrices.append({"caption": caption, "chart": chart, "mistakes": mistakes})
+    return matrices
 
 
 def _largest(shares: np.ndarray, count: int = 8) -> list[tuple[int, int]]:
@@ -119,7 +119,7 @@ def _largest(shares: np.ndarray, count: int = 8) -> list[tuple[int, int]]:
 
 def prototypes(runs: Sequence[RunRecord]) -> list[Chart]:
     """For each run that has prototypes, how the pixels of a class share them."""
-    found = []
+    charts = []
     for run in runs:
         rows = [row["proto_counts"] for row in run.points if row.get("proto_counts")]
         if not rows:
@@ -127,5 +127,5 @@ def prototypes(runs: Sequence[RunRecord]) -> list[Chart]:
         half = rows[len(rows) // 2 :]  # what the prototypes have become, not how they began
         counts = np.array(half, np.float64).sum(0).reshape(run.spec.num_classes, -1)
         caption = f"{run.name}: pixels by nearest prototype of their class, second half of training; prototypes in use"
-        found.append(Chart(caption, stacked_bars(run.spec.classes, counts)))
-    return found
+        charts.append(Chart(caption, stacked_bars(run.spec.classes, counts)))
+    return charts

@@ -60,7 +60,7 @@ def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 def images(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """For each run that was scored ``legend``, the classes, and ``rows``: heading -> captions with pictures."""
-    found = []
+    galleries = []
     for run in runs:
         if not run.scores:
             continue
@@ -75,8 +75,8 @@ def images(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             for kind in ("worst", "best")
             if run.scores[kind]
         }
-        found.append({"legend": class_marks(run.spec), "rows": rows})
-    return found
+        galleries.append({"legend": class_marks(run.spec), "rows": rows})
+    return galleries
 
 
 def configuration(runs: Sequence[RunRecord]) -> dict[str, Any]:

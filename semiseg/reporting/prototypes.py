@@ -35,21 +35,21 @@ class Nearest:
 
     def __init__(self, prototypes: int, keep: int, patch: int):
         self._keep, self._patch = keep, patch
-        self.found: list[list[Near]] = [[] for _ in range(prototypes)]
+        self.of_prototype: list[list[Near]] = [[] for _ in range(prototypes)]
         self.counts = np.zeros(prototypes, np.int64)  # pixels whose nearest prototype this is
 
     def add(self, name: str, image: np.ndarray, mask: np.ndarray, pixels: np.ndarray, cosines: np.ndarray) -> None:
         """One image: uint8 H x W x 3 and H x W, N pixels (row, column), N x C*K cosines."""
-        self.counts += np.bincount(cosines.argmax(1), minlength=len(self.found))
+        self.counts += np.bincount(cosines.argmax(1), minlength=len(self.of_prototype))
         best = cosines.argmax(0)
         for prototype, index in enumerate(best):
-            near, cosine = self.found[prototype], float(cosines[index, prototype])
+            near, cosine = self.of_prototype[prototype], float(cosines[index, prototype])
             if len(near) == self._keep and cosine <= near[-1].cosine:
                 continue
             row, column = pixels[index]
             patch = patch_around(image, int(row), int(column), self._patch)
             near.append(Near(cosine, int(mask[row, column]), name, patch))
-            self.found[prototype] = sorted(near, key=lambda item: -item.cosine)[: self._keep]
+            self.of_prototype[prototype] = sorted(near, key=lambda item: -item.cosine)[: self._keep]
 
 
 class FeatureSample:
@@ -154,10 +154,10 @@ def _plane_chart(spec: DatasetSpec, features: np.ndarray, labels: np.ndarray, pr
 
 def _row(spec: DatasetSpec, nearest: Nearest, class_id: int, number: int) -> dict[str, Any]:
     """Caption and pictures (what it shows, data URI) of a prototype."""
-    prototype = class_id * (len(nearest.found) // spec.num_classes) + number
+    prototype = class_id * (len(nearest.of_prototype) // spec.num_classes) + number
     share = nearest.counts[prototype] / max(1, nearest.counts.sum())
     pictures = []
-    for near in nearest.found[prototype]:
+    for near in nearest.of_prototype[prototype]:
         known = near.label < spec.num_classes
         color = _UNKNOWN if not known else _RIGHT if near.label == class_id else _WRONG
         label = spec.classes[near.label] if known else "ignored"

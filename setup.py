@@ -29,7 +29,7 @@ setup(
     description="Semi-supervised semantic segmentation with prototype-based consistency regularization, on MindSpore",
     license="Apache-2.0",
     packages=find_packages(include=["semiseg", "semiseg.*"]),
-    package_data={"semiseg.reporting": ["*.css"]},
+    package_data={"semiseg.reporting": ["*.css", "*.js", "*.j2"]},
     python_requires=">=3.10,<3.13",
     install_requires=read_requirements(),
     extras_require={"test": ["pytest", "ruff", "onnxruntime>=1.17"], "parity": ["torch"]},

@@ -27,9 +27,9 @@ from semiseg.evaluate import center_crop, evaluate, load_network, report
 from semiseg.inference.compiled import for_evaluation
 from semiseg.interop.published import find_best
 from semiseg.reporting.gallery import Gallery
-from semiseg.reporting.html import check_out
-from semiseg.reporting.page import render
+from semiseg.reporting.page import render_report
 from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
+from semiseg.reporting.templates import check_out
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     check_out(out, "report")
     names = short_names(args.runs)
     runs = [read_run(folder, name, args) for folder, name in zip(args.runs, names, strict=True)]
-    replace_file(out, render(runs))
+    replace_file(out, render_report(runs))
     for run in runs:
         if run.why_not:
             print(f"note: {run.name}: not scored, {run.why_not}")
@@ -88,22 +88,22 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, kept_only: bool) -> 
         UserError: no checkpoint, no data, or ``kept_only`` and nothing is kept.
     """
     checkpoint, _ = find_best(folder / config.saver.snapshot_dir / "best.ckpt")
-    kept, stat = folder / "evaluation.json", checkpoint.stat()
+    cache, stat = folder / "evaluation.json", checkpoint.stat()
     how = json.loads(json.dumps(dataclasses.asdict(config.evaluation)))
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or not written by us
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["made_of"] == made_of:
-            return found
+        scores = json.loads(cache.read_text(encoding="utf-8"))
+        if scores["made_of"] == made_of:
+            return scores
     if kept_only:
         raise ConfigError("nothing is kept from an earlier report (--no-scoring)")
-    found = {"made_of": made_of, "checkpoint": checkpoint.name} | score(config, spec, checkpoint)
-    replace_file(kept, json.dumps(found))
-    return found
+    scores = {"made_of": made_of, "checkpoint": checkpoint.name} | score(config, spec, checkpoint)
+    replace_file(cache, json.dumps(scores))
+    return scores
 
 
-class Remembering:
-    """A loader that remembers image and mask of what was taken last, as they are scored."""
+class LastSampleLoader:
+    """A loader that holds ``image`` and ``mask`` of the sample that was taken last, as they are scored."""
 
     def __init__(self, loader: build.EvalLoader, mode: EvaluationConfig):
         self._loader, self._center = loader, mode.mode == "center"
@@ -126,15 +126,15 @@ class Remembering:
 def score(config: Config, spec: DatasetSpec, checkpoint: Path) -> dict[str, Any]:
     """Evaluates a checkpoint; the result can be written as JSON."""
     mode, data = config.evaluation, config.dataset
-    loader, gallery = Remembering(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
+    loader, gallery = LastSampleLoader(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
     set_device(config.device)
     network = for_evaluation(load_network(config, checkpoint), config.trainer.jit)
-    found = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
+    result = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
     worst, best = gallery.rows()
-    return report(found, spec.classes) | {
+    return report(result, spec.classes) | {
         "images": len(loader),
         "mode": mode.mode,
-        "confusion": found.linear.counts.tolist(),
+        "confusion": result.linear.counts.tolist(),
         "worst": worst,
         "best": best,
     }

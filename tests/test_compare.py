@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import ROOT, TINY_NET
+from tool import load_tool
+
+from semiseg.reporting.comparison_runs import common_methods
 
 TOOL = ROOT / "tools" / "compare.py"
 CLASSES = ["background", "disk", "ring", "triangle", "cross", "bar"]
@@ -75,6 +78,37 @@ def test_what_is_not_there_is_named(arguments, message):
     done = compare("--collect", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "experiments").glob("[!_]*")), ids=lambda folder: folder.name)
+def test_every_data_set_can_be_compared(folder, tmp_path):
+    tool = load_tool("compare")
+    splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    args = tool.parse(["--dataset", folder.name, "--splits", *splits, "--seeds", "2", "--out", str(tmp_path), "a.b=c"])
+    jobs = tool.plan(args)
+    assert {job.leaf for job in jobs} <= {path.parent for path in folder.glob("*/*/config.yaml")}
+    assert {(job.split, job.seed) for job in jobs} == {(split, seed) for split in splits for seed in (0, 1)}
+    assert len({job.folder for job in jobs}) == len(jobs)
+    assert {job.overrides for job in jobs} == {("a.b=c",)}
+    job = jobs[-1]
+    assert job.scores == tmp_path / folder.name / f"{job.split}_s1" / job.method / "scores.json"
+
+
+def test_methods_of_ones_own_follow_the_known_ones(tmp_path):
+    for method in ("zebra", "ours", "mine", "suponly"):
+        (tmp_path / "7" / method).mkdir(parents=True)
+        (tmp_path / "7" / method / "config.yaml").touch()
+    assert common_methods(tmp_path, ["7"], None) == ["suponly", "ours", "mine", "zebra"]
+    assert common_methods(tmp_path, ["7"], ["zebra", "ours"]) == ["zebra", "ours"]
+
+
+def test_damaged_scores_are_one_line(runs):
+    (runs / "synthetic/16_s0/ours/scores.json").write_text('{"miou": 3}')
+    done = compare("--collect", "--out", runs, "--methods", "ours", "--seeds", 1)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "not the scores of a run" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_run_is_made_once(tmp_path, tiny_data):

@@ -56,3 +56,13 @@ def test_table_results_and_picture(demo):
     assert not np.array_equal(truth, suponly)
     agree = (truth == ours).all(2).mean()
     assert agree > 0.75  # all but the void borders
+
+
+def test_a_run_that_is_not_there_is_one_line(demo):
+    (demo / "demo/ours/seconds").unlink()
+    done = subprocess.run(
+        [sys.executable, str(TOOL), str(demo / "demo"), str(demo / "data")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ours/seconds: cannot be read" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -5,13 +5,16 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from mindspore import Tensor
+from pages import Page
 from runs import write_run
 
 from semiseg import cli, report
 from semiseg.checkpoints.io import read, save
+from semiseg.common.errors import CheckpointError
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -20,8 +23,8 @@ def run(*arguments):
     return cli.run(report.main, [str(argument) for argument in arguments])
 
 
-def sections(page):
-    return re.findall(r'<h2 id="(\w+)"', page)
+def page_of(path):
+    return Page(path.read_text())
 
 
 @pytest.fixture
@@ -32,17 +35,20 @@ def folder(ready):
 def test_one_run_gives_one_page_that_needs_nothing_else(folder, capsys):
     assert run(folder) == 0
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
-    page = (folder / "report.html").read_text()
-    assert sections(page) == ["summary", "curves", "classes", "confusion", "images", "prototypes", "configuration"]
-    assert "://" not in page
-    assert "<script" not in page
-    assert "url(" not in page
+    source = (folder / "report.html").read_text()
+    page = Page(source)
+    parts = ["summary", "curves", "classes", "confusion", "images", "prototypes", "configuration"]
+    assert page.sections() == parts
+    assert [link["href"] for link in page.all_of("a")] == [f"#{part}" for part in parts]
+    assert page.addresses() == []
+    assert len(source.encode()) < 15e6
     found = json.loads((folder / "evaluation.json").read_text())
-    assert f"{found['miou']:.2f}" in page
-    assert [f"{value:.1f}" for value in found["iou"].values()] == re.findall(r'class="value"[^>]*>([\d.]+)<', page)[
-        :12:2
-    ]
-    assert page.count("data:image/") == 4 * 3  # three validation images, all among the worst
+    assert ["run", f"{found['miou']:.2f}", f"{found['proto_miou']:.2f}", "ours"] == page.rows[1][:4]
+    figures = dict(page.figures)
+    linear, proto = figures["IoU in percent"]["data"]
+    assert linear["x"] == list(found["iou"].values())
+    assert proto["x"] == list(found["proto_iou"].values())
+    assert len(page.all_of("img")) == 4 * 3  # three validation images, all among the worst
     assert sum(map(sum, found["confusion"])) == 3 * 43 * 52  # one row of each mask is ignored
 
 
@@ -77,21 +83,68 @@ def test_several_runs_stand_side_by_side(folder, tmp_path, monkeypatch, capsys):
     (other / "config.resolved.yaml").write_text(text.replace("seed: 0", "seed: 7"))
     monkeypatch.chdir(tmp_path)
     assert run(folder, other) == 0
-    page = (tmp_path / "report.html").read_text()
-    assert "Keys that differ" in page
-    assert '<td class="key">trainer.seed</td><td>0</td><td>7</td>' in page
-    assert "&lt;other&gt;" in page
-    assert "<other>" not in page
-    assert page.count("<polyline") > 20
+    page = page_of(tmp_path / "report.html")
+    assert "Keys that differ" in page.text_of("h3")
+    assert ["trainer.seed", "0", "7"] in page.rows
+    assert "other" not in {tag for tag, _ in page.elements}
+    figures = dict(page.figures)
+    assert [line["name"] for line in figures["loss, all terms"]["data"]] == ["run", "&lt;other&gt;"]
+    colors = [line["line"]["color"] for line in figures["mIoU in percent (dashed: prototype head)"]["data"]]
+    assert colors[0] == colors[1] != colors[2] == colors[3]  # one colour a run
 
 
 def test_what_cannot_be_scored_is_said_and_the_rest_is_shown(folder, capsys):
     (folder / "checkpoints/best.ckpt").unlink()
     assert run(folder) == 0
     assert "not scored" in capsys.readouterr().out
-    page = (folder / "report.html").read_text()
-    assert sections(page) == ["summary", "curves", "classes", "prototypes", "configuration"]
-    assert "train first" in page
+    page = page_of(folder / "report.html")
+    assert page.sections() == ["summary", "curves", "classes", "prototypes", "configuration"]
+    assert any("train first" in text for text in page.text_of("p"))
+
+
+@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(".", "."), ("checkpoints", ".."), (".", ".."), (".", "../run/"), ("..", "run/"), ("..", "link"), ("..", "link/")],
+)
+def test_a_folder_may_be_named_in_any_way(folder, monkeypatch, capsys, best, place, name):
+    (folder.parent / "link").symlink_to(folder, target_is_directory=True)
+    if name == ".." and place == ".":  # the run folder is the parent of another folder
+        (folder / "sub").mkdir()
+        place = "sub"
+    if not best:
+        (folder / "checkpoints/best.ckpt").unlink()
+    monkeypatch.chdir(folder / place)
+    assert run(name, "--no-scoring") == 0
+    assert ("no such checkpoint" in capsys.readouterr().out) == (not best)
+    title = page_of(folder / "report.html").text_of("h1")
+    assert title == [f"Training report: {'link' if 'link' in name else 'run'}"]
+
+
+def test_a_run_at_the_root_of_the_file_system_needs_no_folders_above():
+    for path in ("/best.ckpt", "/checkpoints/best.ckpt", "/run/checkpoints/best.ckpt", "best.ckpt"):
+        with pytest.raises(CheckpointError, match="train first"):
+            report.find_best(Path(path))
+
+
+def test_the_authors_other_folder_is_seen_from_inside_a_run(tmp_path, monkeypatch):
+    here, other = (tmp_path / f"city/{split}/name/checkpoints" for split in ("186", "183"))
+    here.mkdir(parents=True)
+    other.mkdir(parents=True)
+    (other / "best.ckpt").write_bytes(b"")
+    monkeypatch.chdir(here.parent)
+    path, remark = report.find_best(Path("checkpoints/best.ckpt"))
+    assert path.samefile(other / "best.ckpt")
+    assert "183" in remark
+
+
+def test_the_mask_ratio_is_one_curve_for_runs_of_today_and_of_before(folder):
+    metrics = folder / "metrics.jsonl"
+    for name in ("mask_ratio", "kept"):
+        metrics.write_text(metrics.read_text().replace("mask_ratio", name))
+        assert run(folder, "--no-scoring") == 0
+        (curve,) = [figure for caption, figure in page_of(folder / "report.html").figures if "mask ratio" in caption]
+        assert curve["data"][0]["y"] == [step / 40 for step in range(22, 41, 2)]
 
 
 def test_images_that_were_skipped_are_counted(folder):
@@ -100,17 +153,17 @@ def test_images_that_were_skipped_are_counted(folder):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 41, "loss": 1.0, "skipped": 2}\n{"step": 42, "loss": 1.0, "skipped": 3}\n')
     assert run(folder, "--no-scoring") == 0
-    page = (folder / "report.html").read_text()
-    assert "3 times an unreadable image was skipped" in page
-    assert "unreadable images skipped so far" in page
+    page = page_of(folder / "report.html")
+    assert any("3 times an unreadable image was skipped" in text for text in page.text_of("p"))
+    assert "unreadable images skipped so far" in page.text_of("figcaption")
 
 
 def test_without_scoring_only_what_is_kept_is_shown(folder, capsys):
     assert run(folder, "--no-scoring") == 0
-    assert "confusion" not in sections((folder / "report.html").read_text())
+    assert "confusion" not in page_of(folder / "report.html").sections()
     assert run(folder) == 0
     assert run(folder, "--no-scoring") == 0
-    assert "confusion" in sections((folder / "report.html").read_text())
+    assert "confusion" in page_of(folder / "report.html").sections()
 
 
 def test_wrong_folders_and_files_of_others_are_one_line(folder, tmp_path, capsys):
@@ -131,28 +184,64 @@ def test_wrong_folders_and_files_of_others_are_one_line(folder, tmp_path, capsys
     assert mine.read_text() == "keep"
 
 
-MEASURE = """<!doctype html><iframe id="f" width="390" height="800" srcdoc="{page}"></iframe><script>
-onload = () => {{ const d = document.getElementById("f").contentDocument, r = d.documentElement;
-  const wide = [...d.querySelectorAll("svg, img")].filter(e => e.getBoundingClientRect().width > 391).length;
-  document.title = JSON.stringify({{width: r.scrollWidth, wide, drawings: d.querySelectorAll("svg").length,
-    broken: [...d.images].filter(i => !(i.complete && i.naturalWidth)).length, images: d.images.length,
-    font: parseFloat(getComputedStyle(d.body).fontSize)}}); }};
-</script>"""
+# Runs in the page itself, after its own scripts.
+MEASURE = """<script>onload = () => {
+  const charts = [...document.querySelectorAll(".chart")], drawn = charts.filter(c => c.querySelector(".main-svg"));
+  Plotly.Fx.hover(charts[1], {xval: 20});
+  const hover = [...charts[1].querySelectorAll(".hoverlayer text")].map(t => t.textContent).join("|");
+  const closed = charts.filter(c => c.closest("details:not([open])")).length;
+  document.querySelectorAll("details").forEach(details => details.open = true);
+  setTimeout(() => {
+    const wide = [...document.querySelectorAll("img, figure, p, h1, h2, ul")]
+      .filter(e => e.getBoundingClientRect().right > innerWidth).length;
+    const result = {
+      width: document.documentElement.scrollWidth, inner: innerWidth, wide, hover, closed,
+      charts: charts.length, drawn: drawn.length, opened: charts.filter(c => c.querySelector(".main-svg")).length,
+      broken: [...document.images].filter(i => !(i.complete && i.naturalWidth)).length, images: document.images.length,
+      font: parseFloat(getComputedStyle(document.body).fontSize), alerted: Boolean(window.alerted),
+      loaded: performance.getEntriesByType("resource").map(r => r.name).filter(n => !n.startsWith("data:")),
+      buttons: [...document.querySelectorAll(".modebar-btn")].map(b => b.dataset.title),
+    };
+    parent.document.title = JSON.stringify(result);
+  }, 500);
+};</script></body>"""
+PHONE = '<!doctype html><title>wait</title><iframe width="390" height="800" srcdoc="{}"></iframe>'
+
+
+def seen_by_a_browser(source, folder):
+    """What MEASURE finds in the page ``source`` on a screen 390 pixels wide."""
+    source = source.replace(' loading="lazy"', "").replace("</body>\n</html>", f"{MEASURE}</html>")
+    path = folder / "phone.html"
+    path.write_text(PHONE.format(html.escape(source, quote=True)))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    options += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom"]
+    options += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=20000"]
+    options += ["--blink-settings=primaryHoverType=2,availableHoverTypes=2"]  # there is a mouse
+    done = subprocess.run([BROWSER, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout).group(1)))
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
-def test_a_browser_shows_it_on_a_phone_without_scrolling_sideways(folder, tmp_path):
-    assert run(folder) == 0
-    page = (folder / "report.html").read_text().replace(' loading="lazy"', "")
-    (tmp_path / "phone.html").write_text(MEASURE.format(page=html.escape(page, quote=True)))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    address = (tmp_path / "phone.html").as_uri()
-    done = subprocess.run([BROWSER, *options, profile, address], capture_output=True, text=True, timeout=60, check=True)
-    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout).group(1)))
-    assert seen["width"] <= 390
-    assert seen["wide"] == 0
-    assert seen["broken"] == 0
-    assert seen["images"] == 12
-    assert seen["drawings"] >= 9
+def test_a_browser_draws_every_chart_loads_nothing_and_needs_no_scrolling_sideways(folder, tmp_path):
+    other = tmp_path / "<img src=x onerror=alerted=1>"
+    shutil.copytree(folder, other)
+    out = tmp_path / "both.html"
+    assert run(folder, other, "--out", out) == 0
+    seen = seen_by_a_browser(out.read_text(), tmp_path)
+    assert seen["width"] <= seen["inner"]
+    assert (seen["wide"], seen["broken"], seen["images"]) == (0, 0, 24)
+    assert seen["charts"] - seen["closed"] == seen["drawn"] >= 9
+    assert seen["closed"] == 6  # a curve a class
+    assert seen["opened"] == seen["charts"]
+    assert "20" in seen["hover"]
+    assert "run : 0.1" in seen["hover"]
+    assert not seen["alerted"]
+    assert seen["loaded"] == []
+    # Nothing that uploads: plotly's own bar holds a button that sends the figure to its makers.
+    assert sorted({name.lower() for name in seen["buttons"]}) == [
+        "download plot as a png",
+        "reset axes",
+        "zoom in",
+        "zoom out",
+    ]
     assert seen["font"] >= 16

@@ -1,12 +1,21 @@
 """Nearest pixels of prototypes, and the plane they are drawn in."""
 
-import re
-
 import numpy as np
 import pytest
+from pages import Page
 
 from semiseg.data.specs import get_spec
-from semiseg.reporting.prototypes import Nearest, framed, normalised, patch_around, plane, render
+from semiseg.reporting.prototypes import (
+    FeatureSample,
+    Nearest,
+    feature_pixels,
+    framed,
+    look,
+    normalised,
+    patch_around,
+    plane,
+    render_prototypes,
+)
 
 SPEC = get_spec("synthetic")
 
@@ -21,8 +30,8 @@ def test_the_nearest_pixels_of_all_images_are_kept_one_of_each():
     for name, first, second in (("a", 0.1, 0.9), ("b", 0.5, 0.2), ("c", 0.7, 0.3), ("d", 0.6, 0.1)):
         cosines = np.array([[-1, -1], [first, second], [first - 0.01, second - 0.01]])
         nearest.add(name, *image_of(ord(name)), pixels, cosines)
-    assert [(near.image, near.cosine, near.label) for near in nearest.found[0]] == [("c", 0.7, 2), ("d", 0.6, 2)]
-    assert [(near.image, near.cosine) for near in nearest.found[1]] == [("a", 0.9), ("c", 0.3)]
+    assert [(near.image, near.cosine, near.label) for near in nearest.of_prototype[0]] == [("c", 0.7, 2), ("d", 0.6, 2)]
+    assert [(near.image, near.cosine) for near in nearest.of_prototype[1]] == [("a", 0.9), ("c", 0.3)]
     # a: both good pixels nearest to the second; elsewhere to the first; the bad pixel of each tied, so the first.
     assert nearest.counts.tolist() == [4 + 6, 2]
 
@@ -69,10 +78,50 @@ def test_the_page_names_every_class_and_prototype():
     pixels = np.stack(np.meshgrid(range(6), range(8), indexing="ij"), -1).reshape(-1, 2)
     nearest.add("x", image, mask, pixels, rng.uniform(-1, 1, (48, 12)))
     labels = rng.integers(0, 5, 60)  # no pixel of the last class
-    page = render("<title>", SPEC, nearest, (rng.normal(size=(60, 8)), labels), rng.normal(size=(12, 8)))
-    assert page.count("data:image/jpeg") == 12
-    assert page.count('class="centre"') == 12
-    assert page.count('class="dot"') == 60
-    assert re.findall(r"<h2[^>]*>([^<]*)</h2>", page)[1:] == list(SPEC.classes)
-    assert page.count("<figcaption>Prototype 2: share") == 6
-    assert "&lt;title&gt;" in page
+    features = rng.normal(size=(60, 8)), labels
+    page = Page(render_prototypes("<title>", SPEC, nearest, features, rng.normal(size=(12, 8))))
+    assert len([image for image in page.all_of("img") if image["src"].startswith("data:image/jpeg")]) == 12
+    ((_, figure),) = page.figures
+    dots, squares = figure["data"][:6], figure["data"][6:]
+    assert sum(len(trace["x"]) for trace in dots) == 60
+    assert [trace["text"] for trace in squares] == [[f"{name} 1", f"{name} 2"] for name in SPEC.classes]
+    assert page.text_of("h2")[1:] == list(SPEC.classes)
+    assert len([text for text in page.text_of("figcaption") if text.startswith("Prototype 2: share")]) == 6
+    assert page.text_of("h1") == ["<title>"]
+
+
+def test_each_cell_of_the_feature_map_has_the_pixel_under_it():
+    pixels = feature_pixels((9, 13), (3, 4))
+    assert pixels.shape == (12, 2)
+    assert pixels[0].tolist() == [0, 0]
+    assert pixels[3].tolist() == [0, 12]
+    assert pixels[-1].tolist() == [8, 12]
+    assert np.array_equal(pixels.reshape(3, 4, 2)[1, :, 0], [4, 4, 4, 4])
+
+
+def test_every_image_gives_features_of_each_class_and_ignored_pixels_none():
+    sample = FeatureSample(classes=3, images=400, seed=0)
+    for image in range(400):
+        labels = np.array([0] * 50 + [2] * 10 + [255] * 40)
+        sample.add(np.full((100, 2), image, float), labels)
+    features, labels = sample.result()
+    assert np.bincount(labels).tolist() == [200, 0, 200]
+    assert np.unique(features[labels == 0], axis=0).shape == (100, 2)  # two pixels an image
+
+
+def test_looking_shows_every_image_with_its_features():
+    prototypes = np.array([[1.0, 0.0], [0.0, 3.0]])
+    nearest, sample = Nearest(2, keep=1, patch=2), FeatureSample(classes=2, images=1, seed=0)
+    image, mask = np.zeros((3, 3, 3), np.uint8), np.array([[0, 0, 0], [0, 0, 0], [0, 0, 1]], np.uint8)
+    maps = np.zeros((2, 2, 2))
+    maps[0] = 5
+    maps[:, 1, 1] = (0, 7)
+    look([("a", image, mask)], lambda seen: maps if seen is image else None, prototypes, nearest, sample)
+    assert [(near[0].image, near[0].cosine, near[0].label) for near in nearest.of_prototype] == [
+        ("a", 1, 0),
+        ("a", 1, 1),
+    ]
+    assert nearest.counts.tolist() == [3, 1]
+    features, labels = sample.result()
+    assert labels.tolist() == [0, 0, 0, 1]
+    assert features.tolist() == [[5, 0]] * 3 + [[0, 7]]

@@ -45,6 +45,12 @@ def test_a_half_written_last_line_is_left_out_and_other_damage_is_named(tmp_path
         read_metrics(tmp_path / "gone.jsonl")
 
 
+def test_names_of_earlier_versions_are_read_as_those_of_today(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "kept": 0.25}\n{"step": 2, "mask_ratio": 0.5}\n')  # a run that was continued
+    assert read_metrics(path)[0] == [{"step": 1, "mask_ratio": 0.25}, {"step": 2, "mask_ratio": 0.5}]
+
+
 def test_runs_have_names_that_tell_them_apart():
     assert short_names([Path("/a/ours"), Path("/a/suponly")]) == ["ours", "suponly"]
     assert short_names([Path("/a/ours"), Path("/b/ours")]) == ["a/ours", "b/ours"]

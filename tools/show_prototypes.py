@@ -8,33 +8,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
+import numpy as np
+from tqdm import tqdm
 
-import semiseg  # noqa: E402, F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone that was never installed
 
-import numpy as np  # noqa: E402
-from mindspore import Tensor  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from semiseg import cli  # noqa: E402
-from semiseg.data import build as data_build  # noqa: E402
-from semiseg.config import load  # noqa: E402
-from semiseg.config.keys import Config  # noqa: E402
-from semiseg.data.dataset import SegmentationDataset  # noqa: E402
-from semiseg.data.loaders import eval_samples  # noqa: E402
-from semiseg.data.specs import DatasetSpec  # noqa: E402
-from semiseg.data.transforms import normalize  # noqa: E402
-from semiseg.engine.device import set_device  # noqa: E402
-from semiseg.common.errors import ConfigError  # noqa: E402
-from semiseg.evaluate import find_checkpoint, load_network  # noqa: E402
-from semiseg.common.files import replace_file  # noqa: E402
-from semiseg.models import SegmentationNetwork  # noqa: E402
-from semiseg.reporting.html import check_out  # noqa: E402
-from semiseg.reporting.prototypes import Nearest, normalised, render  # noqa: E402
-from semiseg.common.rng import generator  # noqa: E402
-
-_PIXELS_A_CLASS = 200  # in the plane
+from semiseg import cli
+from semiseg.common.errors import ConfigError
+from semiseg.common.files import replace_file
+from semiseg.config import load
+from semiseg.config.keys import Config
+from semiseg.data import build as data_build
+from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.loaders import eval_samples
+from semiseg.data.specs import DatasetSpec
+from semiseg.data.transforms import normalize
+from semiseg.engine.device import set_device
+from semiseg.evaluate import find_checkpoint, load_network
+from semiseg.reporting.prototypes import FeatureSample, Nearest, look, render_prototypes
+from semiseg.reporting.templates import check_out
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -68,37 +60,10 @@ def dataset_of(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> S
     return data_build.dataset(config, spec, ids[: args.images], "val" if args.part == "val" else "train")
 
 
-def feature_pixels(size: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """For each cell of a map of ``source`` h x w, row by row, the pixel (row, column) of the H x W image under it."""
-    rows, cols = (np.rint(np.linspace(0, n - 1, m)).astype(int) for n, m in zip(size, source, strict=True))
-    return np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
-
-
-def look(
-    network: SegmentationNetwork, data: SegmentationDataset, nearest: Nearest, config: Config, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shows every image to ``nearest``; returns features N x D and labels N for the plane, as many of each class."""
-    prototypes = normalised(network.proto_net.proto_list.asnumpy())
-    kept: list[list[np.ndarray]] = [[] for _ in range(classes)]
-    share = max(1, -(-4 * _PIXELS_A_CLASS // len(data)))  # of one image, so that not all come from the first ones
-    samples = enumerate(eval_samples(data, config.dataset.workers))
-    for index, (name, image, mask) in tqdm(samples, total=len(data), desc="images", unit="image", disable=None):
-        x = normalize(image, config.dataset.mean, config.dataset.std)
-        feature = network.feature(Tensor(x[None])).asnumpy()[0]
-        rows = feature.reshape(len(feature), -1).T
-        pixels = feature_pixels(mask.shape, feature.shape[1:])
-        nearest.add(name, image, mask, pixels, normalised(rows) @ prototypes.T)
-        labels = mask[pixels[:, 0], pixels[:, 1]]
-        for class_id in np.unique(labels[labels < classes]):
-            there = np.flatnonzero(labels == class_id)
-            rng = generator(config.trainer.seed, "show_prototypes", index, int(class_id))
-            kept[class_id].append(rows[rng.permutation(there)[:share]])
-    found = [np.concatenate(parts)[:_PIXELS_A_CLASS] if parts else np.zeros((0, prototypes.shape[1])) for parts in kept]
-    return np.concatenate(found), np.repeat(np.arange(classes), [len(part) for part in found])
-
-
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
+    from mindspore import Tensor  # after semiseg, which sets what MindSpore reads at its own import
+
     args = parse(arguments)
     config, spec = data_build.complete(load(args.config, args.overrides))
     check_request(args, config)
@@ -108,9 +73,17 @@ def main(arguments: Sequence[str]) -> int:
     network = load_network(config, checkpoint)
     prototypes = network.proto_net.proto_list.asnumpy()
     nearest = Nearest(len(prototypes), args.nearest, args.patch)
-    features = look(network, data, nearest, config, spec.num_classes)
+    sample = FeatureSample(spec.num_classes, len(data), config.trainer.seed)
+    samples = eval_samples(data, config.dataset.workers)
+    samples = tqdm(samples, total=len(data), desc="images", unit="image", disable=None)
+
+    def feature(image: np.ndarray) -> np.ndarray:
+        x = normalize(image, config.dataset.mean, config.dataset.std)
+        return network.feature(Tensor(x[None])).asnumpy()[0]
+
+    look(samples, feature, prototypes, nearest, sample)
     title = f"Prototypes of {checkpoint.name}, {len(data)} images of {spec.name} ({args.part})"
-    replace_file(args.out, render(title, spec, nearest, features, prototypes))
+    replace_file(args.out, render_prototypes(title, spec, nearest, sample.result(), prototypes))
     print(args.out)
     return 0
 

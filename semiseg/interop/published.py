@@ -1,5 +1,6 @@
 """Finding the published best.ckpt, and loading any checkpoint into one network for scoring."""
 
+import os
 from pathlib import Path
 
 from semiseg.common.errors import CheckpointError
@@ -22,10 +23,11 @@ def find_best(path: Path) -> tuple[Path, str]:
     """
     if path.is_file():
         return path, ""
-    split = path.parents[2]
+    whole = Path(os.path.normpath(path.absolute()))  # "." and ".." have no names; links keep theirs
+    split = Path(os.path.normpath(whole / "../../.."))
     other = _OTHER_FOLDERS.get((split.parent.name, split.name))
     if other:
-        alternative = split.parent / other / path.relative_to(split)
+        alternative = split.parent / other / whole.relative_to(split)
         if alternative.is_file():
             return alternative, f" (from folder {other}, where the authors' release keeps split {split.name})"
     if (path.parent / _U2PL_BEST).is_file():

@@ -3,16 +3,20 @@
 Shapes: N pixels, D channels, C classes, K prototypes a class; prototype p = class * K + number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from semiseg.common.rng import generator
 from semiseg.data.pictures import jpeg
 from semiseg.data.specs import DatasetSpec
-from semiseg.reporting import html, svg
+from semiseg.reporting.charts import Chart, Dots, scatter
 from semiseg.reporting.gallery import data_uri
+from semiseg.reporting.templates import class_marks, render
 
+_PIXELS_A_CLASS = 200  # in the plane
 _RIGHT, _WRONG, _UNKNOWN = (46, 160, 67), (207, 34, 46), (150, 150, 150)
 
 
@@ -31,21 +35,73 @@ class Nearest:
 
     def __init__(self, prototypes: int, keep: int, patch: int):
         self._keep, self._patch = keep, patch
-        self.found: list[list[Near]] = [[] for _ in range(prototypes)]
+        self.of_prototype: list[list[Near]] = [[] for _ in range(prototypes)]
         self.counts = np.zeros(prototypes, np.int64)  # pixels whose nearest prototype this is
 
     def add(self, name: str, image: np.ndarray, mask: np.ndarray, pixels: np.ndarray, cosines: np.ndarray) -> None:
         """One image: uint8 H x W x 3 and H x W, N pixels (row, column), N x C*K cosines."""
-        self.counts += np.bincount(cosines.argmax(1), minlength=len(self.found))
+        self.counts += np.bincount(cosines.argmax(1), minlength=len(self.of_prototype))
         best = cosines.argmax(0)
         for prototype, index in enumerate(best):
-            near, cosine = self.found[prototype], float(cosines[index, prototype])
+            near, cosine = self.of_prototype[prototype], float(cosines[index, prototype])
             if len(near) == self._keep and cosine <= near[-1].cosine:
                 continue
             row, column = pixels[index]
             patch = patch_around(image, int(row), int(column), self._patch)
             near.append(Near(cosine, int(mask[row, column]), name, patch))
-            self.found[prototype] = sorted(near, key=lambda item: -item.cosine)[: self._keep]
+            self.of_prototype[prototype] = sorted(near, key=lambda item: -item.cosine)[: self._keep]
+
+
+class FeatureSample:
+    """Keeps features of as many pixels of each class, from all of ``images`` images, for the plane."""
+
+    def __init__(self, classes: int, images: int, seed: int):
+        self._features: list[list[np.ndarray]] = [[] for _ in range(classes)]
+        self._seed, self._seen = seed, 0
+        self._share = max(1, -(-4 * _PIXELS_A_CLASS // images))  # of one image, so that not all come from the first
+
+    def add(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        """One image: features N x D and the label of each pixel; labels that are no class are left out."""
+        for class_id in np.unique(labels[labels < len(self._features)]):
+            pixels = np.flatnonzero(labels == class_id)
+            rng = generator(self._seed, "show_prototypes", self._seen, int(class_id))
+            self._features[class_id].append(rows[rng.permutation(pixels)[: self._share]])
+        self._seen += 1
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features M x D, at most 200 of a class, and labels M."""
+        chosen = [np.concatenate(parts)[:_PIXELS_A_CLASS] if parts else None for parts in self._features]
+        labels = [np.full(len(rows), class_id) for class_id, rows in enumerate(chosen) if rows is not None]
+        return np.concatenate([rows for rows in chosen if rows is not None]), np.concatenate(labels)
+
+
+def look(
+    samples: Iterable[tuple[str, np.ndarray, np.ndarray]],
+    feature: Callable[[np.ndarray], np.ndarray],
+    prototypes: np.ndarray,
+    nearest: Nearest,
+    sample: FeatureSample,
+) -> None:
+    """Shows every image to ``nearest`` and ``sample``.
+
+    Args:
+        samples: (id, uint8 H x W x 3, uint8 H x W) of each image.
+        feature: what the network makes of such an image: D x h x w.
+        prototypes: C*K x D.
+    """
+    directions = normalised(prototypes).T
+    for name, image, mask in samples:
+        maps = feature(image)
+        rows = maps.reshape(len(maps), -1).T
+        pixels = feature_pixels(mask.shape, maps.shape[1:])
+        nearest.add(name, image, mask, pixels, normalised(rows) @ directions)
+        sample.add(rows, mask[pixels[:, 0], pixels[:, 1]])
+
+
+def feature_pixels(size: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
+    """For each cell of a map of ``source`` h x w, row by row, the pixel (row, column) of the H x W image under it."""
+    rows, cols = (np.rint(np.linspace(0, n - 1, m)).astype(int) for n, m in zip(size, source, strict=True))
+    return np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
 
 
 def patch_around(image: np.ndarray, row: int, column: int, side: int) -> np.ndarray:
@@ -72,49 +128,41 @@ def plane(features: np.ndarray, prototypes: np.ndarray) -> tuple[np.ndarray, np.
     return (features - mean) @ axes[:2].T, (prototypes - mean) @ axes[:2].T, share
 
 
-def render(
+def render_prototypes(
     title: str, spec: DatasetSpec, nearest: Nearest, features: tuple[np.ndarray, np.ndarray], prototypes: np.ndarray
 ) -> str:
     """The page. ``features``: N x D and the label of each; ``prototypes``: C*K x D."""
     per_class = len(prototypes) // spec.num_classes
-    note = (
-        "Patches around the pixels of highest cosine, one of each image, the pixel in the middle. Frame: green where "
-        "its label is the prototype's class, red where it is another, gray where it is ignored. Share: pixels to which "
-        "this prototype is the nearest of all."
-    )
-    body = [html.heading(title, 1), html.paragraph(note, quiet=True)]
-    body += html.section("plane", "Features and prototypes in a plane", _plane_parts(spec, *features, prototypes))
-    for index, name in enumerate(spec.classes):
-        parts = [_row(spec, nearest, index * per_class + number, number) for number in range(per_class)]
-        body += html.section(f"class-{index}", name, parts)
-    return html.document(title, body)
+    classes = [
+        {"name": name, "rows": [_row(spec, nearest, index, number) for number in range(per_class)]}
+        for index, name in enumerate(spec.classes)
+    ]
+    drawing = _plane_chart(spec, *features, prototypes)
+    return render("prototypes.html.j2", title=title, legend=class_marks(spec), plane=drawing, classes=classes)
 
 
-def _plane_parts(spec: DatasetSpec, features: np.ndarray, labels: np.ndarray, prototypes: np.ndarray) -> list[str]:
+def _plane_chart(spec: DatasetSpec, features: np.ndarray, labels: np.ndarray, prototypes: np.ndarray) -> Chart:
     points, centres, share = plane(features, prototypes)
-    per_class = len(prototypes) // spec.num_classes
+    of_class = centres.reshape(spec.num_classes, -1, 2)
     groups = [
-        svg.Dots(
-            name, points[labels == index], spec.palette[index], centres[index * per_class : (index + 1) * per_class]
-        )
+        Dots(name, points[labels == index], spec.palette[index], of_class[index])
         for index, name in enumerate(spec.classes)
     ]
     caption = f"{len(features)} pixels (dots) and {len(prototypes)} prototypes (squares); {share:.0%} of the variance"
-    classes = zip(spec.palette, spec.classes, strict=True)
-    legend = html.legend((f"rgb{color}", name, 1.0) for color, name in classes)
-    return [legend, html.figure(caption, svg.scatter(groups))]
+    return Chart(caption, scatter(groups))
 
 
-def _row(spec: DatasetSpec, nearest: Nearest, prototype: int, number: int) -> str:
-    class_id = prototype // (len(nearest.found) // spec.num_classes)
+def _row(spec: DatasetSpec, nearest: Nearest, class_id: int, number: int) -> dict[str, Any]:
+    """Caption and pictures (what it shows, data URI) of a prototype."""
+    prototype = class_id * (len(nearest.of_prototype) // spec.num_classes) + number
     share = nearest.counts[prototype] / max(1, nearest.counts.sum())
     pictures = []
-    for near in nearest.found[prototype]:
+    for near in nearest.of_prototype[prototype]:
         known = near.label < spec.num_classes
         color = _UNKNOWN if not known else _RIGHT if near.label == class_id else _WRONG
         label = spec.classes[near.label] if known else "ignored"
         pictures.append((f"{near.cosine:.2f} {label}", data_uri("jpeg", jpeg(framed(near.patch, color), 90))))
-    return html.strip(f"Prototype {number + 1}: share {share:.1%}", pictures)
+    return {"caption": f"Prototype {number + 1}: share {share:.1%}", "pictures": pictures}
 
 
 def framed(patch: np.ndarray, color: Sequence[int], width: int = 4, side: int = 96) -> np.ndarray:

@@ -11,6 +11,8 @@ from semiseg.common.errors import DataError
 from semiseg.data.specs import DatasetSpec
 
 Row = dict[str, Any]
+# Of scalars, as earlier versions logged them.
+_OLD_NAMES = {"kept": "mask_ratio", "pseudo_accuracy_kept": "pseudo_accuracy_in_mask"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class RunRecord:
 
 
 def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
-    """(lines of training, lines of scoring) of metrics.jsonl. A half-written last line, of a run that goes on, is left
-    out.
+    """(lines of training, lines of scoring) of metrics.jsonl, scalars by the names of today. A half-written last line,
+    of a run that goes on, is left out.
 
     Raises:
         DataError: the file is not there or holds no such lines.
@@ -95,7 +97,7 @@ def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
             if number == len(lines):
                 continue
             raise DataError(f"{path} line {number}: not a line of a training log; is the file damaged?") from None
-        rows.append(row)
+        rows.append({_OLD_NAMES.get(name, name): value for name, value in row.items()})
     return [row for row in rows if "eval" not in row], [row for row in rows if "miou" in row.get("eval", {})]
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from semiseg.common.errors import DataError
 
 COLORS = {"suponly": "#9aa5b1", "mean_teacher": "#4c78a8", "u2pl": "#54a24b", "ael": "#b279a2", "ours": "#e45756"}
 
@@ -46,12 +45,19 @@ class Row:
 
 
 def read_score(path: Path, split: str, method: str, seed: int) -> Score:
-    """A run's scores.json, as eval.sh writes it."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    by_share = sorted(found["iou"], key=lambda name: found["label_pixels"][name])
-    rarest = by_share[: max(1, len(by_share) // 3)]
-    rare = statistics.mean(found["iou"][name] for name in rarest)
-    return Score(split, method, seed, found["miou"], found["proto_miou"], rare)
+    """A run's scores.json, as eval.sh writes it.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        by_share = sorted(scores["iou"], key=lambda name: scores["label_pixels"][name])
+        rarest = by_share[: max(1, len(by_share) // 3)]
+        rare = statistics.mean(scores["iou"][name] for name in rarest)
+        return Score(split, method, seed, scores["miou"], scores["proto_miou"], rare)
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: not the scores of a run; remove it, and compare.py scores anew") from None
 
 
 def summarise(scores: Sequence[Score]) -> list[Row]:
@@ -101,7 +107,8 @@ def chart(rows: Sequence[Row], path: Path, title: str) -> None:
     """A PNG: a group of bars a split, a bar a method with its standard deviation, a dot a seed."""
     splits, methods = list(dict.fromkeys(r.split for r in rows)), list(dict.fromkeys(r.method for r in rows))
     width = 0.8 / len(methods)
-    figure, axes = plt.subplots(figsize=(2 + 1.1 * len(splits) * max(2, len(methods)) * 0.55, 3.6))
+    figure = Figure(figsize=(2 + 1.1 * len(splits) * max(2, len(methods)) * 0.55, 3.6))
+    axes = figure.subplots()
     for row in rows:
         place = splits.index(row.split) + (methods.index(row.method) - (len(methods) - 1) / 2) * width
         label = row.method if row.split == splits[0] else None
@@ -117,4 +124,3 @@ def chart(rows: Sequence[Row], path: Path, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=min(5, len(methods)), loc="upper left", bbox_to_anchor=(0, -0.18))
     figure.savefig(path, dpi=150, bbox_inches="tight")
-    plt.close(figure)

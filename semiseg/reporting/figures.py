@@ -1,0 +1,131 @@
+"""The report's charts: from the numbers of runs to figures and the tables beside them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from semiseg.reporting.charts import Bars, Chart, Series, bars, heat_map, line_chart, stacked_bars, stroke
+from semiseg.reporting.record import RunRecord
+from semiseg.reporting.templates import Mark, table
+
+_TERMS = {
+    "loss": "loss, all terms",
+    "sup": "loss on labelled pixels, linear head",
+    "unsup": "loss on unlabelled pixels, linear head",
+    "proto_sup": "loss on labelled pixels, prototype head",
+    "proto_unsup": "loss on unlabelled pixels, prototype head",
+    "contrast": "contrastive loss",
+    "mask_ratio": "mask ratio: share of pseudo-labels used",
+    "skipped": "unreadable images skipped so far",
+    "lr": "learning rate of the encoder",
+    "pseudo_accuracy": "accuracy of pseudo-labels, all pixels",
+    "pseudo_accuracy_in_mask": "accuracy of pseudo-labels that count",
+}
+_MOST_CLASSES_DRAWN = 40
+
+
+def curves(runs: Sequence[RunRecord]) -> list[Chart]:
+    """Scores while training, then every logged scalar; nothing where nothing was logged."""
+    last = max(1, *(run.last_step for run in runs))
+    lines = {"mIoU in percent (dashed: prototype head)": _score_lines(runs)}
+    for term in dict.fromkeys([*_TERMS, *(term for run in runs for term in run.terms())]):
+        lines[_TERMS.get(term, term)] = [Series(run.name, *run.curve(term), i) for i, run in enumerate(runs)]
+    return _line_charts(lines, last)
+
+
+def _line_charts(lines: dict[str, list[Series]], last: int, height: int = 230) -> list[Chart]:
+    """caption -> lines; without points there is no line, without lines no chart."""
+    drawn = {
+        caption: line_chart([line for line in of_one if line.x], last, height) for caption, of_one in lines.items()
+    }
+    return [Chart(caption, figure) for caption, figure in drawn.items() if figure]
+
+
+def _score_lines(runs: Sequence[RunRecord]) -> list[Series]:
+    return [
+        Series(run.name + head, *run.score_curve(score), number, dashed)
+        for number, run in enumerate(runs)
+        for score, head, dashed in (("miou", "", False), ("proto_miou", ", prototype head", True))
+    ]
+
+
+def classes(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """For each set of classes ``bars`` (None without scores) with ``legend`` and ``table``, and ``curves``."""
+    groups = []
+    for group in _by_classes(runs):
+        names = group[0][1].spec.classes
+        columns = [column for number, run in group if run.scores for column in _columns(run, number)]
+        rows = [[name, *(column.values[i] for column in columns)] for i, name in enumerate(names)]
+        rows.append(["mean", *(float(np.mean(column.values)) for column in columns)])
+        groups.append(
+            {
+                "legend": [Mark(stroke(c.color), c.name, c.opacity) for c in columns] if len(columns) > 1 else [],
+                "bars": Chart("IoU in percent", bars(names, columns)) if columns else None,
+                "table": table(["class", *(column.name for column in columns)], rows),
+                "curves": _class_curves(group),
+            }
+        )
+    return [group for group in groups if group["bars"] or group["curves"]]
+
+
+def _by_classes(runs: Iterable[RunRecord]) -> list[list[tuple[int, RunRecord]]]:
+    """(number, run) in groups of one set of classes."""
+    groups: dict[tuple[str, ...], list[tuple[int, RunRecord]]] = {}
+    for number, run in enumerate(runs):
+        groups.setdefault(run.spec.classes, []).append((number, run))
+    return list(groups.values())
+
+
+def _columns(run: RunRecord, number: int) -> list[Bars]:
+    """IoU of each class of the linear head and, where it was scored, of the prototype head."""
+    heads = ((run.name, run.scores["iou"], False), (f"{run.name}, prototype head", run.scores["proto_iou"], True))
+    return [Bars(name, [iou[c] for c in run.spec.classes], number, faint) for name, iou, faint in heads if iou]
+
+
+def _class_curves(group: Sequence[tuple[int, RunRecord]]) -> list[Chart]:
+    last = max(1, *(run.last_step for _, run in group))
+    lines = {
+        name: [Series(run.name, *run.score_curve("iou", index), number) for number, run in group]
+        for index, name in enumerate(group[0][1].spec.classes)
+    }
+    of_several = {name: [line for line in of_one if len(line.x) > 1] for name, of_one in lines.items()}
+    return _line_charts(of_several, last, height=180)
+
+
+def confusion(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """For each run that was scored ``caption``, ``chart`` (None of very many classes) and ``mistakes``."""
+    matrices = []
+    for run in runs:
+        if not run.scores:
+            continue
+        counts, names = np.array(run.scores["confusion"], np.float64), run.spec.classes
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        caption = f"{run.name}: row = truth, column = prediction, percent of the row"
+        kind = "matrix wide" if len(names) > 12 else "matrix"
+        chart = Chart(caption, heat_map(names, shares), kind) if len(names) <= _MOST_CLASSES_DRAWN else None
+        rows = [[names[i], names[j], 100 * float(shares[i, j])] for i, j in _largest(shares)]
+        mistakes = table(["pixels of", "taken for", "percent"], rows)
+        matrices.append({"caption": caption, "chart": chart, "mistakes": mistakes})
+    return matrices
+
+
+def _largest(shares: np.ndarray, count: int = 8) -> list[tuple[int, int]]:
+    """(row, column) of the largest shares beside the diagonal, largest first."""
+    others = shares * (1 - np.eye(len(shares)))
+    order = np.argsort(-others, axis=None, kind="stable")[:count]
+    return [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, others.shape), strict=True) if others[i, j] > 0]
+
+
+def prototypes(runs: Sequence[RunRecord]) -> list[Chart]:
+    """For each run that has prototypes, how the pixels of a class share them."""
+    charts = []
+    for run in runs:
+        rows = [row["proto_counts"] for row in run.points if row.get("proto_counts")]
+        if not rows:
+            continue
+        half = rows[len(rows) // 2 :]  # what the prototypes have become, not how they began
+        counts = np.array(half, np.float64).sum(0).reshape(run.spec.num_classes, -1)
+        caption = f"{run.name}: pixels by nearest prototype of their class, second half of training; prototypes in use"
+        charts.append(Chart(caption, stacked_bars(run.spec.classes, counts)))
+    return charts

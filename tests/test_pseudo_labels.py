@@ -24,7 +24,9 @@ class Source:
     """Teacher's labels and mixing as a method makes them."""
 
     def __init__(self, *overrides, batch=2):
-        context = context_of("net.proto_head=null", "trainer.unsupervised.aug_prob=1", *overrides, batch=batch)
+        context = context_of(
+            "net.proto_head=null", "trainer={sup_only_epoch: 0, unsupervised: {aug_prob: 1}}", *overrides, batch=batch
+        )
         self.method, self.cfg = MeanTeacher(context), context.trainer.unsupervised
         self.state = self.method.mixer.state
 

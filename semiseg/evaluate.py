@@ -19,6 +19,7 @@ from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.config.keys import Config, EvaluationConfig, ExpectedConfig
 from semiseg.data import build as data_build
+from semiseg.data.paths import run_folder
 from semiseg.data.pictures import PredictionWriter
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
@@ -215,7 +216,7 @@ def find_checkpoint(named: Path | None, config: Config, spec: DatasetSpec) -> tu
     """
     if named:
         return named, ""
-    return find_best(data_build.run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
+    return find_best(run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
 
 
 if __name__ == "__main__":

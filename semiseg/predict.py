@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.text import shortened
 from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
@@ -93,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
         failed = predict_items(items, predictor, writer, args.probabilities)
     print(f"{len(items) - len(failed)} of {len(items)} images predicted: {args.out}")
     if failed:
-        names = ", ".join(str(path) for path, _ in failed[:5]) + (", ..." if len(failed) > 5 else "")
+        names = shortened((path for path, _ in failed), 5)
         print(f"{len(failed)} could not be read and were left out: {names}", file=sys.stderr)
     return 1 if failed else 0
 

@@ -11,7 +11,8 @@ from semiseg.common import distributed
 from semiseg.common.distributed import Group
 from semiseg.common.files import replace_file
 from semiseg.config import dump, load
-from semiseg.data.build import save_lists, split_name
+from semiseg.data.lists import save_lists
+from semiseg.data.paths import split_name
 from semiseg.engine import build, loop
 from semiseg.engine.device import set_device
 from semiseg.engine.lock import RunLock
@@ -50,7 +51,9 @@ def run(plan: Plan, device: str, group: Group) -> int:
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, best mIoU {progress.best:.2f})")
             return 0
         if group.first:
-            replace_file(plan.folder / "config.resolved.yaml", dump(config))
+            replace_file(
+                plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder", ConfigError
+            )
             save_lists(plan.folder, plan.split)
         work = loop.Run(
             folder=plan.folder,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semiseg.config import load
 from semiseg.data import build as data_build
+from semiseg.data.lists import read_split, save_lists
 from semiseg.train import write_config
 
 STEPS = 40
@@ -16,7 +17,7 @@ def write_run(ready: tuple[Path, list[str], Path], evaluations: int = 3) -> Path
     folder = best.parents[1]
     config, spec = data_build.complete(load(path, overrides))
     write_config(folder, config)
-    data_build.save_lists(folder, data_build.read_split(config, spec))
+    save_lists(folder, read_split(config, spec))
     rows = []
     for step in range(2, STEPS + 1, 2):
         row = {"step": step, "lr": 0.1 * (1 - step / STEPS), "loss": 2 / step, "sup": 2 / step}

@@ -166,7 +166,7 @@ def test_link_to_the_same_file_is_a_leak(capsys, config):
     path.symlink_to(data(config) / "images/08.jpg")
     code, out, _ = check(capsys, config, "--quick")
     assert code == 1
-    assert "the unlabeled and the val part share 1 image files" in out
+    assert "the unlabeled and the val part share 1 image file:" in out
 
 
 def test_windows_lists_without_final_line_end_are_fine(capsys, config):

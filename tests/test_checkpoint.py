@@ -108,12 +108,18 @@ def test_a_failing_write_leaves_the_old_file_whole(path, monkeypatch, fail):
     assert same(checkpoint_io.read(path)[0], state(1))
 
 
-def test_a_process_killed_in_the_middle_leaves_rubbish_that_the_next_write_removes(path, monkeypatch):
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_io.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             checkpoint_io.save(path, state(1), {})
     assert same(checkpoint_io.read(path)[0], state())
+    assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(path):
+    for name in (".last.partial.ckpt", ".last.partial.tmp", ".last.4711.partial.ckpt", ".last.4711.partial.tmp"):
+        (path.parent / name).write_bytes(b"half")
     checkpoint_io.save(path, state(2), {})
     assert same(checkpoint_io.read(path)[0], state(2))
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]

@@ -14,6 +14,7 @@ from tiny import ROOT
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
 from semiseg.data import build as data_build
+from semiseg.data.lists import read_split
 from semiseg.engine import build
 
 NAMES = [f"{i:02}" for i in range(12)]
@@ -30,7 +31,7 @@ def folder(tmp_path):
 
 def open_data(path, *overrides):
     config, spec = data_build.complete(load(path, overrides))
-    return config, spec, data_build.read_split(config, spec)
+    return config, spec, read_split(config, spec)
 
 
 def first_mask(path, *overrides):

@@ -6,6 +6,7 @@ from tiny import ROOT
 from semiseg.config import load, schema
 from semiseg.config.rules import unread_keys
 from semiseg.data import build as data_build
+from semiseg.data.paths import run_folder
 
 LEAVES = sorted(ROOT.glob("experiments/*/*/*/config.yaml"))
 METHODS = ("suponly", "mean_teacher", "u2pl", "ael", "ours")
@@ -35,7 +36,7 @@ def test_a_leaf_loads_and_its_folder_says_what_it_is(leaf):
     assert config.method == ("u2pl" if method == "u2pl_ael" else method)
     assert spec.name == dataset
     name = "semiseg_with_proto" if method == "ours" else method
-    assert data_build.run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
+    assert run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
     assert unread_keys(config) == []
 
 

@@ -10,6 +10,7 @@ from tool import load_tool, run_tool, snapshot
 
 from semiseg.config import load
 from semiseg.data import build
+from semiseg.data.lists import read_split
 from semiseg.data.splits import read_list
 
 TOOL = load_tool("make_splits")
@@ -42,14 +43,14 @@ def test_count_and_validation_images_are_drawn_and_recorded(capsys, config, tmp_
 def test_split_is_what_training_reads(capsys, config):
     run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)
     loaded = load(config, ["dataset.split=6"])
-    split = build.read_split(loaded, build.data_spec(loaded))
+    split = read_split(loaded, build.data_spec(loaded))
     assert (len(split.labeled), len(split.unlabeled), len(split.val)) == (6, 21, 8)
 
 
 def test_ratio_draws_what_the_configuration_draws(capsys, config, tmp_path):
     run_tool(capsys, TOOL, "--config", config, "--ratio", 0.25, "--val-count", 8, "--seed", 5)
     loaded = load(config, ["dataset.labeled_ratio=0.25", "dataset.split_seed=5"])
-    split = build.read_split(loaded, build.data_spec(loaded))
+    split = read_split(loaded, build.data_spec(loaded))
     assert lists(tmp_path / "splits/6") == (split.labeled, split.unlabeled)
 
 

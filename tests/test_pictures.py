@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.data.pictures import Painter, PredictionWriter, jpeg, png
+from semiseg.data.pictures import Painter, PredictionWriter, index_png, jpeg, png
 from semiseg.data.specs import get_spec
 
 SPEC = get_spec("synthetic")
@@ -28,10 +28,16 @@ def opened(content):
 
 
 def test_indexed_pngs_hold_indices_and_show_colours(classes):
-    picture = opened(Painter(SPEC).indexed_png(classes))
+    picture = opened(index_png(classes, Painter(SPEC).palette))
     assert picture.mode == "P"
     assert np.array_equal(np.asarray(picture), classes)
     assert np.array_equal(np.asarray(picture.convert("RGB")), PALETTE[classes])
+
+
+def test_without_a_palette_the_indices_are_gray(classes):
+    picture = opened(index_png(classes))
+    assert picture.mode == "L"
+    assert np.array_equal(np.asarray(picture), classes)
 
 
 def test_ignored_pixels_have_a_colour_of_their_own():

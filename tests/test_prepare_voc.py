@@ -16,7 +16,7 @@ from tool import load_tool, run_tool, snapshot
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.specs import SPECS
 from semiseg.data.splits import read_list
-from semiseg.prepare import archives, voc
+from semiseg.prepare import archives
 
 TOOL = load_tool("prepare_voc")
 SIZE = (24, 30)
@@ -240,21 +240,6 @@ def test_nothing_to_convert_says_where_masks_come_from(capsys, devkit):
     assert code == 2
     assert archives.VOC.url in err
     assert archives.SBD.url in err
-
-
-def test_mask_is_moved_into_place_whole(monkeypatch, tmp_path):
-    path = tmp_path / "a.png"
-    save_indexed(path, labels_of("a"))
-    before = path.read_bytes()
-
-    def full(self, *_, **__):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(OSError, match="No space"):
-        voc.write_indexed(path, labels_of("b"), PALETTE)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-    assert path.read_bytes() == before
 
 
 # ---- --download

@@ -3,8 +3,9 @@
 import pytest
 
 from semiseg.common.errors import DataError
+from semiseg.data.discover import list_images
 from semiseg.data.specs import get_spec
-from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, list_images, read_list, write_list
+from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_sample_of_unknown_classes_is_an_error():
 
 def test_overlap_is_counted_and_named():
     check_disjoint(labeled=["a"], unlabeled=["b"], val=["c"])
-    with pytest.raises(DataError, match=r"the labeled and the val list share 4 samples: b, c, d, \.\.\.;"):
+    with pytest.raises(DataError, match=r"the labeled and the val list share 4 samples: b, c, d, \.\.\. and 1 more;"):
         check_disjoint(labeled=["a", "b", "c", "d", "e"], unlabeled=["f"], val=["x", "b", "c", "d", "e"])
     with pytest.raises(DataError, match="the unlabeled and the val list share 1 sample: c;"):
         check_disjoint(labeled=["a"], unlabeled=["c"], val=["c"])

@@ -13,9 +13,12 @@ sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
 from semiseg import cli  # noqa: E402
 from semiseg.common.errors import DataError  # noqa: E402
+from semiseg.common.text import first_lines  # noqa: E402
 from semiseg.config import load  # noqa: E402
 from semiseg.data import build  # noqa: E402
-from semiseg.data.dataset import SegmentationDataset, path_overlaps  # noqa: E402
+from semiseg.data.dataset import SegmentationDataset  # noqa: E402
+from semiseg.data.lists import read_split  # noqa: E402
+from semiseg.data.paths import how_to_get, split_name  # noqa: E402
 from semiseg.data.read_ahead import default_workers  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402
 from semiseg.prepare.check import PartReport, content_overlaps, inspect_part  # noqa: E402
@@ -93,23 +96,17 @@ def notes(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
     return found
 
 
-def shorten(messages: Sequence[str], kind: str, show: int) -> list[str]:
-    """The first ``show`` messages, and how many more there are."""
-    more = [f"... and {len(messages) - show} more {kind}"] if len(messages) > show else []
-    return [*messages[:show], *more]
-
-
 def main(arguments: Sequence[str]) -> int:
     """Read, print the tables, name the problems."""
     args = parse(arguments)
     config, spec = build.complete(load(args.config, args.overrides))
     try:
-        split = build.read_split(config, spec)
+        split = read_split(config, spec)
         parts = build.parts_of(config, spec, split)
     except DataError as error:
         print(f"problem: {error}")
         return 1
-    name = build.split_name(config)
+    name = split_name(config)
     print(f"{spec.name}, split {name}, {spec.num_classes} classes, ignore label {spec.ignore_label}")
     reports = [look(name, part, args.quick, args.workers) for name, part in parts.items()]
     print("\n".join(files_table(reports, args.quick)))
@@ -118,11 +115,11 @@ def main(arguments: Sequence[str]) -> int:
     harmless = [twins[LEARNT]] if twins[LEARNT] else []
     for note in [*split.notes, *notes(reports, spec), *harmless]:
         print(f"note: {note}")
-    problems = [*path_overlaps(parts), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
+    problems = [*build.path_overlaps(parts), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
     for report in reports:
-        missing = [f"{path}: not there{build.how_to_get(spec, Path(path))}" for path in report.missing]
-        problems += shorten(missing, f"{report.name} files not there", args.show)
-        problems += shorten(report.unreadable, f"unreadable {report.name} files", args.show)
+        missing = [f"{path}: not there{how_to_get(spec, Path(path))}" for path in report.missing]
+        problems += first_lines(missing, args.show, f"{report.name} files not there")
+        problems += first_lines(report.unreadable, args.show, f"unreadable {report.name} files")
     for problem in problems:
         print(f"problem: {problem}")
     print(f"{len(problems)} problems found" if problems else "no problems found")

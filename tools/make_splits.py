@@ -7,7 +7,6 @@ the same images draws the same parts, here and with dataset.labeled_ratio in a c
 import argparse
 import hashlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,11 +19,14 @@ import numpy as np  # noqa: E402
 
 from semiseg import cli  # noqa: E402
 from semiseg.common.errors import ConfigError, DataError  # noqa: E402
+from semiseg.common.files import replace_file  # noqa: E402
 from semiseg.common.rng import generator  # noqa: E402
 from semiseg.config import load  # noqa: E402
 from semiseg.config.keys import Config  # noqa: E402
 from semiseg.data import build  # noqa: E402
 from semiseg.data.dataset import SegmentationDataset, read_mask  # noqa: E402
+from semiseg.data.lists import Pool, read_pool  # noqa: E402
+from semiseg.data.paths import data_root  # noqa: E402
 from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402
 from semiseg.data.specs import DatasetSpec  # noqa: E402
 from semiseg.data.splits import labeled_count, read_list, write_list  # noqa: E402
@@ -68,18 +70,18 @@ def draw_val(pool: list[str], count: int, seed: int) -> tuple[list[str], list[st
 
 def classes_of(config: Config, spec: DatasetSpec, pool: list[str], workers: int) -> dict[str, list[int]]:
     """id -> class indices in its mask. Raises: DataError for the first mask that cannot be read."""
-    part = SegmentationDataset(spec, build.data_root(config, spec, "train"), pool)
+    part = SegmentationDataset(spec, data_root(config, spec, "train"), pool)
 
     def look(index: int) -> list[int]:
         mask = read_mask(part.mask_path(index), spec)
         return [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if v < spec.num_classes]
 
-    found = {}
+    classes_in = {}
     for index, classes in over_files(look, range(len(part)), workers, "reading masks"):
         if isinstance(classes, DataError):
             raise classes
-        found[part.ids[index]] = classes
-    return found
+        classes_in[part.ids[index]] = classes
+    return classes_in
 
 
 def is_there(folder: Path, lists: dict[str, list[str]], overwrite: bool) -> bool:
@@ -89,13 +91,6 @@ def is_there(folder: Path, lists: dict[str, list[str]], overwrite: bool) -> bool
         shown = ", ".join(f"{name} with {len(ids)} ids" for name, ids in there.items())
         raise DataError(f"{folder}: holds another split ({shown}); choose another --name, or --overwrite replaces it")
     return there == lists
-
-
-def write_record(path: Path, record: dict) -> None:
-    """A JSON file, written beside and moved into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,13 +103,13 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{args.config}: dataset.splits is not set; --out names the folder of the splits")
     val_path = (config and config.dataset.val.data_list) or out / "val.txt"
     known = read_list(val_path, spec.sample_id if spec else None) if val_path.is_file() else []
-    pool = build.read_pool(config, spec, known) if config else build.Pool(read_list(args.list), [])
+    pool = read_pool(config, spec, known) if config else Pool(read_list(args.list), [])
     ids, val = [sample for sample in pool.ids if sample not in set(known)], []
     if args.val_count and not known:
         val, ids = draw_val(ids, args.val_count, args.seed)
     count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)
     seen = classes_of(config, spec, ids, args.workers) if args.class_aware else None
-    labeled, unlabeled = build.Pool(ids, pool.extra).draw(count, args.seed, seen)
+    labeled, unlabeled = Pool(ids, pool.extra).draw(count, args.seed, seen)
     folder = out / (args.name or str(len(labeled)))
     # Without a rest there is no list of it: an empty one would only stop training (see dataset.train.unlabeled_dir).
     lists = {"labeled.txt": labeled} | ({"unlabeled.txt": unlabeled} if unlabeled else {})
@@ -142,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
         record["classes_without_label"] = [spec.classes[c] for c in sorted(missing)]
         if missing:
             print(f"note: {len(labeled)} images do not show {', '.join(record['classes_without_label'])}")
-    write_record(folder / "split.json", record)
+    replace_file(folder / "split.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"{folder}: {len(labeled)} labelled, {len(unlabeled)} unlabelled images, seed {args.seed}")
     return 0
 

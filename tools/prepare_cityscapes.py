@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
 from semiseg import cli  # noqa: E402
 from semiseg.common.errors import DataError  # noqa: E402
+from semiseg.common.text import first_lines  # noqa: E402
 from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402
 from semiseg.data.specs import SPECS  # noqa: E402
 from semiseg.prepare import cityscapes  # noqa: E402
@@ -76,10 +77,8 @@ def main(arguments: Sequence[str]) -> int:
             f"{root / 'gtFine'}: no labelIds and no polygons in {', '.join(args.parts)}; --download tells where to get "
             "gtFine_trainvaltest.zip"
         )
-    for problem in problems[:20]:
-        print(f"problem: {problem}")
-    if len(problems) > 20:
-        print(f"... and {len(problems) - 20} more")
+    for line in first_lines((f"problem: {problem}" for problem in problems), 20):
+        print(line)
     for line in missing:
         print(f"incomplete: {line}")
     if not missing:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
 
 from semiseg import cli  # noqa: E402
 from semiseg.common.errors import DataError  # noqa: E402
+from semiseg.common.text import first_lines  # noqa: E402
 from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402
 from semiseg.data.splits import read_list, write_list  # noqa: E402
 from semiseg.prepare import archives, voc  # noqa: E402
@@ -134,10 +135,8 @@ def main(arguments: Sequence[str]) -> int:
         if not train or not val:
             raise DataError(f"{voc_folder / 'ImageSets/Segmentation'}: train.txt and val.txt are needed for --splits")
         write_lists(args.splits, voc.classic_lists(train, val, sorted(masks)))
-    for problem in problems[:20]:
-        print(f"problem: {problem}")
-    if len(problems) > 20:
-        print(f"... and {len(problems) - 20} more")
+    for line in first_lines((f"problem: {problem}" for problem in problems), 20):
+        print(line)
     for line in missing:
         print(f"incomplete: {line}")
     if not missing:

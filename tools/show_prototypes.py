@@ -20,6 +20,7 @@ from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.lists import read_split
 from semiseg.data.loaders import eval_samples
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import normalize
@@ -55,7 +56,7 @@ def check_request(args: argparse.Namespace, config: Config) -> None:
 
 def dataset_of(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> SegmentationDataset:
     """The first images of the wanted part, with their masks."""
-    split = data_build.read_split(config, spec)
+    split = read_split(config, spec)
     ids = split.val if args.part == "val" else split.labeled
     return data_build.dataset(config, spec, ids[: args.images], "val" if args.part == "val" else "train")
 

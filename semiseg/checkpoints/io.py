@@ -4,7 +4,6 @@
 alone under the published names (``module.`` prefix). MindSpore's format is protobuf: reading it never executes code.
 """
 
-import contextlib
 import json
 import mmap
 import os
@@ -19,6 +18,7 @@ from mindspore import Parameter, Tensor, nn
 from semiseg.checkpoints.match import misfit_table
 from semiseg.checkpoints.reader import DamagedFile, read_file
 from semiseg.common.errors import CheckpointError
+from semiseg.common.files import replacing
 
 _RECORD = "semiseg.record"
 PREFIX = "module."  # before every name in a published best.ckpt, and in ours
@@ -45,37 +45,23 @@ def save(
     Raises:
         CheckpointError: the file cannot be written (full disk, no permission); what was there is untouched.
     """
-    partial = path.with_name(f".{path.stem}.partial.ckpt")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_partial(path)
-        parameters = [{"name": name, "data": _tensor(value)} for name, value in arrays.items()]
-        ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
+    parameters = [{"name": name, "data": _tensor(value)} for name, value in arrays.items()]
+    advice = "the last good checkpoint is untouched"
+    with replacing(path, advice, CheckpointError, synced=True, before=before) as partial:
+        _remove_leftovers(path)
+        try:
+            ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+        finally:
+            partial.with_suffix(".tmp").unlink(missing_ok=True)  # MindSpore's own way of writing beside
         partial.chmod(0o644)  # MindSpore writes 0400
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        before()
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            _remove_partial(path)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: cannot be written ({reason}); the last good checkpoint is untouched") from error
 
 
-def _remove_partial(path: Path) -> None:
-    """What an interrupted write left; MindSpore has a .tmp of its own beside ours."""
-    for left in path.parent.glob(f".{path.stem}.partial.*"):
+def _remove_leftovers(path: Path) -> None:
+    """What killed processes left of this checkpoint: it is large, and only one run writes it."""
+    for left in path.parent.glob(f".{path.stem}.*partial.*"):
         left.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def network_arrays(network: nn.Cell) -> dict[str, Parameter]:

@@ -5,19 +5,19 @@ that wrote it, so that errors and ``config show`` can name it.
 """
 
 import dataclasses
-import difflib
 import math
 import os
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.text import did_you_mean
 
 COMMAND_LINE = "command line"
 
@@ -202,13 +202,6 @@ def _convert_tuple(kinds: tuple, leaf: Leaf) -> tuple:
 def _normalise(path: Path) -> str:
     # Without resolve(): a data folder that is a link keeps the name the user gave it.
     return os.path.normpath(path.absolute())
-
-
-def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest known name, else the list of known names."""
-    names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(names))}"
 
 
 def first_origin(node: Any) -> str:

@@ -8,7 +8,7 @@ Without a mask, or where both sizes agree (squares, half turns), the stored pixe
 import io
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from semiseg.common.errors import DataError
+from semiseg.common.text import shortened
+from semiseg.data.discover import list_images
 from semiseg.data.specs import DatasetSpec
-from semiseg.data.splits import list_images
 
 # What Pillow raises for files that are cut off, damaged, of unknown kind, or absurdly large.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -230,7 +231,7 @@ def _check_labels(values: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndarr
         seen = np.unique(values)
     bad = [int(v) for v in seen if not 0 <= v < spec.num_classes and v != spec.ignore_label]
     if bad:
-        shown = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
+        shown = shortened(bad, 8)
         raise DataError(
             f"{path}: label values {shown} are neither one of the {spec.num_classes} classes 0..{spec.num_classes - 1} "
             f"nor the ignore label {spec.ignore_label}; {_likely_cause(bad, path, spec)}"
@@ -267,25 +268,10 @@ def _colors_to_labels(rgb: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndar
     known = codes[place] == pixels
     if not known.all():
         others = np.unique(rgb[~known], axis=0)
-        shown = ", ".join(str(tuple(c)) for c in others[:3].tolist()) + (", ..." if len(others) > 3 else "")
+        shown = shortened(map(tuple, others.tolist()))
         raise DataError(
             f"{path}: {len(others)} colors are not in the palette of {spec.name}: {shown} ({(~known).mean():.1%} of "
             "the pixels); add them to colors, or give the color of ignored pixels as ignore_color (smoothed or JPEG "
             "masks cannot be read)"
         )
     return labels[place]
-
-
-def path_overlaps(parts: Mapping[str, SegmentationDataset]) -> list[str]:
-    """One sentence for each two parts that hold the same image files, whatever their ids are."""
-    files = {name: {part.image_path(i).resolve() for i in range(len(part))} for name, part in parts.items()}
-    names, found = list(files), []
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            common = sorted(map(str, files[first] & files[second]))
-            if common:
-                shown = ", ".join(common[:3]) + (", ..." if len(common) > 3 else "")
-                found.append(
-                    f"the {first} and the {second} part share {len(common)} image files: {shown}; remove them from one"
-                )
-    return found

@@ -1,10 +1,28 @@
-"""Finding the samples that a folder holds, where no list names them."""
+"""What is an image, and which ones a folder holds where no list names them."""
 
+import glob
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from semiseg.common.errors import DataError
 from semiseg.data.specs import DatasetSpec
-from semiseg.data.splits import IMAGE_SUFFIXES
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+def list_images(folder: str | os.PathLike) -> list[str]:
+    """Paths, relative to ``folder``, of all images below it, sorted: unlabelled data may be simply a folder.
+
+    Raises: DataError if there is no such folder or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of images")
+    names = sorted(_images_below(folder))
+    if not names:
+        raise DataError(f"{folder}: no image in this folder; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return names
 
 
 def find_ids(spec: DatasetSpec, root: Path, with_mask: bool = True) -> list[str]:
@@ -13,22 +31,21 @@ def find_ids(spec: DatasetSpec, root: Path, with_mask: bool = True) -> list[str]
     Raises: DataError if there is none.
     """
     before, after = spec.image.split("{id}")
-    folder = root / before.rpartition("/")[0]
-    start = before.rpartition("/")[2]
-    ids = []
-    for path in folder.rglob(f"*{_escaped(after)}") if folder.is_dir() else ():
-        relative = path.relative_to(folder).as_posix()
-        if not relative.startswith(start) or path.name[0] == "." or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        sample = relative[len(start) : len(relative) - len(after)]
-        if path.is_file() and sample and (not with_mask or (root / spec.mask_path(sample)).is_file()):
-            ids.append(sample)
+    folder, _, start = before.rpartition("/")  # images/left_{id}.png: in images/, names that start with left_
+    samples = [
+        name[len(start) : len(name) - len(after)]
+        for name in _images_below(root / folder, after)
+        if name.startswith(start) and len(name) > len(start) + len(after)
+    ]
+    ids = sorted(s for s in samples if not with_mask or (root / spec.mask_path(s)).is_file())
     if not ids:
         what = f"with a mask {spec.mask!r} " if with_mask else ""
         raise DataError(f"{root}: no image {spec.image!r} {what}here; check dataset.data_root and the two paths")
-    return sorted(ids)
+    return ids
 
 
-def _escaped(text: str) -> str:
-    """``text`` for a glob pattern, taken literally."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
+def _images_below(folder: Path, ending: str = "") -> Iterator[str]:
+    """Relative paths of the images below a folder whose names end in ``ending``; hidden files are none."""
+    for path in folder.rglob(f"*{glob.escape(ending)}") if folder.is_dir() else ():
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != ".":
+            yield path.relative_to(folder).as_posix()

@@ -4,12 +4,13 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import replace_file
 from semiseg.common.rng import generator
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+from semiseg.common.text import counted, shortened
 
 
 def read_list(
@@ -39,32 +40,14 @@ def read_list(
         raise DataError(f"{path}: the list is empty; expected one sample id per line")
     twice = [(sample, numbers) for sample, numbers in lines.items() if len(numbers) > 1]
     if twice:
-        shown = "; ".join(f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice[:3])
-        raise DataError(f"{path}: {_count(twice, 'id')} in more than one line: {shown}; keep one line of each")
+        shown = shortened((f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice), separator="; ")
+        raise DataError(f"{path}: {counted(len(twice), 'id')} in more than one line: {shown}; keep one line of each")
     return list(lines)
 
 
 def write_list(path: str | os.PathLike, ids: Iterable[str]) -> None:
-    """Write one id per line, beside and moved into place, so that a reader never sees half a list."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text("".join(f"{sample}\n" for sample in ids), encoding="utf-8", newline="\n")
-    beside.replace(path)
-
-
-def list_images(folder: str | os.PathLike) -> list[str]:
-    """Paths, relative to ``folder``, of all images below it, sorted: unlabelled data may be simply a folder.
-
-    Raises: DataError if there is no such folder or no image in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of images")
-    found = [p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != "."]
-    if not found:
-        raise DataError(f"{folder}: no image in this folder; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return sorted(p.relative_to(folder).as_posix() for p in found)
+    """Write one id per line, so that a reader never sees half a list. Raises: UserError if it cannot be written."""
+    replace_file(Path(path), "".join(f"{sample}\n" for sample in ids))
 
 
 def labeled_count(total: int, ratio: float) -> int:
@@ -120,23 +103,24 @@ def _cover_classes(order: Sequence[str], count: int, classes_of: Mapping[str, Co
     return chosen
 
 
-def _count(things: Sequence, noun: str) -> str:
-    return f"{len(things)} {noun}" + ("s" if len(things) != 1 else "")
-
-
 def check_disjoint(**parts: Sequence[str]) -> None:
     """``check_disjoint(labeled=..., unlabeled=..., val=...)``: no sample may be in two parts (ids in the spec's own
     form).
 
     Raises: DataError with the number of common samples and the first few.
     """
-    names = list(parts)
-    for i, first in enumerate(names):
-        members = set(parts[first])
-        for second in names[i + 1 :]:
-            common = [s for s in parts[second] if s in members]
-            if common:
-                shown = ", ".join(common[:3]) + (", ..." if len(common) > 3 else "")
-                raise DataError(
-                    f"the {first} and the {second} list share {_count(common, 'sample')}: {shown}; remove them from one"
-                )
+    for problem in overlaps(parts, "list", "sample"):
+        raise DataError(problem)
+
+
+def overlaps(parts: Mapping[str, Iterable[str]], kind: str, noun: str) -> list[str]:
+    """One sentence for each two of the parts that share members. ``kind``: what a part is; ``noun``: what a member."""
+    sentences = []
+    for (first, members), (second, others) in combinations(parts.items(), 2):
+        common = sorted(set(members) & set(others))
+        if common:
+            sentences.append(
+                f"the {first} and the {second} {kind} share {counted(len(common), noun)}: {shortened(common)}; "
+                "remove them from one"
+            )
+    return sentences

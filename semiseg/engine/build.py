@@ -14,8 +14,9 @@ import numpy as np
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError
 from semiseg.config.keys import Config, EvaluationConfig
-from semiseg.data.build import Split, dataset, read_val
+from semiseg.data.build import dataset
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.lists import Split, read_val
 from semiseg.data.loaders import Batch, Sharing, TrainStream, eval_samples
 from semiseg.data.sources import ImageSource
 from semiseg.data.specs import DatasetSpec

@@ -12,9 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from semiseg.common.errors import UserError
+from semiseg.common.files import cannot_write, replace_file
 from semiseg.engine.events import Events
 
 _INTERVAL = 30  # seconds between two progress lines where there is no terminal
+_ADVICE = "free some space, then the same command continues"
 _SMOOTH = 0.1  # weight of the newest step in the speed that is shown
 
 
@@ -150,9 +152,7 @@ def _written(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LogError(
-            f"{path}: cannot be written ({error.strerror}); free some space, then the same command continues"
-        ) from error
+        raise cannot_write(Path(path), error, _ADVICE, LogError) from error
 
 
 def _drop_from(path: Path, step: int, to_score: bool) -> None:
@@ -168,6 +168,4 @@ def _drop_from(path: Path, step: int, to_score: bool) -> None:
             continue
         if not again:
             kept.append(line)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, "".join(f"{line}\n" for line in kept), _ADVICE, LogError)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import ConfigError
+from semiseg.common.text import shortened
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.rules import unread_keys
-from semiseg.data.build import Split, complete, quick_check, read_split, run_folder
+from semiseg.data.build import complete, quick_check
+from semiseg.data.lists import Split, read_split
+from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
 from semiseg.methods import Method, get_method
 
@@ -89,8 +92,8 @@ def check_folder(folder: Path, config: Config) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"{folder}: holds a run of another configuration ({'; '.join(changed[:4])}); choose another folder, e.g. "
-            "saver.name=mine, or move this one away"
+            f"{folder}: holds a run of another configuration ({shortened(changed, 4, '; ')}); choose another folder, "
+            "e.g. saver.name=mine, or move this one away"
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.common.errors import DataError
-from semiseg.data.splits import list_images
+from semiseg.data.discover import list_images
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from types import TracebackType
 
 import numpy as np
 
-from semiseg.common.errors import ConfigError, UserError
-from semiseg.common.files import replace_file
+from semiseg.common.errors import ConfigError
+from semiseg.common.files import cannot_write, replace_file
 from semiseg.data.pictures import Painter, PredictionWriter, jpeg, png
 from semiseg.data.specs import DatasetSpec
 
@@ -33,7 +33,7 @@ def check_folder(out: Path, overwrite: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         used = any(out.iterdir())
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error.strerror}); name another folder for --out") from None
+        raise cannot_write(out, error, "name another folder for --out", ConfigError) from None
     if used and not overwrite:
         raise ConfigError(
             f"{out}: holds files already, which are kept; name a new folder for --out, or replace results of the same "
@@ -51,10 +51,11 @@ class ResultWriter:
         self._out, self._spec, self._painter = out, spec, Painter(spec)
         self._write_classes = PredictionWriter(out, spec)
         replace_file(out / "classes.csv", _classes_table(spec))
+        table = out / "shares.csv"
         try:
-            self._file = (out / "shares.csv").open("w", newline="", encoding="utf-8")
+            self._file = table.open("w", newline="", encoding="utf-8")
         except OSError as error:
-            raise UserError(f"{out / 'shares.csv'}: cannot be written ({error.strerror})") from None
+            raise cannot_write(table, error) from None
         self._shares = csv.writer(self._file, lineterminator="\n")
         self._shares.writerow(("image", "width", "height", *spec.classes))
 

@@ -1,7 +1,7 @@
 """Methods by name. A new one: a file with a subclass of ``Method``, a line here, a YAML in experiments/_base."""
 
 from semiseg.common.errors import ConfigError
-from semiseg.config.schema import did_you_mean
+from semiseg.common.text import did_you_mean
 from semiseg.methods.ael.method import AEL
 from semiseg.methods.base import Method
 from semiseg.methods.context import RunContext

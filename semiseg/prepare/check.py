@@ -9,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from semiseg.common.errors import DataError
+from semiseg.common.text import shortened
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.read_ahead import over_files
 
@@ -81,5 +82,5 @@ def content_overlaps(first: PartReport, second: PartReport) -> str | None:
     pairs = [pair for pair in pairs if pair[0] != pair[1]]
     if not pairs:
         return None
-    shown = ", ".join(f"{a} = {b}" for a, b in pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+    shown = shortened(f"{a} = {b}" for a, b in pairs)
     return f"{len(pairs)} images of the {first.name} part are in the {second.name} part under another name: {shown}"

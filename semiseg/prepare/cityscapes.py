@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import replace_file
+from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
-from semiseg.prepare.voc import write_png
 
 IMAGES = {"train": 2975, "val": 500}
 _IGNORE = 255
@@ -40,11 +41,11 @@ def find_cityscapes(folder: Path) -> Path:
 
 def annotations(root: Path, part: str) -> dict[str, Path]:
     """ "<part>/<city>/<city>_<number>_<number>" -> labelIds picture, or polygons where only those are there; sorted."""
-    folder, found = root / "gtFine" / part, {}
+    folder, file_of = root / "gtFine" / part, {}
     for ending in ("_gtFine_polygons.json", "_gtFine_labelIds.png"):  # the later wins
         for path in folder.glob(f"*/*{ending}"):
-            found[f"{part}/{path.parent.name}/{path.name.removesuffix(ending)}"] = path
-    return dict(sorted(found.items()))
+            file_of[f"{part}/{path.parent.name}/{path.name.removesuffix(ending)}"] = path
+    return dict(sorted(file_of.items()))
 
 
 def read_train_ids(path: Path) -> np.ndarray:
@@ -100,7 +101,8 @@ class TrainIdWriter:
     def __call__(self, item: tuple[str, Path]) -> str:
         """ "written", or "kept" where the right one is there already.
 
-        Raises: DataError for a damaged annotation, one of another size than its image, or another file in the place.
+        Raises: DataError for a damaged annotation, one of another size than its image, or another file in the place;
+            UserError if it cannot be written.
         """
         sample, source = item
         labels = read_train_ids(source)
@@ -112,7 +114,7 @@ class TrainIdWriter:
                     f"{target}: another file is there already; --overwrite replaces it, --out writes elsewhere"
                 )
             return "kept"
-        write_png(target, Image.fromarray(labels))
+        replace_file(target, index_png(labels))
         return "written"
 
     def _check_size(self, sample: str, source: Path, labels: np.ndarray) -> None:

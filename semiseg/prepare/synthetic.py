@@ -19,11 +19,12 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.files import cannot_write, replace_file
 from semiseg.common.rng import generator
+from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 from semiseg.prepare.synthetic_scene import MODES_PER_CLASS, Rendering, render
 
@@ -79,7 +80,8 @@ def generate(out: str | Path, options: SyntheticOptions, overwrite: bool = False
     """Write the set into ``out``; True when it was written, False when it was there already.
 
     Raises:
-        DataError: ``out`` holds something else, an unfinished or damaged set of other options, or cannot be written.
+        DataError: ``out`` holds something else, or an unfinished or damaged set of other options.
+        UserError: it cannot be written.
     """
     out = Path(out)
     try:
@@ -93,9 +95,7 @@ def generate(out: str | Path, options: SyntheticOptions, overwrite: bool = False
         _prepare(out, old, manifest)
         _write_set(out, options, manifest, progress)
     except OSError as error:
-        raise DataError(
-            f"{error.filename or out}: cannot write the synthetic set: {error.strerror or error}"
-        ) from error
+        raise cannot_write(Path(error.filename or out), error) from error
     return True
 
 
@@ -209,7 +209,7 @@ def _prepare(out: Path, old: dict | None, new: dict) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     # Both sets' names: after an interruption the next run still knows which files are ours.
     unfinished = {**new, "complete": False, "files": [*new["files"], *sorted(ours - set(new["files"]))]}
-    _write(out / MANIFEST, _json(unfinished))
+    replace_file(out / MANIFEST, _json(unfinished))
     for name in old_files:
         (out / name).unlink(missing_ok=True)
     for folder in {(out / name).parent for name in ours - set(new["files"])}:
@@ -231,11 +231,11 @@ def _write_set(out: Path, options: SyntheticOptions, manifest: dict, progress: b
     for count, draw_number, name in _split_names(options):
         draw = draw_labels(seen, count, draw_number, options)
         missing[name] = draw.missing_modes
-        _write(out / "splits" / name / "labeled.txt", _lines(draw.labeled))
-        _write(out / "splits" / name / "unlabeled.txt", _lines(draw.unlabeled))
-    _write(out / "splits" / "val.txt", _lines(map(val_index, range(options.val))))
+        replace_file(out / "splits" / name / "labeled.txt", _lines(draw.labeled))
+        replace_file(out / "splits" / name / "unlabeled.txt", _lines(draw.unlabeled))
+    replace_file(out / "splits" / "val.txt", _lines(map(val_index, range(options.val))))
     # For the reader of the file: no method can learn an appearance that no labelled image shows.
-    _write(out / MANIFEST, _json({**manifest, "missing_modes": missing}))
+    replace_file(out / MANIFEST, _json({**manifest, "missing_modes": missing}))
 
 
 def _write_pair(out: Path, index: int, rendering: Rendering) -> None:
@@ -243,12 +243,8 @@ def _write_pair(out: Path, index: int, rendering: Rendering) -> None:
     image_name, mask_name = _image_files(index)
     done, jpeg = cv2.imencode(".jpg", rendering.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done, "OpenCV encodes every uint8 image"
-    _write(out / image_name, jpeg.tobytes())
-    mask = Image.fromarray(rendering.label)
-    mask.putpalette(_SPEC.full_palette().tobytes())
-    beside = out / f"{mask_name}.tmp"
-    mask.save(beside, format="PNG")
-    beside.replace(out / mask_name)
+    replace_file(out / image_name, jpeg.tobytes())
+    replace_file(out / mask_name, index_png(rendering.label, _SPEC.full_palette()))
 
 
 def _lines(indices: Iterable[int]) -> bytes:
@@ -257,10 +253,3 @@ def _lines(indices: Iterable[int]) -> bytes:
 
 def _json(value: dict) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside and move into place, so that no reader ever sees half a file."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(content)
-    beside.replace(path)

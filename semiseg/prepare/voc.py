@@ -5,7 +5,6 @@ VOC's own masks win over SBD's: they are finer and have an ignored border. Where
 """
 
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from PIL import Image
 from scipy.io import loadmat
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import replace_file
 from semiseg.data.dataset import read_mask
+from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
 MASKS, TRAIN_AUG, TRAIN, VAL = 12_031, 10_582, 1_464, 1_449
@@ -45,11 +46,11 @@ def find_sbd(folder: Path) -> Path:
 
 def mask_sources(voc: Path, sbd: Path | None, extra: Path | None = None) -> dict[str, Path]:
     """id -> the file its mask is made from, sorted by id: SegmentationClass, else SBD, else the folder ``extra``."""
-    found: dict[str, Path] = {}
+    source_of: dict[str, Path] = {}
     for folder, suffix in ((extra, "png"), (sbd, "mat"), (voc / "SegmentationClass", "png")):
         if folder is not None:
-            found |= {path.stem: path for path in folder.glob(f"*.{suffix}")}
-    return dict(sorted(found.items()))
+            source_of |= {path.stem: path for path in folder.glob(f"*.{suffix}")}
+    return dict(sorted(source_of.items()))
 
 
 def read_source(path: Path) -> np.ndarray:
@@ -106,7 +107,8 @@ class MaskWriter:
     def __call__(self, sample: str) -> str:
         """ "written", or "kept" where the right mask is there already.
 
-        Raises: DataError for a damaged source, a mask of another size than its image, or another mask in the place.
+        Raises: DataError for a damaged source, a mask of another size than its image, or another mask in the place;
+            UserError if it cannot be written.
         """
         labels = read_source(self.sources[sample])
         self._check_size(sample, labels)
@@ -116,7 +118,7 @@ class MaskWriter:
             if problem:
                 raise DataError(f"{target}: {problem}; --overwrite replaces it, --out writes elsewhere")
             return "kept"
-        write_indexed(target, labels, _SPEC.full_palette())
+        replace_file(target, index_png(labels, _SPEC.full_palette()))
         return "written"
 
     def _check_size(self, sample: str, labels: np.ndarray) -> None:
@@ -144,24 +146,6 @@ def _difference(target: Path, labels: np.ndarray) -> str | None:
     except DataError:
         return "a file that is no VOC mask is there"
     return None if np.array_equal(there, labels) else "a mask with other labels is there"
-
-
-def write_indexed(path: Path, labels: np.ndarray, palette: np.ndarray) -> None:
-    """uint8 H x W as an indexed PNG with a palette (256 x 3), written beside and moved into place."""
-    picture = Image.fromarray(labels)
-    picture.putpalette(palette.ravel().tolist())  # turns gray into indexed, the values stay
-    write_png(path, picture)
-
-
-def write_png(path: Path, picture: Image.Image) -> None:
-    """A picture as PNG, written beside and moved into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        picture.save(beside, format="PNG")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def classic_lists(train: list[str], val: list[str], masks: list[str]) -> dict[str, list[str]]:

@@ -1,0 +1,28 @@
+"""Wording of messages for people: how many, the first of many, and the nearest known name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``3 images``; for nouns whose plural ends in s."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def shortened(items: Iterable[object], most: int = 3, separator: str = ", ") -> str:
+    """The first ``most`` items, and how many more there are: ``a, b, c, ... and 6 more``."""
+    return separator.join(first_lines(items, most))
+
+
+def first_lines(items: Iterable[object], most: int, noun: str = "") -> list[str]:
+    """The same as lines; ``noun``: what the others are, ``... and 6 more files``."""
+    lines = [str(item) for item in items]
+    others = [f"... and {len(lines) - most} more {noun}".rstrip()] if len(lines) > most else []
+    return lines[:most] + others
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest known name, else the list of known names."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(names))}"

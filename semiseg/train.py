@@ -51,9 +51,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, best mIoU {progress.best:.2f})")
             return 0
         if group.first:
-            replace_file(
-                plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder", ConfigError
-            )
+            replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
             save_lists(plan.folder, plan.split)
         work = loop.Run(
             folder=plan.folder,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from semiseg.common.errors import DataError
 from semiseg.data.dataset import SegmentationDataset
-from semiseg.data.loaders import Sharing, TrainStream, eval_samples
+from semiseg.data.loaders import Shard, TrainStream, eval_samples
 from semiseg.data.specs import get_spec
 from semiseg.data.transforms import TrainTransform
 
@@ -98,7 +98,7 @@ def test_a_sample_is_augmented_anew_in_each_pass(dataset):
 @pytest.mark.parametrize(("world", "batch_size"), [(2, 2), (3, 1), (2, 5)])
 def test_ranks_together_see_what_one_process_sees(dataset, world, batch_size):
     together = take(dataset, 6, batch_size=world * batch_size)
-    ranks = [take(dataset, 6, batch_size=batch_size, sharing=Sharing(r, world)) for r in range(world)]
+    ranks = [take(dataset, 6, batch_size=batch_size, shard=Shard(r, world)) for r in range(world)]
     for step, whole in enumerate(together):
         parts = [rank[step] for rank in ranks]
         assert [s for part in parts for s in part.ids] == whole.ids
@@ -152,8 +152,8 @@ def test_closing_ends_the_threads(dataset):
 
 IMPOSSIBLE = [
     {"batch_size": 0},
-    {"sharing": Sharing(2, 2)},
-    {"sharing": Sharing(accumulate=0)},
+    {"shard": Shard(2, 2)},
+    {"shard": Shard(accumulate=0)},
     {"workers": -1},
     {"start_step": -1},
 ]

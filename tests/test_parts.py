@@ -7,7 +7,7 @@ from tiny import Trainee, batch_of, context_for
 
 from semiseg.common.distributed import Group
 from semiseg.common.rng import generator
-from semiseg.data.loaders import Sharing, TrainStream
+from semiseg.data.loaders import Shard, TrainStream
 from semiseg.methods.context import StepBatch
 from semiseg.methods.sampling import BatchSlice, dropout_masks, random_slice
 
@@ -152,7 +152,7 @@ def test_the_places_of_images_are_those_that_the_streams_give_them(world, accumu
     for rank in range(world):
         context = context_for("suponly", f"trainer.accumulate={accumulate}", batch=batch)
         object.__setattr__(context, "group", Group(rank, world))
-        stream = TrainStream(Numbers(), None, batch, seed=0, purpose="x", sharing=Sharing(rank, world, accumulate))
+        stream = TrainStream(Numbers(), None, batch, seed=0, purpose="x", shard=Shard(rank, world, accumulate))
         total = batch * world * accumulate
         places = [
             step * total + row

@@ -36,7 +36,7 @@ def test_seed_purpose_and_keys_decide_what_is_drawn(dataset):
 
 def test_places_are_indices_of_ids(dataset):
     assert len(source(dataset)) == 3
-    assert source(dataset).places(["labeled_002", "labeled_000"]) == [2, 0]
+    assert source(dataset).indices_of(["labeled_002", "labeled_000"]) == [2, 0]
 
 
 def test_an_image_that_is_gone_is_named(dataset):

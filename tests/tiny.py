@@ -57,7 +57,7 @@ class Source:
     def __len__(self) -> int:
         return 6
 
-    def places(self, ids: list[str]) -> list[int]:
+    def indices_of(self, ids: list[str]) -> list[int]:
         return [int(name.split()[-1]) for name in ids]
 
     def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:

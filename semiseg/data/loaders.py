@@ -1,20 +1,19 @@
 """Streams of samples: for training an endless one, each batch a function of its step; for evaluation one pass.
 
-Worker threads only read ahead (OpenCV, Pillow and numpy release the interpreter lock): what a batch holds does not
-depend on them.
+Worker threads only read ahead: what a batch holds does not depend on them.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import count, islice
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from semiseg.common.errors import DataError
 from semiseg.common.rng import generator
 from semiseg.data.dataset import SegmentationDataset, first_readable
+from semiseg.data.read_ahead import or_error, read_ahead
 from semiseg.data.transforms import TrainTransform
 
 _BATCHES_AHEAD = 2
@@ -37,15 +36,18 @@ class Batch(NamedTuple):
         return Batch(self.step, self.ids[rows], self.images[rows], None if self.labels is None else self.labels[rows])
 
 
-class Sharing(NamedTuple):
-    """How the whole batch of a step is shared out: to ``world`` devices, on each in ``accumulate`` micro-batches."""
+class Shard(NamedTuple):
+    """Which part of a step's whole batch a device reads: that of ``rank``, in ``accumulate`` micro-batches.
+
+    The whole batch is shared out to ``world`` devices, on each in as many micro-batches.
+    """
 
     rank: int = 0
     world: int = 1
     accumulate: int = 1
 
 
-_ALONE = Sharing()
+_ALL = Shard()
 
 
 class TrainStream:
@@ -70,24 +72,25 @@ class TrainStream:
         *,
         seed: int,
         purpose: str,
-        sharing: Sharing = _ALONE,
+        shard: Shard = _ALL,
         workers: int = 2,
         start_step: int = 0,
         skip: bool = False,
     ) -> None:
-        possible = 0 <= sharing.rank < sharing.world and sharing.accumulate >= 1
+        possible = 0 <= shard.rank < shard.world and shard.accumulate >= 1
         if batch_size < 1 or not possible or workers < 0 or start_step < 0:
-            raise ValueError(f"impossible stream: {batch_size=} {sharing=} {workers=} {start_step=}")
+            raise ValueError(f"impossible stream: {batch_size=} {shard=} {workers=} {start_step=}")
         self.dataset = dataset
         self.transform = transform
         self.batch_size = batch_size
         self.step = start_step  # of the batch that next() gives
         self._seed, self._purpose = seed, purpose
-        self._sharing, self._skip = sharing, skip
+        self._shard, self._skip = shard, skip
         self._skips: list[str] = []
         self._orders: dict[int, np.ndarray] = {}
-        self._pool = _pool(workers)
-        self._ahead: deque[list[Future]] = deque()
+        positions = (position for step in count(start_step) for position in self._positions(step))
+        batch = batch_size * shard.accumulate
+        self._samples = read_ahead(self._sample, positions, workers, _BATCHES_AHEAD * batch)
         self._closed = False
 
     def __iter__(self) -> "TrainStream":
@@ -97,7 +100,7 @@ class TrainStream:
         if self._closed:
             raise RuntimeError("the stream is closed")
         try:
-            samples = self._read_now(self.step) if self._pool is None else self._read_ahead(self._pool)
+            samples = list(islice(self._samples, len(self._positions(self.step))))
         except BaseException:  # also Ctrl-C: threads that go on reading would only delay the end
             self.close()
             raise
@@ -105,18 +108,9 @@ class TrainStream:
         self.step += 1
         return self._collate(self.step - 1, samples)
 
-    def _read_now(self, step: int) -> list["_Sample"]:
-        return [self._sample(position) for position in self._positions(step)]
-
-    def _read_ahead(self, pool: ThreadPoolExecutor) -> list["_Sample"]:
-        while len(self._ahead) <= _BATCHES_AHEAD:
-            positions = self._positions(self.step + len(self._ahead))
-            self._ahead.append([pool.submit(self._sample, position) for position in positions])
-        return [future.result() for future in self._ahead.popleft()]
-
     def batch(self, step: int) -> Batch:
         """The batch of any step, read here and now; does not move the stream."""
-        return self._collate(step, self._read_now(step))
+        return self._collate(step, [self._sample(position) for position in self._positions(step)])
 
     def taken_skips(self) -> list[str]:
         """One message, naming the file, for each sample replaced since the last call."""
@@ -126,9 +120,7 @@ class TrainStream:
     def close(self) -> None:
         """Stop reading ahead. May be called twice."""
         self._closed = True
-        self._ahead.clear()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._samples.close()
 
     def __enter__(self) -> "TrainStream":
         return self
@@ -138,7 +130,7 @@ class TrainStream:
 
     def _positions(self, step: int) -> list[int]:
         """The position in the stream of each image of the step's batch."""
-        rank, world, accumulate = self._sharing
+        rank, world, accumulate = self._shard
         starts = [((step * accumulate + part) * world + rank) * self.batch_size for part in range(accumulate)]
         return [position for start in starts for position in range(start, start + self.batch_size)]
 
@@ -153,12 +145,12 @@ class TrainStream:
         return order
 
     def _sample(self, position: int) -> "_Sample":
-        turn, place = divmod(position, len(self.dataset))
-        candidates = np.roll(self._order(turn), -place)
-        found = first_readable(self.dataset, candidates if self._skip else candidates[:1])
+        turn, index = divmod(position, len(self.dataset))
+        candidates = np.roll(self._order(turn), -index)
+        sample = first_readable(self.dataset, candidates if self._skip else candidates[:1])
         rng = generator(self._seed, f"{self._purpose}.augment", position)
-        image, label = self.transform(found.image, found.mask, rng)
-        return _Sample(self.dataset.ids[found.index], image, label, found.skipped)
+        image, label = self.transform(sample.image, sample.mask, rng)
+        return _Sample(self.dataset.ids[sample.index], image, label, sample.skipped)
 
     @staticmethod
     def _collate(step: int, samples: list["_Sample"]) -> Batch:
@@ -185,40 +177,13 @@ def eval_samples(
     Leaving the loop early stops the threads.
     """
 
-    def read(index: int) -> tuple[str, np.ndarray, np.ndarray | None] | DataError:
-        try:
-            return dataset.ids[index], *dataset.read(index)
-        except DataError as error:
-            if on_error is None:
-                raise
-            return error
+    def read(index: int) -> tuple[str, np.ndarray, np.ndarray | None]:
+        return dataset.ids[index], *dataset.read(index)
 
-    for found in _in_order(read, range(len(dataset)) if indices is None else indices, workers):
-        if isinstance(found, DataError):
-            on_error(found)
-        else:
-            yield found
-
-
-def _in_order(read: Callable, items: Iterable, workers: int) -> Iterator:
-    pool = _pool(workers)
-    if pool is None:
-        yield from map(read, items)
-        return
-    ahead: deque[Future] = deque()
-    try:
-        for item in items:
-            ahead.append(pool.submit(read, item))
-            if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _pool(workers: int) -> ThreadPoolExecutor | None:
-    if workers == 0:
-        return None
-    cv2.setNumThreads(0)  # one level of threads: OpenCV's own beside these would fight for the cores
-    return ThreadPoolExecutor(workers, thread_name_prefix="semiseg-read")
+    indices = range(len(dataset)) if indices is None else indices
+    with closing(read_ahead(read if on_error is None else or_error(read), indices, workers)) as samples:
+        for sample in samples:
+            if isinstance(sample, DataError):
+                on_error(sample)
+            else:
+                yield sample

@@ -1,8 +1,12 @@
-"""Work over many files: threads, a progress bar, errors of single files kept beside the results of the others."""
+"""Work over many items by threads that read ahead; results come in the order of the items, whatever the threads do.
 
+Decoding releases the interpreter lock (OpenCV, Pillow, numpy), so threads are enough.
+"""
+
+import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -21,13 +25,38 @@ def default_workers() -> int:
     return min(16, cores)
 
 
-def over_files(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int, title: str
-) -> Iterator[tuple[Item, Result | DataError]]:
-    """(item, ``work(item)`` or the DataError it raised), in the order of ``items``, under a progress bar.
+def read_ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int | None = None
+) -> Iterator[Result]:
+    """``work(item)`` of each item, in order, made by ``workers`` threads; with 0 in the calling thread, one by one.
 
-    Decoding releases the interpreter lock, so threads are enough. Leaving early or Ctrl-C stops what has not begun.
+    An error arrives in its item's turn, with its own type, and is the end. Closing the iterator, an error and Ctrl-C
+    stop what has not begun and wait for what has.
+
+    Args:
+        items: may be endless.
+        ahead: how many items beyond the one that is waited for may be at work or done; by default two a thread.
     """
+    if workers == 0:
+        yield from map(work, items)
+        return
+    cv2.setNumThreads(0)  # one level of threads: OpenCV's own beside these would fight for the cores
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="semiseg-read")
+    limit = 2 * workers if ahead is None else ahead
+    futures: deque[Future] = deque()
+    try:
+        for item in items:
+            futures.append(pool.submit(work, item))
+            if len(futures) > limit:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def or_error(work: Callable[[Item], Result]) -> Callable[[Item], Result | DataError]:
+    """``work`` that returns a DataError instead of raising it, so that one bad file does not end the others."""
 
     def attempt(item: Item) -> Result | DataError:
         try:
@@ -35,23 +64,20 @@ def over_files(
         except DataError as error:
             return error
 
-    cv2.setNumThreads(0)  # one level of threads
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="semiseg-files")
-    ahead: deque[tuple[Item, Future]] = deque()
-    try:
-        with tqdm(total=len(items), desc=title, unit="file", dynamic_ncols=True, disable=None) as bar:
-            for item in items:
-                ahead.append((item, pool.submit(attempt, item)))
-                if len(ahead) > 4 * workers:
-                    yield _first(ahead)
-                    bar.update()
-            while ahead:
-                yield _first(ahead)
-                bar.update()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return attempt
 
 
-def _first(ahead: deque) -> tuple:
-    item, future = ahead.popleft()
-    return item, future.result()
+def over_files(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int, title: str
+) -> Iterator[tuple[Item, Result | DataError]]:
+    """(item, ``work(item)`` or the DataError it raised), in the order of ``items``, under a progress bar.
+
+    Leaving early stops the threads.
+    """
+    with (
+        tqdm(total=len(items), desc=title, unit="file", dynamic_ncols=True, disable=None) as bar,
+        contextlib.closing(read_ahead(or_error(work), items, workers)) as results,
+    ):
+        for item, result in zip(items, results, strict=True):
+            yield item, result
+            bar.update()

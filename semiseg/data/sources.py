@@ -26,9 +26,9 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def places(self, ids: Sequence[str]) -> list[int]:
-        """The indices of samples."""
-        return [self._place_of[sample] for sample in ids]
+    def indices_of(self, ids: Sequence[str]) -> list[int]:
+        """Where the data set has these samples."""
+        return [self._index_of[sample] for sample in ids]
 
     def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:
         """(float32 3 x H x W, int32 H x W or None where the data set is read without masks).
@@ -36,9 +36,9 @@ class ImageSource:
         Raises: DataError if a file is missing or damaged.
         """
         candidates = np.roll(np.arange(len(self)), -index)
-        found = first_readable(self._dataset, candidates if self._skip else candidates[:1])
-        self._skips += found.skipped
-        return self._transform(found.image, found.mask, generator(self._seed, self._purpose, *keys))
+        sample = first_readable(self._dataset, candidates if self._skip else candidates[:1])
+        self._skips += sample.skipped
+        return self._transform(sample.image, sample.mask, generator(self._seed, self._purpose, *keys))
 
     def taken_skips(self) -> list[str]:
         """One message, naming the file, for each sample replaced since the last call."""
@@ -46,5 +46,5 @@ class ImageSource:
         return taken
 
     @cached_property
-    def _place_of(self) -> dict[str, int]:
+    def _index_of(self) -> dict[str, int]:
         return {sample: index for index, sample in enumerate(self._dataset.ids)}

@@ -17,7 +17,7 @@ from semiseg.config.keys import Config, EvaluationConfig
 from semiseg.data.build import dataset
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.lists import Split, read_val
-from semiseg.data.loaders import Batch, Sharing, TrainStream, eval_samples
+from semiseg.data.loaders import Batch, Shard, TrainStream, eval_samples
 from semiseg.data.sources import ImageSource
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import TrainTransform, normalize
@@ -103,7 +103,7 @@ class TrainData:
             data.batch_size,
             seed=trainer.seed,
             purpose=kind,
-            sharing=Sharing(self._group.rank, self._group.world, trainer.accumulate),
+            shard=Shard(self._group.rank, self._group.world, trainer.accumulate),
             workers=data.workers,
             start_step=start_step,
             skip=self._skip,

@@ -32,7 +32,7 @@ class AdaptiveCutMix(Mixer):
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
         first = batch.slice.first
-        indices = self._images.places(batch.unlabeled.ids)
+        indices = self._images.indices_of(batch.unlabeled.ids)
         drawn = [self._draw(step, first + i) for i in range(len(indices))]
         classes, partners = zip(*drawn, strict=True)
         images = [self._images.read(index, step, first + i)[0] for i, index in enumerate(partners)]

@@ -1,10 +1,10 @@
-"""The table that says what differs between two networks."""
+"""Names and shapes of a file against those of a network: the report, and the table of what differs."""
 
 import pytest
 from tiny import context_of, network_of
 
 from semiseg.checkpoints import io as checkpoint_io
-from semiseg.checkpoints.match import facts, misfit_table
+from semiseg.checkpoints.match import facts, match, mismatch_table
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.network_files import fill, read_network
 
@@ -14,8 +14,38 @@ def shapes(*overrides, prefix=""):
     return {prefix + name: tuple(p.shape) for name, p in network.parameters_and_names()}
 
 
+def test_mismatches_are_told_apart():
+    in_file = {"a": (2, 3), "b": (4,), "extra": (1,), "skip.me": (1,)}
+    report = match(in_file, {"a": [2, 3], "b": (5,), "c": (1,)}, ["skip.*", "c", "b"])
+    assert report.matched == ("a",)
+    assert report.missing == ("c",)  # a pattern does not excuse what the network needs
+    assert report.wrong_shape == {"b": ((4,), (5,))}
+    assert report.unexpected == ("extra",)
+    assert report.ignored == ("skip.me",)
+    assert not report.complete
+    with pytest.raises(CheckpointError, match=r"1 wrong shape \(first: b: \[4\] in the file, \[5\] in the network\)"):
+        report.require_complete("f")
+
+
+def test_nothing_in_common_is_not_complete():
+    assert not match({}, {}).complete
+
+
+def test_table_counts_everything_and_shortens_lists():
+    in_file = {f"u{i}": (1,) for i in range(12)} | {"w": (2,), "m": (1,)}
+    table = match(in_file, {"w": (3,), "m": (1,), "gone": (1,)}).table(limit=10).splitlines()
+    assert table[0].split() == ["matched", "1"]
+    assert table[1].split() == ["missing", "1"]
+    assert table[2].strip() == "gone"
+    assert table[3].split() == ["unexpected", "12"]
+    assert [line.strip() for line in table[4:14]] == [f"u{i}" for i in range(10)]
+    assert table[14].strip() == "... and 2 more"
+    assert table[15].split() == ["ignored", "0"]
+    assert table[17].strip() == "w: [2] in the file, [3] in the network"
+
+
 def test_equal_networks_have_no_table():
-    assert misfit_table(shapes(), shapes()) == ""
+    assert mismatch_table(shapes(), shapes()) == ""
 
 
 def test_what_shapes_tell():
@@ -49,7 +79,7 @@ DIFFERENCES = {
 @pytest.mark.parametrize("case", DIFFERENCES)
 def test_the_table_says_what_differs_before_it_names_parameters(case):
     overrides, expected = DIFFERENCES[case]
-    lines = [" ".join(line.split()) for line in misfit_table(shapes(*overrides), shapes()).splitlines()]
+    lines = [" ".join(line.split()) for line in mismatch_table(shapes(*overrides), shapes()).splitlines()]
     assert lines[0] == "in the file expected here"
     assert " ".join(expected.split()) in lines
     assert sum("." in line for line in lines) <= 4

@@ -159,7 +159,7 @@ def test_scores_are_set_beside_the_published_ones():
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_misfits_say_what_differs(tmp_path):
+def test_mismatches_say_what_differs(tmp_path):
     path = write_ckpt(tmp_path / "best.ckpt", with_prefix(arrays_of(network())))
     plain = write_ckpt(tmp_path / "plain.ckpt", with_prefix(arrays_of(network("net.proto_head=null"))))
     classes = refusal(load_evaluated, network("net.num_classes=4"), path)

@@ -1,14 +1,14 @@
-"""Names of PyTorch checkpoints to ours, and the report of what fits."""
+"""Names of PyTorch checkpoints to ours."""
 
 import numpy as np
 import pytest
 
+from semiseg.checkpoints.match import match, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_names import (
     IGNORABLE_BACKBONE,
     IGNORABLE_U2PL,
     from_torch,
-    match,
     place_backbone,
     select_state,
     strip_prefix,
@@ -95,7 +95,7 @@ def test_deep_stem_backbone_goes_under_encoder():
     assert state["encoder.bn1.gamma"].shape == (8,)
     assert "encoder.layer1.0.bn1.moving_mean" in state
     target = {name: array.shape for name, array in state.items() if "fc" not in name}
-    report = match(state, target, IGNORABLE_BACKBONE)
+    report = match(shapes_of(state), target, IGNORABLE_BACKBONE)
     assert report.complete
     assert report.ignored == ("encoder.fc.weight",)
 
@@ -141,45 +141,15 @@ def shapes_of_network():
 
 def test_u2pl_checkpoint_fits_with_its_named_ignorable_part():
     state = from_torch(u2pl(), "f")
-    report = match(state, shapes_of_network(), IGNORABLE_U2PL)
+    report = match(shapes_of(state), shapes_of_network(), IGNORABLE_U2PL)
     assert report.complete
     assert report.ignored == ("decoder.representation.0.weight",)
     assert set(report.matched) == shapes_of_network().keys()
     report.require_complete("f")
-    strict = match(state, shapes_of_network())
+    strict = match(shapes_of(state), shapes_of_network())
     assert strict.unexpected == ("decoder.representation.0.weight",)
     with pytest.raises(CheckpointError, match=r"f: .*1 unexpected \(first: decoder\.representation\.0\.weight\)"):
         strict.require_complete("f")
-
-
-def test_misfits_are_told_apart():
-    source = {"a": np.zeros((2, 3)), "b": np.zeros(4), "extra": np.zeros(1), "skip.me": np.zeros(1)}
-    report = match(source, {"a": [2, 3], "b": (5,), "c": (1,)}, ["skip.*", "c", "b"])
-    assert report.matched == ("a",)
-    assert report.missing == ("c",)  # a pattern does not excuse what the network needs
-    assert report.wrong_shape == {"b": ((4,), (5,))}
-    assert report.unexpected == ("extra",)
-    assert report.ignored == ("skip.me",)
-    assert not report.complete
-    with pytest.raises(CheckpointError, match=r"1 wrong shape \(first: b: \[4\] in the file, \[5\] in the network\)"):
-        report.require_complete("f")
-
-
-def test_nothing_in_common_is_not_complete():
-    assert not match({}, {}).complete
-
-
-def test_table_counts_everything_and_shortens_lists():
-    source = {f"u{i}": np.zeros(1) for i in range(12)} | {"w": np.zeros(2), "m": np.zeros(1)}
-    table = match(source, {"w": (3,), "m": (1,), "gone": (1,)}).table(limit=10).splitlines()
-    assert table[0].split() == ["matched", "1"]
-    assert table[1].split() == ["missing", "1"]
-    assert table[2].strip() == "gone"
-    assert table[3].split() == ["unexpected", "12"]
-    assert [line.strip() for line in table[4:14]] == [f"u{i}" for i in range(10)]
-    assert table[14].strip() == "... and 2 more"
-    assert table[15].split() == ["ignored", "0"]
-    assert table[17].strip() == "w: [2] in the file, [3] in the network"
 
 
 @pytest.mark.parity

@@ -18,12 +18,13 @@ from mindspore import Tensor  # noqa: E402
 
 from semiseg import cli  # noqa: E402
 from semiseg.checkpoints import io as checkpoint_io  # noqa: E402
+from semiseg.checkpoints.match import match, shapes_of  # noqa: E402
 from semiseg.common.errors import CheckpointError  # noqa: E402
 from semiseg.config import load  # noqa: E402
 from semiseg.data import build as data_build  # noqa: E402
 from semiseg.interop.architecture import encoder_type, infer_network  # noqa: E402
 from semiseg.interop.network_files import check_finite, read_network, with_zero_bias  # noqa: E402
-from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL, State, match  # noqa: E402
+from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL, State  # noqa: E402
 from semiseg.models import build_model  # noqa: E402
 from semiseg.models.resnet import DEPTHS, ResNet  # noqa: E402
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     arrays = read_network(args.source, "student" if args.which == "model" else args.which)
     name, shapes = _expected(args.config, arrays, args.source)
     arrays = with_zero_bias(arrays, shapes)
-    report = match(arrays, shapes, (*IGNORABLE_U2PL, *IGNORABLE_BACKBONE))
+    report = match(shapes_of(arrays), shapes, (*IGNORABLE_U2PL, *IGNORABLE_BACKBONE))
     print(f"network: {name}")
     print(report.table())
     report.require_complete(str(args.source))

@@ -7,7 +7,7 @@ alone under the published names (``module.`` prefix). MindSpore's format is prot
 import json
 import mmap
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from semiseg.checkpoints.match import misfit_table
+from semiseg.checkpoints.match import require_match, shapes_of
 from semiseg.checkpoints.reader import DamagedFile, read_file
 from semiseg.common.errors import CheckpointError
 from semiseg.common.files import replacing
@@ -105,31 +105,9 @@ def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Sa
     Raises:
         CheckpointError: names or shapes differ; says how many, the first of each kind, and a table of what differs.
     """
-    found = {name: array.shape for name, array in arrays.items()}
-    differences = mismatch(found, state)
-    if differences:
-        table = misfit_table(found, {name: tuple(value.shape) for name, value in state.items()})
-        raise CheckpointError(f"{path}: does not fit this network: {differences}\n{table}")
+    require_match(shapes_of(arrays), shapes_of(state), str(path))
     for name, parameter in state.items():
         parameter.set_data(Tensor(arrays[name].astype(_numpy_type(parameter))))
-
-
-def mismatch(found: Mapping[str, tuple[int, ...]], state: Mapping[str, Saved]) -> str:
-    """What differs between the shapes in a file and the parameters expected; empty if nothing."""
-    missing = [name for name in state if name not in found]
-    unexpected = [name for name in found if name not in state]
-    shapes = [
-        f"{name} {tuple(found[name])} in the file, {tuple(state[name].shape)} here"
-        for name in state
-        if name in found and tuple(found[name]) != tuple(state[name].shape)
-    ]
-    parts = ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
-    return "; ".join(f"{len(names)} {kind}: {_first(names)}" for names, kind in parts if names)
-
-
-def _first(names: Iterable[str], count: int = 3) -> str:
-    names = list(names)
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def _tensor(value: Saved) -> Tensor:

@@ -1,27 +1,125 @@
-"""What differs between the network in a file and the one that should be filled, as a table for people.
+"""How the names and shapes in a file fit those that a network expects, in a sentence and as a table for people.
 
 Shapes are known by parameter names: ours, with or without ``student.`` or ``teacher.`` before them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from semiseg.common.errors import CheckpointError
+from semiseg.common.text import first_lines
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
-_ROWS = 4  # parameters shown
+_ROWS = 4  # parameters shown in the table of differences
 
 
-def misfit_table(found: Shapes, expected: Shapes) -> str:
+class Shaped(Protocol):
+    """An array, a Tensor or a Parameter."""
+
+    shape: Shape
+
+
+def shapes_of(arrays: Mapping[str, Shaped]) -> dict[str, Shape]:
+    """The shape of each array by its name."""
+    return {name: tuple(array.shape) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """How a checkpoint fits a network, by parameter name; names stay in the order of the network or the file."""
+
+    matched: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    wrong_shape: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)  # name -> (in the file, in the network)
+
+    @property
+    def complete(self) -> bool:
+        """Every parameter of the network got a value and nothing unexpected was left over."""
+        return bool(self.matched) and not (self.missing or self.unexpected or self.wrong_shape)
+
+    def table(self, limit: int = 10) -> str:
+        """A count per kind, and below it the first ``limit`` names of what is not simply matched."""
+        lines = []
+        for kind in ("matched", "missing", "unexpected", "ignored", "wrong_shape"):
+            names = getattr(self, kind)
+            lines.append(f"{kind.replace('_', ' '):<12}{len(names):>6}")
+            if kind != "matched":
+                lines += [f"  {line}" for line in first_lines(map(self._line, names), limit)]
+        return "\n".join(lines)
+
+    def require_complete(self, source: str, table: str = "") -> None:
+        """Raise CheckpointError with the first name of each kind of mismatch, unless the file fits completely.
+
+        ``source``: the file's name. ``table``: lines to be shown below.
+        """
+        if self.complete:
+            return
+        parts = [f"{len(self.matched)} parameters fit"]
+        for kind in ("missing", "unexpected", "wrong_shape"):
+            if names := getattr(self, kind):
+                parts.append(f"{len(names)} {kind.replace('_', ' ')} (first: {self._line(next(iter(names)))})")
+        what = f"{source}: does not fit the network: {', '.join(parts)}; check classes, heads and depth"
+        raise CheckpointError(f"{what}\n{table}".rstrip())
+
+    def _line(self, name: str) -> str:
+        if name not in self.wrong_shape:
+            return name
+        in_file, in_network = self.wrong_shape[name]
+        return f"{name}: {list(in_file)} in the file, {list(in_network)} in the network"
+
+
+def match(in_file: Shapes, expected: Shapes, ignorable: Iterable[str] = ()) -> MatchReport:
+    """Compare the shapes in a file with those of the parameters that should get a value.
+
+    Args:
+        ignorable: patterns (``decoder.representation.*``) of names that may be in the file but not in the network.
+            They never excuse a missing parameter or a wrong shape.
+    """
+    patterns = tuple(ignorable)
+    common = [name for name in expected if name in in_file]
+    wrong = {n: (tuple(in_file[n]), tuple(expected[n])) for n in common if tuple(in_file[n]) != tuple(expected[n])}
+    left = [name for name in in_file if name not in expected]
+    ignored = [name for name in left if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return MatchReport(
+        matched=tuple(name for name in common if name not in wrong),
+        missing=tuple(name for name in expected if name not in in_file),
+        unexpected=tuple(name for name in left if name not in set(ignored)),
+        ignored=tuple(ignored),
+        wrong_shape=wrong,
+    )
+
+
+def require_match(in_file: Shapes, expected: Shapes, source: str, ignorable: Iterable[str] = ()) -> MatchReport:
+    """``match``, where everything must fit. ``source``: the file's name.
+
+    Raises:
+        CheckpointError: names or shapes differ; says how many, the first of each kind, and a table of what differs.
+    """
+    report = match(in_file, expected, ignorable)
+    compared = {name: shape for name, shape in in_file.items() if name not in report.ignored}
+    report.require_complete(source, mismatch_table(compared, expected))
+    return report
+
+
+def mismatch_table(in_file: Shapes, expected: Shapes) -> str:
     """Lines of a table: what is different about the networks as a whole, then the first parameters that differ.
 
     Empty if all names and shapes agree.
     """
-    names = [name for name in (*expected, *(n for n in found if n not in expected)) if _differs(name, found, expected)]
+    report = match(in_file, expected)
+    differing = {*report.missing, *report.unexpected, *report.wrong_shape}
+    names = [name for name in (*expected, *report.unexpected) if name in differing]
     if not names:
         return ""
-    in_file, here = facts(found), facts(expected)
+    facts_in_file, facts_here = facts(in_file), facts(expected)
     rows = [("", "in the file", "expected here")]
-    rows += [(fact, in_file[fact], here[fact]) for fact in here if in_file[fact] != here[fact]]
-    rows += [(name, _shape(found.get(name)), _shape(expected.get(name))) for name in names[:_ROWS]]
+    rows += [(fact, facts_in_file[fact], here) for fact, here in facts_here.items() if facts_in_file[fact] != here]
+    rows += [(name, _shape(in_file.get(name)), _shape(expected.get(name))) for name in names[:_ROWS]]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
     if len(names) > _ROWS:
@@ -37,25 +135,24 @@ def facts(shapes: Shapes) -> dict[str, str]:
     per_class = None
     if classifier and prototypes and prototypes[0] % classifier[0] == 0:
         per_class = prototypes[0] // classifier[0]
-    blocks = [_count(bare, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4)]
+    blocks = [count_numbered(bare, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4)]
     kind = "bottleneck" if "encoder.layer1.0.conv3.weight" in bare else "basic"
     return {
         "classes": _text(classifier and classifier[0]),
         "prototypes of a class": _text(per_class),
         "channels of a prototype": _text(prototypes and prototypes[-1]),
         "encoder blocks": f"{'-'.join(map(str, blocks))} {kind}" if any(blocks) else "-",
-        "encoder width": _text(_first(bare, "encoder.conv1.0.weight")),
-        "decoder channels": _text(_first(bare, "decoder.head.0.weight")),
-        "ASPP branches": _text(_count(bare, "decoder.aspp.conv") or None),
-        "auxiliary head": _text("yes" if any(name.startswith("auxor.") for name in bare) else None),
-        "representation head": _text(
-            "yes" if any(name.startswith("decoder.representation.") for name in bare) else None
-        ),
+        "encoder width": _text(_first_side(bare, "encoder.conv1.0.weight")),
+        "decoder channels": _text(_first_side(bare, "decoder.head.0.weight")),
+        "ASPP branches": _text(count_numbered(bare, "decoder.aspp.conv") or None),
+        "auxiliary head": _yes_if_any(bare, "auxor."),
+        "representation head": _yes_if_any(bare, "decoder.representation."),
     }
 
 
-def _differs(name: str, found: Shapes, expected: Shapes) -> bool:
-    return name not in found or name not in expected or tuple(found[name]) != tuple(expected[name])
+def count_numbered(names: Iterable[str], prefix: str) -> int:
+    """How many different numbers follow ``prefix`` directly."""
+    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
 
 
 def _shape(shape: Shape | None) -> str:
@@ -66,10 +163,9 @@ def _text(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _first(shapes: Shapes, name: str) -> int | None:
+def _first_side(shapes: Shapes, name: str) -> int | None:
     return shapes[name][0] if shapes.get(name) else None
 
 
-def _count(names: Shapes, prefix: str) -> int:
-    """How many different numbers follow ``prefix`` directly."""
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
+def _yes_if_any(names: Iterable[str], prefix: str) -> str:
+    return "yes" if any(name.startswith(prefix) for name in names) else "-"

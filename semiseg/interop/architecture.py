@@ -2,6 +2,7 @@
 
 from typing import NoReturn
 
+from semiseg.checkpoints.match import count_numbered, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.config.keys import (
     AuxLossConfig,
@@ -27,13 +28,13 @@ def infer_network(arrays: State, source: str) -> NetConfig:
     Raises:
         CheckpointError: no DeepLabv3+ on a ResNet of a known depth.
     """
-    shapes = {name: array.shape for name, array in arrays.items()}
+    shapes = shapes_of(arrays)
     try:
         num_classes, planes = shapes["decoder.classifier.8.weight"][0], shapes["decoder.head.0.weight"][0]
         width = shapes["encoder.conv1.0.weight"][0]
     except KeyError as error:
         _unknown(source, f"no {error.args[0]}")
-    branches = _count(shapes, "decoder.aspp.conv")
+    branches = count_numbered(shapes, "decoder.aspp.conv")
     proto = shapes.get("proto_net.proto_list")
     if branches < 2 or (proto and (len(proto) != 2 or proto[0] % num_classes)):
         _unknown(source, f"{branches} ASPP branches, prototypes {proto}, {num_classes} classes")
@@ -48,7 +49,7 @@ def infer_network(arrays: State, source: str) -> NetConfig:
 
 def encoder_type(arrays: State, source: str) -> str:
     """resnet18, resnet50 or resnet101, by the blocks of each stage. Raises CheckpointError for any other."""
-    blocks = tuple(_count(arrays, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4))
+    blocks = tuple(count_numbered(arrays, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4))
     bottleneck = "encoder.layer1.0.conv3.weight" in arrays
     for name, (block, depths) in DEPTHS.items():
         if depths == blocks and (block is Bottleneck) == bottleneck:
@@ -56,17 +57,12 @@ def encoder_type(arrays: State, source: str) -> str:
     _unknown(source, f"stages of {blocks} {'bottleneck' if bottleneck else 'basic'} blocks")
 
 
-def _count(names: State | dict, prefix: str) -> int:
-    """How many different numbers follow ``prefix`` directly."""
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
-
-
 def _dilations(count: int) -> tuple[int, ...]:
     return tuple(12 * (index + 1) for index in range(count))
 
 
-def _unknown(source: str, found: str) -> NoReturn:
+def _unknown(source: str, seen: str) -> NoReturn:
     known = ", ".join(DEPTHS)
     raise CheckpointError(
-        f"{source}: expected a DeepLabv3+ network or an encoder, a deep-stem ResNet ({known}); found {found}"
+        f"{source}: expected a DeepLabv3+ network or an encoder, a deep-stem ResNet ({known}); found {seen}"
     )

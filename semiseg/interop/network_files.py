@@ -12,10 +12,10 @@ import numpy as np
 from mindspore import Parameter, Tensor
 
 from semiseg.checkpoints import io as checkpoint_io
-from semiseg.checkpoints.match import misfit_table
+from semiseg.checkpoints.match import MatchReport, require_match, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_checkpoint import read_torch
-from semiseg.interop.torch_names import MatchReport, State, from_torch, match, place_backbone, strip_prefix
+from semiseg.interop.torch_names import State, from_torch, place_backbone, strip_prefix
 
 Which = Literal["teacher", "student"]
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
@@ -71,10 +71,7 @@ def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorab
         CheckpointError: a name or shape differs (beyond the patterns in ``ignorable``), or a value is not finite.
     """
     arrays = with_zero_bias(arrays, parameters)
-    expected = {name: parameter.shape for name, parameter in parameters.items()}
-    report = match(arrays, expected, ignorable)
-    found = {name: array.shape for name, array in arrays.items() if name not in report.ignored}
-    report.require_complete(str(path), misfit_table(found, expected))
+    report = require_match(shapes_of(arrays), shapes_of(parameters), str(path), ignorable)
     check_finite(arrays, report, path)
     for name in report.matched:
         parameters[name].set_data(Tensor(np.asarray(arrays[name], np.float32)))

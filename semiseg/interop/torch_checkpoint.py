@@ -194,10 +194,10 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _pickle_member(archive: zipfile.ZipFile) -> str:
-    found = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(found) != 1:
-        raise Unreadable(f"a zip archive but no PyTorch checkpoint (it has {len(found)} data.pkl, expected 1)")
-    return found[0]
+    pickles = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise Unreadable(f"a zip archive but no PyTorch checkpoint (it has {len(pickles)} data.pkl, expected 1)")
+    return pickles[0]
 
 
 def _read_legacy(file: BinaryIO, head: bytes) -> Any:
@@ -311,8 +311,8 @@ def _stack_prototypes(content: Any, dim: int | None) -> np.ndarray:
         raise Unreadable("expected {class id: [K arrays]}, found " + type(content).__name__)
     by_class = {int(key): value for key, value in content.items() if str(key).isdecimal()}
     if len(by_class) != len(content) or sorted(by_class) != list(range(len(content))):
-        found = ", ".join(sorted(map(str, content)))[:80]
-        raise Unreadable(f"expected the class ids 0..{len(content) - 1} as keys, found {found}")
+        keys = ", ".join(sorted(map(str, content)))[:80]
+        raise Unreadable(f"expected the class ids 0..{len(content) - 1} as keys, found {keys}")
     rows = []
     for c in range(len(by_class)):
         vectors = by_class[c] if isinstance(by_class[c], list | tuple | np.ndarray) else ()

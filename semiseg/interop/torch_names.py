@@ -1,12 +1,10 @@
-"""From the names in a PyTorch checkpoint to ours, and a report of what fits a network and what does not.
+"""From the names in a PyTorch checkpoint to ours.
 
 Our networks carry the names of U2PL's checkpoints, except inside BatchNorm, where MindSpore says gamma, beta,
 moving_mean and moving_variance. Pure functions on {name: array}; nothing here reads files or builds networks.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +12,6 @@ import numpy as np
 from semiseg.common.errors import CheckpointError
 
 State = dict[str, np.ndarray]
-Shape = tuple[int, ...]
 
 BATCH_NORM = {
     "weight": "gamma",
@@ -56,8 +53,8 @@ def select_state(checkpoint: Mapping[str, Any], choice: Literal["teacher", "stud
     for key in wanted:
         if _is_state(checkpoint.get(key)):
             return dict(checkpoint[key])
-    found = ", ".join(map(str, checkpoint))[:120] or "nothing"
-    raise CheckpointError(f"{source}: expected weights under {' or '.join(wanted)}, found {found}; save a state_dict()")
+    held = ", ".join(map(str, checkpoint))[:120] or "nothing"
+    raise CheckpointError(f"{source}: expected weights under {' or '.join(wanted)}, found {held}; save a state_dict()")
 
 
 def _is_state(value: Any) -> bool:
@@ -132,78 +129,3 @@ def from_torch(
     """All of the above in order: a checkpoint as ``read_torch`` gives it -> arrays under our parameter names."""
     state = strip_prefix(select_state(checkpoint, choice, source), source)
     return to_mindspore_names(place_backbone(state, source))
-
-
-@dataclass(frozen=True)
-class MatchReport:
-    """How a checkpoint fits a network, by parameter name; names stay in the order of the network or the file."""
-
-    matched: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    wrong_shape: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)  # name -> (in the file, in the network)
-
-    @property
-    def complete(self) -> bool:
-        """Every parameter of the network got a value and nothing unexpected was left over."""
-        return bool(self.matched) and not (self.missing or self.unexpected or self.wrong_shape)
-
-    def table(self, limit: int = 10) -> str:
-        """A count per kind, and below it the first ``limit`` names of what is not simply matched."""
-        lines = []
-        for kind in ("matched", "missing", "unexpected", "ignored", "wrong_shape"):
-            names = getattr(self, kind)
-            lines.append(f"{kind.replace('_', ' '):<12}{len(names):>6}")
-            if kind == "matched":
-                continue
-            lines += [f"  {self._line(name)}" for name in list(names)[:limit]]
-            if len(names) > limit:
-                lines.append(f"  ... and {len(names) - limit} more")
-        return "\n".join(lines)
-
-    def require_complete(self, source: str, table: str = "") -> None:
-        """Raise CheckpointError with the first name of each kind of misfit, unless the file fits completely.
-
-        ``table``: lines to be shown below.
-        """
-        if self.complete:
-            return
-        parts = [f"{len(self.matched)} parameters fit"]
-        for kind in ("missing", "unexpected", "wrong_shape"):
-            if names := getattr(self, kind):
-                parts.append(f"{len(names)} {kind.replace('_', ' ')} (first: {self._line(next(iter(names)))})")
-        what = f"{source}: does not fit the network: {', '.join(parts)}; check classes, heads and depth"
-        raise CheckpointError(f"{what}\n{table}".rstrip())
-
-    def _line(self, name: str) -> str:
-        if name not in self.wrong_shape:
-            return name
-        in_file, in_network = self.wrong_shape[name]
-        return f"{name}: {list(in_file)} in the file, {list(in_network)} in the network"
-
-
-def match(
-    source: Mapping[str, np.ndarray], target: Mapping[str, Iterable[int]], ignorable: Iterable[str] = ()
-) -> MatchReport:
-    """Compare the file's arrays with the network's parameter shapes.
-
-    Args:
-        source: arrays under our names.
-        target: shape of every parameter that should get a value.
-        ignorable: patterns (``decoder.representation.*``) of names that may be in the file but not in the network.
-            They never excuse a missing parameter or a wrong shape.
-    """
-    patterns = tuple(ignorable)
-    matched, missing, wrong = [], [], {}
-    for name, shape in target.items():
-        if name not in source:
-            missing.append(name)
-        elif source[name].shape != tuple(shape):
-            wrong[name] = (source[name].shape, tuple(shape))
-        else:
-            matched.append(name)
-    left = [name for name in source if name not in target]
-    ignored = tuple(name for name in left if any(fnmatchcase(name, pattern) for pattern in patterns))
-    unexpected = tuple(name for name in left if name not in set(ignored))
-    return MatchReport(tuple(matched), tuple(missing), unexpected, ignored, wrong)

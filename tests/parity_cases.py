@@ -16,6 +16,7 @@ from reference import training as twin_training
 from reference.network import Network, NetworkSpec, inject_dropout
 from reference.step import StepBatch, StepSpec, teacher_labels, train_step
 
+from semiseg.checkpoints.match import require_match, shapes_of
 from semiseg.common.rng import generator
 from semiseg.config.keys import (
     AuxLossConfig,
@@ -35,7 +36,7 @@ from semiseg.config.keys import (
 from semiseg.data.loaders import Batch
 from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import TrainStep
-from semiseg.interop.torch_names import match, to_mindspore_names
+from semiseg.interop.torch_names import to_mindspore_names
 from semiseg.methods import RunContext, get_method
 from semiseg.methods.mixing import cutmix_boxes
 from semiseg.methods.sampling import BatchSlice, dropout_masks, grid_pixels
@@ -88,7 +89,7 @@ def arrays_of(twin: Network) -> Arrays:
 def load(network: SegmentationNetwork, arrays: Arrays) -> SegmentationNetwork:
     """Our network with these arrays, every name and shape matched."""
     parameters = dict(network.parameters_and_names())
-    match(arrays, {name: p.shape for name, p in parameters.items()}).require_complete("the twin")
+    require_match(shapes_of(arrays), shapes_of(parameters), "the twin")
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(arrays[name].astype(np.float32)))
     return network

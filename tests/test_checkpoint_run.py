@@ -115,9 +115,7 @@ def test_only_a_runs_own_checkpoint_is_continued(tmp_path):
         with pytest.raises(CheckpointError, match=r"last\.ckpt: holds no training run"):
             holder.resume()
     checkpoint_io.save(last, {"student.other": holder.value}, vars(Progress(3, images=4)))
-    with pytest.raises(
-        CheckpointError, match=r"1 missing \(first: student\.value\), 1 unexpected \(first: student\.other\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"1 missing \(first: student\.value\), 1 unexpected"):
         holder.resume()
 
 

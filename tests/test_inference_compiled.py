@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, ops
 from tiny import context_of, image, network_of
 
-from semiseg.inference.compiled import CompiledSizes, for_evaluation
+from semiseg.inference.compiled import CompiledNetwork, for_evaluation
 
 
 class Counting:
@@ -31,7 +31,7 @@ def same(found, expected):
 @pytest.mark.parametrize("change", ["net.aux_loss={}", "net.proto_head=null"])
 def test_a_compiled_size_gives_the_plain_networks_bits(change):
     network = network_of(context_of(change).net)
-    compiled = CompiledSizes(network, patience=0.0)
+    compiled = CompiledNetwork(network, patience=0.0)
     for size in ((37, 45), (64, 33), (37, 45)):
         x = image(*size)
         assert same(compiled(x), network(x))
@@ -40,7 +40,7 @@ def test_a_compiled_size_gives_the_plain_networks_bits(change):
 
 def test_a_graph_reads_the_weights_of_the_moment():
     network = network_of(context_of().net)
-    compiled, x = CompiledSizes(network, patience=0.0), image()
+    compiled, x = CompiledNetwork(network, patience=0.0), image()
     before = compiled.logits(x).asnumpy()
     bias = network.decoder.classifier[8].bias
     ops.assign(bias, Tensor(bias.asnumpy() + 1))
@@ -51,12 +51,12 @@ def test_a_graph_reads_the_weights_of_the_moment():
 
 def test_a_size_stays_plain_until_it_has_taken_long_and_no_more_sizes_than_allowed_are_compiled():
     network = Counting()
-    patient = CompiledSizes(network, patience=1e9)
+    patient = CompiledNetwork(network, patience=1e9)
     for _ in range(3):
         patient.logits(image())
     assert len(network.plain) == 3
     network = Counting()
-    few = CompiledSizes(network, patience=1e-9, most=1)
+    few = CompiledNetwork(network, patience=1e-9, max_graphs=1)
     for size in ((37, 45), (37, 45), (20, 20), (20, 20), (37, 45), (20, 20)):
         few.logits(image(*size))
     assert network.plain == [(37, 45), (20, 20), (20, 20), (20, 20)]
@@ -65,6 +65,6 @@ def test_a_size_stays_plain_until_it_has_taken_long_and_no_more_sizes_than_allow
 def test_without_compiling_the_network_itself_is_used():
     network = network_of(context_of().net)
     assert for_evaluation(network, compiled=False) is network
-    assert isinstance(for_evaluation(network, compiled=True), CompiledSizes) == (
+    assert isinstance(for_evaluation(network, compiled=True), CompiledNetwork) == (
         ms.get_context("device_target") == "CPU"
     )

@@ -19,7 +19,7 @@ from semiseg.methods.pseudo_labels import PseudoLabeler, PseudoLabels, entropy_o
 from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay  # noqa: E402
 from semiseg.models import build_model  # noqa: E402
 from semiseg.models.interpolate import at_points, points, resize  # noqa: E402
-from semiseg.models.prototypes import PrototypeHead, moved, prototype_sums  # noqa: E402
+from semiseg.models.prototypes import PrototypeHead, ema_prototypes, prototype_sums  # noqa: E402
 
 pytestmark = pytest.mark.parity
 CLASSES = 4
@@ -143,7 +143,7 @@ def test_prototype_update(some):
     head = PrototypeHead(CLASSES, k, dim, 0.1)
     head.proto_list.set_data(Tensor(rows))
     sums, counts = prototype_sums(head, Tensor(features), Tensor(labels, ms.int32), Tensor(labels != 255))
-    actual = moved(head.proto_list, sums, counts, 0.9).asnumpy()
+    actual = ema_prototypes(head.proto_list, sums, counts, 0.9).asnumpy()
     exact = training.update_prototypes(
         torch.from_numpy(rows).double(), k, torch.from_numpy(features).double(), torch.from_numpy(labels), 0.9
     ).numpy()

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from semiseg.models.interpolate import resize
-from semiseg.models.prototypes import PrototypeHead, moved, normalise, prototype_sums
+from semiseg.models.prototypes import PrototypeHead, ema_prototypes, normalise, prototype_sums
 
 CLASSES, PER_CLASS, PLANES, TEMPERATURE = 3, 4, 6, 0.1
 
@@ -90,7 +90,7 @@ def test_prototypes_move_to_the_mean_and_those_without_pixels_stay(head):
     before = head.proto_list.asnumpy()
     sums = np.random.default_rng(4).normal(size=before.shape).astype(np.float32)
     counts = np.array([0, 1, 2, 5] * CLASSES, np.float32)
-    found = moved(head.proto_list, Tensor(sums), Tensor(counts), 0.99).asnumpy()
+    found = ema_prototypes(head.proto_list, Tensor(sums), Tensor(counts), 0.99).asnumpy()
     for row in range(len(before)):
         expected = 0.99 * before[row] + 0.01 * sums[row] / counts[row] if counts[row] else before[row]
         np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-6)

@@ -17,17 +17,18 @@ from mindspore import Tensor, jit
 from semiseg.models.deeplabv3plus import Output, SegmentationNetwork
 
 PATIENCE = 20.0  # seconds that a size takes before it is compiled; a ResNet-101 compiles in about 5
-MOST = 2  # sizes with a graph
+MAX_GRAPHS = 2  # each for one size
 
 
-class CompiledSizes:
+class CompiledNetwork:
     """A network in evaluation mode, called like the network itself: ``network(x)`` or ``network.logits(x)``.
 
     Its weights may change by ops.assign, as in training, but not by set_data: MindSpore's graphs do not see that.
     """
 
-    def __init__(self, network: SegmentationNetwork, patience: float = PATIENCE, most: int = MOST):
-        self._outputs, self.logits = (_BySize(f, patience, most) for f in (network.outputs, network.logits))
+    def __init__(self, network: SegmentationNetwork, patience: float = PATIENCE, max_graphs: int = MAX_GRAPHS):
+        self._outputs = _CompiledByShape(network.outputs, patience, max_graphs)
+        self.logits = _CompiledByShape(network.logits, patience, max_graphs)
 
     def __call__(self, x: Tensor) -> Output:
         """All outputs."""
@@ -35,31 +36,31 @@ class CompiledSizes:
 
 
 # What images are scored with.
-Network = SegmentationNetwork | CompiledSizes
+Network = SegmentationNetwork | CompiledNetwork
 
 
-class _BySize:
+class _CompiledByShape:
     """``function`` of one tensor, compiled for a shape once calls with it have taken ``patience`` seconds."""
 
-    def __init__(self, function: Callable[[Tensor], Any], patience: float, most: int):
+    def __init__(self, function: Callable[[Tensor], Any], patience: float, max_graphs: int):
         self._plain, self._graph = function, jit(function)
-        self._patience, self._most = patience, most
-        self._taken: dict[tuple[int, ...], float] = defaultdict(float)  # seconds
+        self._patience, self._max_graphs = patience, max_graphs
+        self._seconds: dict[tuple[int, ...], float] = defaultdict(float)  # that calls have taken, by shape
         self._compiled: set[tuple[int, ...]] = set()
 
     def __call__(self, x: Tensor) -> Any:
         shape = x.shape
-        if self._taken[shape] >= self._patience and len(self._compiled) < self._most:
+        if self._seconds[shape] >= self._patience and len(self._compiled) < self._max_graphs:
             self._compiled.add(shape)
         if shape in self._compiled:
             return self._graph(x)
         before = time.perf_counter()
-        found = self._plain(x)
+        result = self._plain(x)
         ms.runtime.synchronize()
-        self._taken[shape] += time.perf_counter() - before
-        return found
+        self._seconds[shape] += time.perf_counter() - before
+        return result
 
 
 def for_evaluation(network: SegmentationNetwork, compiled: bool) -> Network:
     """The network as images are scored with it; ``compiled``: sizes that come often may be compiled (on CPU)."""
-    return CompiledSizes(network) if compiled and ms.get_context("device_target") == "CPU" else network
+    return CompiledNetwork(network) if compiled and ms.get_context("device_target") == "CPU" else network

@@ -1,7 +1,7 @@
 """Which images a command line names, and the name that each one's results get."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,37 +27,37 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
         DataError: an input is not there, a folder holds no image, a named file lies in ``out``, or two images cannot
             be told apart by name.
     """
-    found: dict[Path, Path] = {}  # resolved path -> path below its input
+    below_input: dict[Path, Path] = {}  # resolved path -> path with the input folder's name in front
     inside = out.resolve()
     for path in inputs:
         if path.is_dir():
-            below = [Path(name) for name in list_images(path)]
-            free = [name for name in below if not (path / name).resolve().is_relative_to(inside)]
+            names = [Path(name) for name in list_images(path)]
+            free = [name for name in names if not (path / name).resolve().is_relative_to(inside)]
             if not free:
                 raise DataError(f"{path}: all images here lie in the output folder {out}; name the images' own folder")
-            found.update({(path / name).resolve(): Path(path.resolve().name or "root") / name for name in free})
+            below_input.update({(path / name).resolve(): Path(path.resolve().name or "root") / name for name in free})
         elif not path.is_file():
             raise DataError(f"{path}: no such image or folder")
         elif path.resolve().is_relative_to(inside):
             raise DataError(f"{path}: lies in the output folder {out}, where results could replace it; name another")
         else:
-            found[path.resolve()] = Path(path.resolve().parent.name or "root") / path.name
-    return _named(list(found.items()))
+            below_input[path.resolve()] = Path(path.resolve().parent.name or "root") / path.name
+    return _named(below_input)
 
 
-def _named(found: list[tuple[Path, Path]]) -> list[Item]:
-    """Names as short as they can be while all are different. ``found``: path, path with the input's folder in front."""
+def _named(below_input: Mapping[Path, Path]) -> list[Item]:
+    """Names as short as they can be while all are different, from the paths with the input folder's name in front."""
     ways: tuple[Callable[[Path], str], ...] = (
         lambda path: str(Path(*path.parts[1:]).with_suffix("")),
         lambda path: str(Path(*path.parts[1:])),
         str,
     )
     for way in ways:
-        names = [way(shown) for _, shown in found]
+        names = [way(path) for path in below_input.values()]
         counts = Counter(name.lower() for name in names)  # some file systems hold no two names that differ in case
         if len(counts) == len(names):
-            return [Item(path, name) for (path, _), name in zip(found, names, strict=True)]
-    twins = [path for (path, _), name in zip(found, names, strict=True) if counts[name.lower()] > 1][:2]
+            return [Item(path, name) for path, name in zip(below_input, names, strict=True)]
+    twins = [path for path, name in zip(below_input, names, strict=True) if counts[name.lower()] > 1][:2]
     raise DataError(
         f"{twins[1]}: has the same name and folder name as {twins[0]}; predict one of the folders into another --out"
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from scipy.special import softmax
 
 from semiseg.config.keys import EvaluationConfig
 from semiseg.data.transforms import normalize
@@ -38,7 +39,7 @@ class Predictor:
             if keep:
                 if probabilities is None:
                     probabilities = np.empty((len(strip), *size), np.float16)
-                probabilities[:, rows] = softmax(strip)
+                probabilities[:, rows] = softmax(strip, axis=0)
             row = rows.stop
         return classes, probabilities
 
@@ -49,12 +50,6 @@ class Predictor:
         if mode.mode == "whole" and image.shape[0] * image.shape[1] > self.whole_pixels:
             return replace(mode, mode="slide")
         return mode
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the first axis."""
-    raised = np.exp(logits - logits.max(0))
-    return raised / raised.sum(0)
 
 
 def to_long_side(image: np.ndarray, side: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from semiseg.methods.mean_teacher import SemiSupervised
 from semiseg.methods.proto_init import from_file, initial_prototypes
 from semiseg.methods.sampling import grid_points
 from semiseg.models.interpolate import at_points
-from semiseg.models.prototypes import moved, prototype_sums
+from semiseg.models.prototypes import ema_prototypes, prototype_sums
 
 _assign = ops.Assign()
 
@@ -120,7 +120,7 @@ class PrototypeConsistency(SemiSupervised):
         return super().evaluated(step)._replace(proto_ready=self.semi_phase(step - 1))
 
     def _updated_prototypes(self, sums: Tensor, counts: Tensor) -> Tensor:
-        return moved(self.student.proto_net.proto_list, sums, counts, self._head.proto_update_momentum)
+        return ema_prototypes(self.student.proto_net.proto_list, sums, counts, self._head.proto_update_momentum)
 
     def _set_prototypes(self, prototypes: Tensor) -> None:
         for network in self.networks.values():

@@ -67,7 +67,7 @@ def _interpolated_length(feature: Tensor, size: tuple[int, int]) -> Tensor:
     falling, rising = _inner(feature, ops.gather(right, next_row, 2)), _inner(right, below)
     top, bottom, y1 = axis_weights(np.arange(size[0]), size[0], feature.shape[2])
     left, side, x1 = axis_weights(np.arange(size[1]), size[1], feature.shape[3])
-    top, bottom, left, side = (Tensor(places) for places in (top, bottom, left, side))
+    top, bottom, left, side = (Tensor(indices) for indices in (top, bottom, left, side))
     y0, x0 = 1 - y1, 1 - x1
     terms = (
         (squares, top, left, y0 * y0, x0 * x0),
@@ -118,7 +118,7 @@ def _row_offsets(similarities: Tensor) -> Tensor:
     return ops.arange(similarities.shape[0]).astype("int32") * similarities.shape[1]
 
 
-def moved(prototypes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> Tensor:
+def ema_prototypes(prototypes: Tensor, sums: Tensor, counts: Tensor, momentum: float) -> Tensor:
     """p <- momentum * p + (1 - momentum) * mean for each prototype that got pixels; the others stay (C*K x D)."""
     mean = sums / ops.maximum(counts, 1.0)[:, None]
     return ops.where(counts[:, None] > 0, momentum * prototypes + (1 - momentum) * mean, prototypes)

@@ -7,14 +7,9 @@ C classes, U unlabelled images.
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import softmax
 
 from semiseg.common.host_array import HostArray
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """exp(x) / sum, of a vector."""
-    exact = np.exp(x - x.max())
-    return exact / exact.sum()
 
 
 class ConfidenceBank:

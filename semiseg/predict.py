@@ -13,7 +13,7 @@ from semiseg.common.text import shortened
 from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
-from semiseg.data.dataset import read_image
+from semiseg.data.image_files import read_image
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
 from semiseg.evaluate import find_checkpoint, load_network

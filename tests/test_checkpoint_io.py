@@ -140,7 +140,7 @@ def test_a_flipped_byte_is_noticed(path, share):
         checkpoint_io.read(path)
 
 
-@pytest.mark.parametrize("mask_ratio", [0, 1, 20, 60, 0.5, 0.9])
+@pytest.mark.parametrize("kept", [0, 1, 20, 60, 0.5, 0.9])
 def test_a_truncated_file_is_refused(path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])

@@ -47,7 +47,7 @@ def damage(path):
 
 
 @pytest.mark.parametrize(
-    ("keep", "mask_ratio"), [(1, []), (2, ["step_00000030.ckpt"]), (3, ["step_00000020.ckpt", "step_00000030.ckpt"])]
+    ("keep", "kept"), [(1, []), (2, ["step_00000030.ckpt"]), (3, ["step_00000020.ckpt", "step_00000030.ckpt"])]
 )
 def test_the_last_k_are_kept(tmp_path, keep, kept):
     Holder(tmp_path, keep).save(10, 20, 30, 40)

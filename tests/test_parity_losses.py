@@ -10,6 +10,7 @@ from mindspore import Tensor  # noqa: E402
 from parity_cases import SMALL, config_of, difference, gradient_of, twin_gradient_of, twin_of  # noqa: E402
 from reference import losses as twin  # noqa: E402
 from reference import training  # noqa: E402
+from tiny import Trainee, context_for  # noqa: E402
 
 from semiseg import losses  # noqa: E402
 from semiseg.config.keys import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
@@ -204,15 +205,11 @@ def test_sgd_and_poly_schedule_over_several_steps():
 
 
 def test_share_of_pixels_kept_rises_alike():
-    from types import SimpleNamespace
-
-    from semiseg.methods.mean_teacher import SemiSupervised
-
-    trainer = TrainerConfig(epochs=8, unsupervised=UnsupervisedConfig(drop_percent=80.0))
-    method = SimpleNamespace(settings=SimpleNamespace(trainer=trainer, epoch=lambda step: step // 3))
+    unsupervised = "trainer.unsupervised={rule: entropy, drop_percent: 80}"
+    context = context_for("mean_teacher", "trainer.epochs=8", unsupervised, steps_per_epoch=3)
+    method = Trainee("mean_teacher", context).method
     for step in range(24):
-        expected = twin.drop_percent(80, step // 3, 8)
-        assert SemiSupervised.kept_percent(method, step) == pytest.approx(expected)
+        assert method.entropy_percent(step) == pytest.approx(twin.drop_percent(80, step // 3, 8))
 
 
 def test_cutmix_pastes_the_same_pixels():

@@ -3,7 +3,6 @@
 import pytest
 
 from semiseg.common.errors import DataError
-from semiseg.data.discover import list_images
 from semiseg.data.specs import get_spec
 from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
 
@@ -73,18 +72,6 @@ def test_writing_leaves_nothing_beside_the_list(tmp_path):
     write_list(path, ["a", "b"])
     assert path.read_bytes() == b"a\nb\n"
     assert [p.name for p in path.parent.iterdir()] == ["list.txt"]
-
-
-def test_a_folder_of_images_is_a_list(tmp_path):
-    for name in ("b.PNG", "sub/a 1.jpg", "notes.txt", ".hidden.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert list_images(tmp_path) == ["b.PNG", "sub/a 1.jpg"]
-    with pytest.raises(DataError, match="no such folder"):
-        list_images(tmp_path / "absent")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no image in this folder"):
-        list_images(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(

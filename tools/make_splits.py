@@ -24,7 +24,8 @@ from semiseg.common.rng import generator  # noqa: E402
 from semiseg.config import load  # noqa: E402
 from semiseg.config.keys import Config  # noqa: E402
 from semiseg.data import build  # noqa: E402
-from semiseg.data.dataset import SegmentationDataset, read_mask  # noqa: E402
+from semiseg.data.dataset import SegmentationDataset  # noqa: E402
+from semiseg.data.image_files import read_mask  # noqa: E402
 from semiseg.data.lists import Pool, read_pool  # noqa: E402
 from semiseg.data.paths import data_root  # noqa: E402
 from semiseg.data.read_ahead import default_workers, over_files  # noqa: E402

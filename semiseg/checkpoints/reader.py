@@ -1,5 +1,7 @@
 """Reading MindSpore's .ckpt without MindSpore's loader, which crashes the process on some damaged files.
 
+No other library reads the format; the parsing itself is protobuf's, over MindSpore's own description of the message.
+
 The file is one protobuf message: a list of (name, dimensions, type name, raw bytes), then, where it was asked for, the
 word crc_num and ten bytes of CRC-32. A tensor above 512 MB comes in several entries of one name, one after the other.
 """

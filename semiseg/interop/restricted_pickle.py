@@ -1,5 +1,7 @@
 """An unpickler that can build plain containers and numbers, and nothing else.
 
+No library serves: torch.load(weights_only=True) needs PyTorch, which a MindSpore user need not install.
+
 A pickle is a program: it names globals and calls them. Here every global must be in a table, and what the table gives
 out are inert stand-ins, so no code of the file's choosing runs and nothing of ours can be altered by it.
 """

@@ -14,6 +14,15 @@ from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.read_ahead import over_files
 
 
+@dataclass(frozen=True)
+class _Sample:
+    size: tuple[int, int]  # height, width
+    kind: str  # "JPEG RGB"
+    turned: bool  # has an EXIF orientation
+    histogram: np.ndarray | None  # pixels of each label value, 256
+    digest: str  # of the image file's bytes
+
+
 @dataclass
 class PartReport:
     """What was seen of one part. ``pixels[v]`` and ``images[v]``: pixels and images with label value v."""
@@ -23,48 +32,38 @@ class PartReport:
     missing: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)  # messages that name the file
     sizes: Counter = field(default_factory=Counter)  # (height, width) -> images
-    kinds: Counter = field(default_factory=Counter)  # "JPEG RGB" -> images
+    kinds: Counter = field(default_factory=Counter)  # as ``_Sample.kind`` -> images
     turned: list[str] = field(default_factory=list)  # ids of images with an EXIF orientation
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     contents: dict[str, str] = field(default_factory=dict)  # digest of the image file -> id
 
-
-@dataclass(frozen=True)
-class _Seen:
-    size: tuple[int, int]
-    kind: str
-    turned: bool
-    histogram: np.ndarray | None
-    digest: str
+    def add(self, sample_id: str, sample: _Sample) -> None:
+        """Counts a sample that could be read."""
+        self.sizes[sample.size] += 1
+        self.kinds[sample.kind] += 1
+        if sample.turned:
+            self.turned.append(sample_id)
+        if sample.histogram is not None:
+            self.pixels += sample.histogram
+            self.images += sample.histogram > 0
+        self.contents.setdefault(sample.digest, sample_id)
 
 
 def inspect_part(name: str, part: SegmentationDataset, workers: int) -> PartReport:
     """Reads every sample of ``part`` under a progress bar; problems are collected, not raised."""
-    report = PartReport(name, len(part))
     missing = set(part.missing_files())
-    report.missing = sorted(map(str, missing))
-    there = [i for i in range(len(part)) if not missing.intersection(_files(part, i))]
-    for index, seen in over_files(partial(_look, part), there, workers, f"reading {name}"):
-        if isinstance(seen, DataError):
-            report.unreadable.append(str(seen))
-            continue
-        report.sizes[seen.size] += 1
-        report.kinds[seen.kind] += 1
-        if seen.turned:
-            report.turned.append(part.ids[index])
-        if seen.histogram is not None:
-            report.pixels += seen.histogram
-            report.images += seen.histogram > 0
-        report.contents.setdefault(seen.digest, part.ids[index])
+    report = PartReport(name, len(part), missing=sorted(map(str, missing)))
+    there = [index for index in range(len(part)) if missing.isdisjoint(part.files(index))]
+    for index, sample in over_files(partial(_look_at, part), there, workers, f"reading {name}"):
+        if isinstance(sample, DataError):
+            report.unreadable.append(str(sample))
+        else:
+            report.add(part.ids[index], sample)
     return report
 
 
-def _files(part: SegmentationDataset, index: int) -> list:
-    return [part.image_path(index), *([part.mask_path(index)] if part.with_mask else [])]
-
-
-def _look(part: SegmentationDataset, index: int) -> _Seen:
+def _look_at(part: SegmentationDataset, index: int) -> _Sample:
     image, mask = part.read(index)
     path = part.image_path(index)
     with Image.open(path) as picture:
@@ -72,7 +71,7 @@ def _look(part: SegmentationDataset, index: int) -> _Seen:
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return _Seen(image.shape[:2], kind, turned, histogram, digest)
+    return _Sample(image.shape[:2], kind, turned, histogram, digest)
 
 
 def content_overlaps(first: PartReport, second: PartReport) -> str | None:

@@ -15,7 +15,7 @@ from scipy.io import loadmat
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
-from semiseg.data.dataset import read_mask
+from semiseg.data.image_files import read_mask
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 

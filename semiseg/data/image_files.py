@@ -17,7 +17,7 @@ from semiseg.common.text import shortened
 from semiseg.data.specs import DatasetSpec
 
 # What Pillow raises for files that are cut off, damaged, of unknown kind, or absurdly large.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None, upright: bool = False) -> np.ndarray:
@@ -37,7 +37,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None, upright: bool = 
             turned = size is not None and pixels.shape[:2] != tuple(size) == pixels.shape[1::-1]
             if (turned or upright) and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
-    except _BROKEN as error:
+    except BROKEN_PICTURE as error:
         raise DataError(
             f"{path}: not a complete, readable image ({_reason(error)}); copy or download it again"
         ) from None
@@ -114,7 +114,7 @@ def read_mask(path: Path, spec: DatasetSpec) -> np.ndarray:
             mode = picture.mode
             # as it is: of mode P that is the indices, not the palette's colours
             values = np.asarray(_to_rgb(picture) if spec.mask_kind == "color" else picture)
-    except _BROKEN as error:
+    except BROKEN_PICTURE as error:
         raise DataError(f"{path}: not a complete, readable mask ({_reason(error)}); copy or make it again") from None
     if spec.mask_kind == "color":
         return _colors_to_labels(values, path, spec)
@@ -133,10 +133,10 @@ def read_mask(path: Path, spec: DatasetSpec) -> np.ndarray:
 def _check_labels(values: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndarray:
     """``values`` as uint8, after a look at which values occur (a histogram: 0.05 ms for a VOC mask)."""
     if values.dtype == np.uint8:
-        seen = np.flatnonzero(cv2.calcHist([np.ascontiguousarray(values)], [0], None, [256], [0, 256]))
+        occurring = np.flatnonzero(cv2.calcHist([np.ascontiguousarray(values)], [0], None, [256], [0, 256]))
     else:
-        seen = np.unique(values)
-    bad = [int(v) for v in seen if not 0 <= v < spec.num_classes and v != spec.ignore_label]
+        occurring = np.unique(values)
+    bad = [int(v) for v in occurring if not 0 <= v < spec.num_classes and v != spec.ignore_label]
     if bad:
         shown = shortened(bad, 8)
         raise DataError(

@@ -1,6 +1,5 @@
 """What a data set is: class names, colours, and where image and mask of an id lie. A table, no code per set."""
 
-import difflib
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.text import did_you_mean
 
 Color = tuple[int, int, int]
 
@@ -237,9 +237,8 @@ def get_spec(type_name: str) -> DatasetSpec:
     name = _ALIASES.get(type_name, type_name)
     if name in SPECS:
         return SPECS[name]
-    near = difflib.get_close_matches(str(type_name).lower(), [*SPECS, *_ALIASES], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "see docs/datasets.md for your own data"
-    raise ConfigError(f"unknown data set {type_name!r}; known: {', '.join(SPECS)}; {hint}")
+    hint = did_you_mean(str(type_name).lower(), [*SPECS, *_ALIASES])
+    raise ConfigError(f"unknown data set {type_name!r}{hint} (docs/datasets.md: your own data)")
 
 
 def custom_spec(

@@ -1,4 +1,4 @@
-"""Networks: ``build_model(net_cfg)`` makes the one that ``config_keys.NetConfig`` describes."""
+"""Networks: ``build_model(net_cfg)`` makes the one that ``config.keys.NetConfig`` describes."""
 
 from functools import partial
 

@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
+from semiseg.data.image_files import BROKEN_PICTURE
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
 IMAGES = {"train": 2975, "val": 500}
 _IGNORE = 255
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError)
 
 # Every official label but "license plate" (id -1, never drawn), in the order of its id 0..33. Those that are also names
 # of SPECS["cityscapes"].classes are trained on, under their place there; all others are ignored.
@@ -60,7 +60,7 @@ def _from_label_ids(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             ids = np.asarray(picture)
-    except _BROKEN:
+    except BROKEN_PICTURE:
         raise DataError(f"{path}: not a complete, readable picture; extract gtFine_trainvaltest.zip again") from None
     if ids.ndim != 2 or ids.dtype != np.uint8 or ids.max(initial=0) >= len(LABELS):
         raise DataError(f"{path}: holds something else than label ids 0..33; extract gtFine_trainvaltest.zip again")
@@ -124,7 +124,7 @@ class TrainIdWriter:
         try:
             with Image.open(path) as picture:
                 width, height = picture.size
-        except _BROKEN:
+        except BROKEN_PICTURE:
             raise DataError(f"{path}: not a readable image; extract leftImg8bit_trainvaltest.zip again") from None
         if labels.shape != (height, width):
             raise DataError(
@@ -136,5 +136,5 @@ def _holds(path: Path, labels: np.ndarray) -> bool:
     try:
         with Image.open(path) as picture:
             return picture.mode in ("L", "P") and np.array_equal(np.asarray(picture), labels)
-    except _BROKEN:
+    except BROKEN_PICTURE:
         return False

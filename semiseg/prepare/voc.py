@@ -15,7 +15,7 @@ from scipy.io import loadmat
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
-from semiseg.data.image_files import read_mask
+from semiseg.data.image_files import BROKEN_PICTURE, read_mask
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
@@ -72,7 +72,7 @@ def _holds_colors(path: Path) -> bool:
             if picture.mode != "P":
                 return picture.mode in ("RGB", "RGBA")
             used = [(index, _palette_color(picture, index)) for _, index in picture.getcolors(256) or ()]
-    except (OSError, SyntaxError, ValueError):
+    except BROKEN_PICTURE:
         return False  # read_mask says what is wrong
     official = [tuple(color) for color in _SPEC.full_palette().tolist()]
     known = {*_SPEC.palette, _SPEC.ignore_color}
@@ -128,7 +128,7 @@ class MaskWriter:
                 width, height = picture.size
         except FileNotFoundError:
             raise DataError(f"{path}: there is a mask ({self.sources[sample].name}) but no such image") from None
-        except (OSError, SyntaxError, ValueError):
+        except BROKEN_PICTURE:
             raise DataError(f"{path}: not a readable image; extract VOCtrainval again") from None
         if labels.shape != (height, width):
             raise DataError(

@@ -84,11 +84,11 @@ def match(in_file: Shapes, expected: Shapes, ignorable: Iterable[str] = ()) -> M
     common = [name for name in expected if name in in_file]
     wrong = {n: (tuple(in_file[n]), tuple(expected[n])) for n in common if tuple(in_file[n]) != tuple(expected[n])}
     left = [name for name in in_file if name not in expected]
-    ignored = [name for name in left if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    ignored = {name: None for name in left if any(fnmatchcase(name, pattern) for pattern in patterns)}
     return MatchReport(
         matched=tuple(name for name in common if name not in wrong),
         missing=tuple(name for name in expected if name not in in_file),
-        unexpected=tuple(name for name in left if name not in set(ignored)),
+        unexpected=tuple(name for name in left if name not in ignored),
         ignored=tuple(ignored),
         wrong_shape=wrong,
     )

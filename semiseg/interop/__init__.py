@@ -1,0 +1,1 @@
+"""Other people's files: PyTorch checkpoints, published networks and their names."""

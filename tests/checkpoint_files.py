@@ -18,7 +18,7 @@ __all__ = ["CLASSES", "arrays_of", "network", "torch_state", "write_ckpt", "writ
 
 def network(*overrides: str, seed: int = 0) -> SegmentationNetwork:
     """The tiny network with 3 classes, linear and prototype head; its weights depend on the seed."""
-    return network_of(context_of(*overrides), seed)
+    return network_of(context_of(*overrides).net, seed)
 
 
 def arrays_of(built: SegmentationNetwork) -> dict[str, np.ndarray]:

@@ -76,8 +76,8 @@ def test_every_part_has_its_arrows_and_the_top_stays_small():
 def test_the_whole_configuration_is_seen_by_what_builds_and_by_command_lines_alone():
     users = {p.relative_to(PACKAGE).with_suffix("").as_posix() for p in FILES if "config.keys.Config" in inside(p)}
     users = {name for name in users if not name.startswith("config/")}
-    assert users <= {"data/build", "data/lists", "data/paths", "engine/build", "engine/build_monitor", *COMMAND_LINES}
-    assert {"data/build", "data/lists", "data/paths", "engine/build", "train"} <= users
+    assert users <= {"data/build", "data/lists", "data/paths", "engine/build", "engine/plan", *COMMAND_LINES}
+    assert {"data/build", "data/lists", "data/paths", "engine/build", "engine/plan"} <= users
 
 
 def test_data_tools_and_configuration_start_without_mindspore():

@@ -34,15 +34,18 @@ def test_badly_learnt_classes_are_drawn_and_kept_more_often():
     assert bank.pasting_probabilities((2,)).sum() == pytest.approx(1)
 
 
-def test_the_shares_have_the_bits_of_the_formula():
+def test_the_probabilities_have_the_bits_of_the_formula():
     rng = np.random.default_rng(5)
     for classes in range(1, 40):
         bank = ConfidenceBank(classes, 0.0)
         bank.update(rng.random(classes), np.ones(classes))
         missing = 1 - bank.values.astype(np.float64)
-        for shares, score in ((bank.mixing_shares(), missing), (bank.pasting_shares(()), np.sqrt(missing))):
+        for probabilities, score in (
+            (bank.mixing_probabilities(), missing),
+            (bank.pasting_probabilities(()), np.sqrt(missing)),
+        ):
             raised = np.exp(score - score.max())
-            assert np.array_equal(shares, raised / raised.sum())
+            assert np.array_equal(probabilities, raised / raised.sum())
 
 
 def test_classes_learnt_perfectly_do_not_divide_by_zero():

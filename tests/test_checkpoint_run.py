@@ -166,9 +166,9 @@ def group(rank, **extra):
 
 
 def own_state(folder, made):
-    shared, own = parameter(1), HostArray("bank.rows", np.array([5.0, 6.0], np.float32))
+    shared, own = parameter(1), HostArray("bank.rows", np.array([5.0, 6.0], np.float32), per_device=True)
     state = {"student.value": shared, "bank.rows": own}
-    return Checkpoints(folder, SaverConfig(), state, frozenset({"bank.rows"}), made), shared, own
+    return Checkpoints(folder, SaverConfig(), state, made), shared, own
 
 
 def test_what_every_device_has_for_itself_is_saved_for_all_and_comes_back_to_each(tmp_path):

@@ -201,7 +201,7 @@ def test_moved_clone_is_installed_again(installed: Clone) -> None:
 
 def test_environment_made_by_hand_is_adopted(clone: Clone) -> None:
     write_program(clone.venv / "bin" / "python", FAKE_PYTHON, "3.11.7")
-    (clone.venv / "own.txt").write_text("mask_ratio")
+    (clone.venv / "own.txt").write_text("kept")
     assert clone.set_up().returncode == 0
     assert clone.calls() == ["-e .[test]"]
     assert (clone.venv / "own.txt").read_text() == "mask_ratio"

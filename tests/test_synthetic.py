@@ -247,7 +247,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, content):
 def test_a_manifest_that_points_out_of_the_folder_removes_nothing(tiny):
     options, out = tiny
     precious = out.parent / "precious.txt"
-    precious.write_text("mask_ratio")
+    precious.write_text("kept")
     manifest = json.loads((out / "synthetic.json").read_text())
     manifest["files"].append("../precious.txt")
     (out / "synthetic.json").write_text(json.dumps(manifest))

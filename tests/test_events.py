@@ -11,7 +11,7 @@ CLASSES = ("road", "traffic light")
 
 def test_every_number_has_a_tag_and_its_step(tmp_path):
     events = Events(tmp_path, 0, CLASSES)
-    events.numbers({"step": 10, "lr": 0.5, "loss": 2.0, "sup": 1.5, "mask_ratio": 0.25, "pseudo_accuracy_kept": 0.75})
+    events.numbers({"step": 10, "lr": 0.5, "loss": 2.0, "sup": 1.5, "mask_ratio": 0.25, "pseudo_accuracy_in_mask": 0.75})
     events.numbers({"step": 10, "eval": {"miou": 40.0, "iou": [30.0, 50.0], "proto_miou": 20.0}})
     events.scalar("train/images per second", 7.0, 10)
     events.close()

@@ -204,7 +204,7 @@ def test_environment_made_by_hand_is_adopted(clone: Clone) -> None:
     (clone.venv / "own.txt").write_text("kept")
     assert clone.set_up().returncode == 0
     assert clone.calls() == ["-e .[test]"]
-    assert (clone.venv / "own.txt").read_text() == "mask_ratio"
+    assert (clone.venv / "own.txt").read_text() == "kept"
     assert clone.set_up().returncode == 0
     assert clone.calls() == []
 

@@ -253,7 +253,7 @@ def test_a_manifest_that_points_out_of_the_folder_removes_nothing(tiny):
     (out / "synthetic.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="something else"):
         generate(out, options, overwrite=True, progress=False)
-    assert precious.read_text() == "mask_ratio"
+    assert precious.read_text() == "kept"
 
 
 def test_other_options_need_overwrite_which_leaves_foreign_files(tiny):

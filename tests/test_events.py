@@ -11,7 +11,9 @@ CLASSES = ("road", "traffic light")
 
 def test_every_number_has_a_tag_and_its_step(tmp_path):
     events = Events(tmp_path, 0, CLASSES)
-    events.numbers({"step": 10, "lr": 0.5, "loss": 2.0, "sup": 1.5, "mask_ratio": 0.25, "pseudo_accuracy_in_mask": 0.75})
+    events.numbers(
+        {"step": 10, "lr": 0.5, "loss": 2.0, "sup": 1.5, "mask_ratio": 0.25, "pseudo_accuracy_in_mask": 0.75}
+    )
     events.numbers({"step": 10, "eval": {"miou": 40.0, "iou": [30.0, 50.0], "proto_miou": 20.0}})
     events.scalar("train/images per second", 7.0, 10)
     events.close()
@@ -20,8 +22,8 @@ def test_every_number_has_a_tag_and_its_step(tmp_path):
         "train/lr": [(10, 0.5)],
         "loss/total": [(10, 2.0)],
         "loss/sup": [(10, 1.5)],
-        "pseudo-labels/used": [(10, 0.25)],
-        "pseudo-labels/accuracy_kept": [(10, 0.75)],
+        "pseudo-labels/mask_ratio": [(10, 0.25)],
+        "pseudo-labels/accuracy_in_mask": [(10, 0.75)],
         "score/miou": [(10, 40.0)],
         "iou/road": [(10, 30.0)],
         "iou/traffic_light": [(10, 50.0)],

@@ -13,10 +13,13 @@ from reference import training  # noqa: E402
 from tiny import Trainee, context_for  # noqa: E402
 
 from semiseg import losses  # noqa: E402
+from semiseg.common.rng import generator  # noqa: E402
 from semiseg.config.keys import OptimizerConfig, SgdKwargs, TrainerConfig, UnsupervisedConfig  # noqa: E402
 from semiseg.engine.optim import SGD, poly  # noqa: E402
-from semiseg.methods.mixing import box_masks, cutmix_boxes  # noqa: E402
-from semiseg.methods.pseudo_labels import PseudoLabeler, PseudoLabels, entropy_of, kept_pixels  # noqa: E402
+from semiseg.methods.context import StepBatch  # noqa: E402
+from semiseg.methods.mixing import CutMix, box_masks, cutmix_boxes  # noqa: E402
+from semiseg.methods.pseudo_labels import PseudoLabels, entropy_of, reliable_pixels  # noqa: E402
+from semiseg.methods.sampling import BatchSlice  # noqa: E402
 from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay  # noqa: E402
 from semiseg.models import build_model  # noqa: E402
 from semiseg.models.interpolate import at_points, points, resize  # noqa: E402
@@ -108,7 +111,7 @@ def test_unsupervised_by_confidence(over_all, threshold):
 def test_unsupervised_by_entropy(percent):
     teacher, labels = logits_of(3), labels_of("full")
     ms_labels, torch_labels = Tensor(labels, ms.int32), torch.from_numpy(labels)
-    kept = kept_pixels(entropy_of(Tensor(teacher)), ms_labels, UnsupervisedConfig(rule="entropy"), percent)
+    kept = reliable_pixels(entropy_of(Tensor(teacher)), ms_labels, UnsupervisedConfig(rule="entropy"), percent)
     assert_same(
         lambda x: losses.certain_cross_entropy(x, ms_labels, kept),
         lambda x: twin.unsupervised_entropy(x, torch_labels, torch.from_numpy(teacher), percent),
@@ -216,15 +219,14 @@ def test_cutmix_pastes_the_same_pixels():
     rng = np.random.default_rng(7)
     image, label = rng.normal(size=(3, 2, 17, 23)).astype(np.float32), rng.integers(0, 9, (3, 17, 23))
     score = rng.random((3, 17, 23)).astype(np.float32)
-    boxes = cutmix_boxes(3, 17, 23, np.random.default_rng(8))
-    inside = box_masks(boxes, 17, 23)
-    torch_inside = training.box_masks(torch.from_numpy(boxes), (17, 23))
-    np.testing.assert_array_equal(inside, torch_inside)
-    labeler = PseudoLabeler(None, TrainerConfig(jit=False), 3, (17, 23))
-    current = PseudoLabels(Tensor(image), Tensor(label, ms.int32), Tensor(score))
-    mixed = labeler.mix(Tensor(inside), current, labeler._partner(current))
+    mixer = CutMix(context_for("mean_teacher", "trainer={seed: 8, unsupervised: {aug_prob: 1}}", batch=3))
+    pseudo = PseudoLabels(Tensor(image), Tensor(label, ms.int32), Tensor(score))
+    mixed = mixer(4, pseudo, StepBatch(None, None, BatchSlice(0, 3, 3)))
+    boxes = cutmix_boxes(3, 17, 23, generator(8, "cutmix", 4))
+    inside = training.box_masks(torch.from_numpy(boxes), (17, 23))
+    np.testing.assert_array_equal(box_masks(boxes, 17, 23), inside)
     for ours, values in zip(mixed, (image, label, score), strict=True):
-        np.testing.assert_array_equal(ours.asnumpy(), training.cutmix(torch.from_numpy(values), torch_inside))
+        np.testing.assert_array_equal(ours.asnumpy(), training.cutmix(torch.from_numpy(values), inside))
 
 
 @pytest.mark.parametrize(("source", "target"), [((9, 12), (33, 47)), ((17, 17), (64, 64)), ((5, 9), (65, 40))])

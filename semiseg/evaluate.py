@@ -1,6 +1,5 @@
 """Scoring a network on a validation list: ``python -m semiseg.evaluate --config F [--checkpoint C] [--save DIR]``."""
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -159,7 +158,7 @@ def compare(found: dict[str, Any], expected: ExpectedConfig) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.evaluate", description="Score a checkpoint.")
+    parser = cli.parser("evaluate")
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
     parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write index and colour PNGs of every prediction")

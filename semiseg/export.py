@@ -33,7 +33,7 @@ _TOLERANCE = 1e-4  # of the largest logit; float32 in another order of operation
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.export", description="Export the evaluated network.")
+    parser = cli.parser("export")
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
     parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
     parser.add_argument("--format", choices=("onnx", "mindir"), required=True)

@@ -24,9 +24,8 @@ from semiseg.inference.predictor import Predictor
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; ``inputs`` are paths, ``overrides`` are key=value."""
-    parser = argparse.ArgumentParser(
-        prog="python -m semiseg.predict",
-        description="Predict images of any size and kind with a trained network.",
+    parser = cli.parser(
+        "predict",
         epilog="Exit code 0: all predicted; 1: some images could not be read, all others are done; 2: nothing done.",
     )
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")

@@ -34,7 +34,7 @@ from semiseg.reporting.templates import check_out
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.report", description="One HTML page about training runs.")
+    parser = cli.parser("report")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html, of several ./report.html")
     parser.add_argument("--no-scoring", action="store_true", help="only what was logged and scored before")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; key=value, e.g. dataset.data_root=DIR")

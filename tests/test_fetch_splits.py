@@ -1,4 +1,4 @@
-"""tools/fetch_splits.py against folders and a small local server."""
+"""``semiseg fetch-splits`` against folders and a small local server."""
 
 import hashlib
 import threading
@@ -6,13 +6,13 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tool import load_tool, run_tool, snapshot
+from tool import run_tool, snapshot
 
 from semiseg.data.splits import read_list
-from semiseg.prepare import published_splits
+from semiseg.prepare import fetch_splits, published_splits
 from semiseg.prepare.published_splits import PublishedList
 
-TOOL = load_tool("fetch_splits")
+TOOL = fetch_splits
 CONTENT = {
     "pascal/92/labeled.txt": b"a\nb",  # published without a final line end
     "pascal/92/unlabeled.txt": b"c\nd\ne\n",

@@ -59,7 +59,7 @@ _find_python() {
 _inputs() {
     local files version
     version="$(_probe "$SEMISEG_VENV/bin/python")" || [ $? = 4 ] || return 1
-    files="$(cd "$SEMISEG_ROOT" && cat requirements.txt constraints.txt setup.py | cksum)" || return 1
+    files="$(cd "$SEMISEG_ROOT" && cat requirements.txt constraints.txt pyproject.toml setup.py | cksum)" || return 1
     echo "files=${files// /-} python=$version root=$SEMISEG_ROOT"
 }
 

@@ -9,16 +9,17 @@ from tqdm import tqdm
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
 from semiseg.data.dataset import read_image
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
-from semiseg.evaluate import find_checkpoint, load_network
+from semiseg.evaluate import find_checkpoint, inputs_of, load_network
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.images import Item, find_items
-from semiseg.inference.outputs import ResultWriter, check_folder
+from semiseg.inference.outputs import ResultWriter
 from semiseg.inference.predictor import Predictor
 
 
@@ -84,9 +85,12 @@ def main(argv: Sequence[str]) -> int:
     config, spec = data_build.complete(load(args.config, args.overrides))
     items = find_items(args.inputs, args.out)
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
+    otherwise = ", or replace results of the same name with --overwrite"
+    outputs = [Output("--out", args.out, is_folder=True, replace=args.overwrite, otherwise=otherwise)]
+    check_outputs(outputs, inputs_of(args, checkpoint))
     device = set_device(config.device)
     predictor = build_predictor(config, checkpoint, args)
-    check_folder(args.out, args.overwrite)
+    make_folders(outputs)
     print(f"device: {device}\ncheckpoint: {checkpoint}{note}")
     with ResultWriter(args.out, spec) as writer:
         failed = predict_items(items, predictor, writer, args.probabilities)

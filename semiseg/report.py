@@ -23,8 +23,9 @@ from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
-from semiseg.evaluate import center_crop, evaluate, load_network, report
+from semiseg.evaluate import load_network
 from semiseg.inference.compiled import for_evaluation
+from semiseg.inference.evaluation import center_crop, evaluate, report
 from semiseg.interop.published import find_best
 from semiseg.reporting.gallery import Gallery
 from semiseg.reporting.page import render_report

@@ -5,6 +5,8 @@ FAULT is "MOMENT:NTH" and kills this process with SIGKILL the NTH time it comes 
 itself knows nothing of it.
 """
 
+import clone  # noqa: F401  # isort: skip  (it makes what follows importable)
+
 import os
 import resource
 import signal
@@ -12,8 +14,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import semiseg  # noqa: F401
 

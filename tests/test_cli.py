@@ -142,6 +142,13 @@ def test_usage_says_what_was_typed(start, usage):
     assert done.stdout.startswith(f"usage: {usage} "), done.stderr
 
 
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if "semiseg.prepare." in cli.COMMANDS[name].target])
+def test_the_programs_of_tools_run_from_anywhere_without_an_installation(name, tmp_path):
+    program = ROOT / "tools" / f"{name.replace('-', '_')}.py"
+    done = call(program, "--help", cwd=tmp_path, PATH="/usr/bin:/bin")
+    assert done.stdout.startswith(f"usage: python tools/{program.name} "), done.stderr
+
+
 def test_a_program_of_the_clone_runs_with_its_arguments(capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "argv", ["semiseg"])

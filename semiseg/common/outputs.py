@@ -40,7 +40,8 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path] = ()) -> Non
             raise ConfigError(
                 f"{output.path}: cannot be written ({above} is a file); name another path for {output.option}"
             )
-        _check_folder(output) if output.is_folder else _check_file(output)
+        check = _check_folder if output.is_folder else _check_file
+        check(output)
     for one, other in permutations(outputs, 2):
         if one.is_folder:
             continue

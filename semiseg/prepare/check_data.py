@@ -75,18 +75,18 @@ def classes_table(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]
 
 def notes(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
     """What is allowed and worth knowing."""
-    found = []
+    lines = []
     for report in reports:
         if report.pixels.sum():
             never = [name for value, name in enumerate(spec.classes) if not report.images[value]]
             if never:
-                found.append(f"no pixel of {', '.join(never)} in the {report.name} part")
+                lines.append(f"no pixel of {', '.join(never)} in the {report.name} part")
         if report.turned:
-            found.append(
+            lines.append(
                 f"{len(report.turned)} images of the {report.name} part carry an EXIF rotation (first "
                 f"{report.turned[0]}); pixels are used as stored, unless only the turned image fits its mask"
             )
-    return found
+    return lines
 
 
 def shorten(messages: Sequence[str], kind: str, show: int) -> list[str]:

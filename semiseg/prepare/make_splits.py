@@ -70,12 +70,12 @@ def classes_of(config: Config, spec: DatasetSpec, pool: list[str], workers: int)
         mask = read_mask(part.mask_path(index), spec)
         return [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if v < spec.num_classes]
 
-    found = {}
+    classes_in = {}
     for index, classes in over_files(look, range(len(part)), workers, "reading masks"):
         if isinstance(classes, DataError):
             raise classes
-        found[part.ids[index]] = classes
-    return found
+        classes_in[part.ids[index]] = classes
+    return classes_in
 
 
 def is_there(folder: Path, lists: dict[str, list[str]], overwrite: bool) -> bool:

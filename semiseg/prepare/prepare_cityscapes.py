@@ -38,20 +38,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace, root: Path, part: str) -> tuple[Counter, list[str]]:
     """One part: how many were written and kept, and what could not be made."""
-    found = cityscapes.annotations(root, part)
+    sources = cityscapes.annotations(root, part)
     writer = cityscapes.TrainIdWriter(root, args.out or root / "gtFine", args.overwrite)
     done, problems = Counter(), []
-    for _, result in over_files(writer, list(found.items()), args.workers, part):
+    for _, result in over_files(writer, list(sources.items()), args.workers, part):
         if isinstance(result, DataError):
             problems.append(str(result))
         else:
             done[result] += 1
-    polygons = sum(path.suffix == ".json" for path in found.values())
-    images = sum((root / SPECS["cityscapes"].image_path(sample)).is_file() for sample in found)
+    polygons = sum(path.suffix == ".json" for path in sources.values())
+    images = sum((root / SPECS["cityscapes"].image_path(sample)).is_file() for sample in sources)
     note = f" ({polygons} drawn from polygons)" if polygons else ""
     print(
         f"{part}: {done['written']} written{note}, {done['kept']} right already, {len(problems)} problems; "
-        f"{images} of {len(found)} have their image in leftImg8bit"
+        f"{images} of {len(sources)} have their image in leftImg8bit"
     )
     return done, problems
 

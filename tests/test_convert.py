@@ -151,6 +151,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, run):
     assert code == 2
     assert "--overwrite" in err
     assert target.read_text() == "mine"
+    assert_refused(run(source, target / "x.ckpt"), target / "x.ckpt", "cannot be written")
     assert run(source, target, "--overwrite")[0] == 0
     assert_same(read(target), teacher)
     before = target.read_bytes()

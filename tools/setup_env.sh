@@ -90,7 +90,7 @@ _make_venv() {
         fi
     fi
     python="$(_find_python)" || return 2
-    _say "setting up .venv with $python, once: about 2 minutes and 2 GB"
+    _say "setting up .venv with $python, once: about 2 minutes and 3 GB"
     rm -rf "$SEMISEG_VENV"
     { mkdir "$SEMISEG_VENV" && touch "$unfinished" && "$python" -m venv "$SEMISEG_VENV" >&2; } ||
         _error "cannot make $SEMISEG_VENV (the reason stands above)"

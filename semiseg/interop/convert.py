@@ -15,6 +15,7 @@ from mindspore import Tensor
 from semiseg import cli
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError
+from semiseg.common.outputs import Output, check_outputs
 from semiseg.config import load
 from semiseg.data import build
 from semiseg.interop.architecture import encoder_type, infer_network
@@ -57,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.suffix != ".ckpt":
         raise CheckpointError(f"{target}: expected a name that ends in .ckpt; only MindSpore's format is written")
-    if target.exists() and (target.resolve() == source.resolve() or not overwrite):
-        raise CheckpointError(f"{target}: is there already; choose another name, or replace it with --overwrite")
+    output = Output("OUT", target, replace=overwrite, otherwise=", or replace it with --overwrite")
+    check_outputs([output], [source])
 
 
 def _expected(config: str | None, arrays: State, source: Path) -> tuple[str, Shapes]:

@@ -4,20 +4,18 @@
 unlabelled images a step; each division in a process of its own. Minutes, several GB.
 """
 
+import clone  # noqa: F401  # isort: skip  (it makes what follows importable)
+
 import argparse
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure(side: int, images: int, accumulate: int) -> None:
     """Prints peak memory in GB and the seconds of a step (the faster of two, after one to warm up)."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
     import inputs
     import ours
 

@@ -5,6 +5,8 @@ FAULT is "MOMENT:NTH" and kills this process with SIGKILL the NTH time it comes 
 itself knows nothing of it.
 """
 
+import clone  # noqa: F401  # isort: skip  (it makes what follows importable)
+
 import os
 import resource
 import signal
@@ -13,16 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import semiseg  # noqa: F401
 
 # isort: split
-from semiseg import cli, evaluate, train
+from semiseg import cli, train
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints import run as checkpoint_run
 from semiseg.data import splits
 from semiseg.engine import log, optim, step
+from semiseg.inference import evaluation
 from semiseg.methods import base, proto_init
 
 
@@ -80,7 +81,7 @@ MOMENTS: dict[str, Callable[[int], None]] = {
     "before the weights change": in_front(optim.SGD, "__call__"),
     "between weights and teacher": in_front(base.Method, "after_update"),
     "half a line of the log": half_a_line,
-    "in an evaluation": in_front(evaluate, "image_logits"),
+    "in an evaluation": in_front(evaluation, "image_logits"),
     "in the k-means": in_front(proto_init, "class_centres"),
     "half a checkpoint": half_a_checkpoint,
     "before the last one is kept": in_front(checkpoint_run.Checkpoints, "_retain"),

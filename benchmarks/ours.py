@@ -1,14 +1,12 @@
 """The MindSpore side of the benchmarks; started by run.py."""
 
 import worker  # isort: skip  (it notes when the process began)
+import clone  # isort: skip  (it makes what follows importable)
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import semiseg  # noqa: F401
 
@@ -34,7 +32,7 @@ from semiseg.methods import METHODS, RunContext
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import build_model
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+EXPERIMENTS = clone.ROOT / "experiments"
 PASCAL, SYNTHETIC = EXPERIMENTS / "pascal" / "183", EXPERIMENTS / "synthetic" / "16"
 
 

@@ -5,23 +5,20 @@ is the largest absolute one divided by the largest absolute value of the exact r
 Sizes are pixels; --quick leaves out the full-width ResNet-101.
 """
 
+import clone  # noqa: F401  # isort: skip  (it makes what follows importable)
+
 import argparse
 import platform
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-import semiseg  # noqa: E402, F401  (sets what MindSpore reads at its own import)
+import semiseg  # noqa: F401  (sets what MindSpore reads at its own import)
 
 # isort: split
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mindspore import Tensor  # noqa: E402
-from parity_cases import (  # noqa: E402
+import mindspore as ms
+import numpy as np
+import torch
+from mindspore import Tensor
+from parity_cases import (
     SMALL,
     difference,
     evaluation_outputs,
@@ -32,11 +29,11 @@ from parity_cases import (  # noqa: E402
     twin_gradient_of,
     twin_step,
 )
-from reference import losses as twin  # noqa: E402
-from reference.network import NetworkSpec  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+from reference import losses as twin
+from reference.network import NetworkSpec
+from tqdm import tqdm
 
-from semiseg import losses  # noqa: E402
+from semiseg import losses
 
 FULL = NetworkSpec(depth=101, num_classes=21, aux=True, prototypes=4, zero_init_residual=False)
 NAMES = {"pred": "linear logits", "rep": "feature", "aux": "auxiliary logits", "proto": "prototype logits"}

@@ -6,6 +6,7 @@ it, share of the whole, calls. Compiling, known by calls three times as slow as 
 """
 
 import worker  # isort: skip  (it notes when the process began)
+from clone import ROOT  # isort: skip  (it makes what follows importable)
 
 import argparse
 import functools
@@ -16,19 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import inputs
 
-import inputs  # noqa: E402
-
-from semiseg import train  # noqa: E402
-from semiseg.checkpoints.run import Checkpoints  # noqa: E402
-from semiseg.data.loaders import TrainStream  # noqa: E402
-from semiseg.engine import loop  # noqa: E402
-from semiseg.engine.optim import SGD  # noqa: E402
-from semiseg.engine.step import TrainStep  # noqa: E402
-from semiseg.methods.prototype import PrototypeConsistency  # noqa: E402
-from semiseg.methods.teacher import ExponentialMovingAverage  # noqa: E402
+from semiseg import train
+from semiseg.checkpoints.run import Checkpoints
+from semiseg.data.loaders import TrainStream
+from semiseg.engine import loop
+from semiseg.engine.optim import SGD
+from semiseg.engine.step import TrainStep
+from semiseg.methods.prototype import PrototypeConsistency
+from semiseg.methods.teacher import ExponentialMovingAverage
 
 
 class Clock:

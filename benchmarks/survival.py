@@ -3,6 +3,8 @@
 reliability.py drives this and prints the table.
 """
 
+from clone import ROOT  # isort: skip  (it makes what follows importable)
+
 import contextlib
 import os
 import shutil
@@ -15,17 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+import faults
+import numpy as np
+import psutil
+from tiny import TINY_NET, write_voc
+from tqdm import tqdm
 
-import faults  # noqa: E402
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-from tiny import TINY_NET, write_voc  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from semiseg.checkpoints import io as checkpoint_io  # noqa: E402
-from semiseg.common.errors import CheckpointError  # noqa: E402
+from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common.errors import CheckpointError
 
 KINDS = ["SIGKILL at a random time", "SIGTERM", "SIGINT", "disk full", *faults.MOMENTS]
 STEPS = 12

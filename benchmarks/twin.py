@@ -1,24 +1,21 @@
 """The PyTorch side of the benchmarks: the twin of tests/reference, and data loading as the field writes it."""
 
 import worker  # isort: skip  (it notes when the process began)
+import clone  # noqa: F401  # isort: skip  (it makes what follows importable)
 
-import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import inputs  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from PIL import Image  # noqa: E402
-from reference import losses, training  # noqa: E402
-from reference import step as twin_step  # noqa: E402
-from reference.network import Network, NetworkSpec  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
+import inputs
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from reference import losses, training
+from reference import step as twin_step
+from reference.network import Network, NetworkSpec
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 
 def network(prototypes: int) -> Network:

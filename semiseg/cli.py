@@ -1,14 +1,95 @@
-"""What every command line does around its work: one-line errors, exit codes, Ctrl-C."""
+"""The command ``semiseg`` and what every command line does around its work: one-line errors, exit codes, Ctrl-C."""
 
+import argparse
+import difflib
+import importlib
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import semiseg
+from semiseg.common.checkout import checkout
 from semiseg.common.errors import UserError
 
-_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
+_OVERRIDE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*=.*", re.DOTALL)
+
+
+class Command(NamedTuple):
+    """``target``: the module and function that take the arguments, or a program of the clone; loaded when called."""
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "train": Command("semiseg.train:main", "train from a configuration"),
+    "evaluate": Command("semiseg.evaluate:main", "score a checkpoint"),
+    "predict": Command("semiseg.predict:main", "predict images of any size and kind with a trained network"),
+    "report": Command("semiseg.report:main", "make one HTML page about training runs"),
+    "show-prototypes": Command("tools/show_prototypes.py", "look at the prototypes of a run"),
+    "export": Command("semiseg.export:main", "export the evaluated network as ONNX or MindIR"),
+    "config": Command("semiseg.config.loading:main", "show a configuration and where each value was written"),
+    "compare": Command("tools/compare.py", "compare methods on one data set over splits and seeds"),
+    "check-data": Command("semiseg.prepare.check_data:main", "look at all data of a configuration"),
+    "make-splits": Command("semiseg.prepare.make_splits:main", "draw labelled and unlabelled parts"),
+    "fetch-splits": Command("semiseg.prepare.fetch_splits:main", "bring the published lists into place"),
+    "make-synthetic": Command("semiseg.prepare.make_synthetic:main", "make the synthetic data set"),
+    "prepare-voc": Command("semiseg.prepare.prepare_voc:main", "make SegmentationClassAug from VOC and SBD"),
+    "prepare-cityscapes": Command("semiseg.prepare.prepare_cityscapes:main", "make Cityscapes' labelTrainIds"),
+    "convert-checkpoint": Command("semiseg.interop.convert:main", "convert a checkpoint to the form of best.ckpt"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``semiseg COMMAND [arguments]``; returns the exit code."""
+    return run(_dispatch, argv)
+
+
+def _dispatch(arguments: list[str]) -> int | None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"semiseg {semiseg.__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
+        raise UserError(f"{name}: no such command; {hint}")
+    module, _, function = COMMANDS[name].target.partition(":")
+    return getattr(importlib.import_module(module), function)(rest) if function else _run_program(name, rest)
+
+
+def _run_program(name: str, arguments: list[str]) -> int:
+    """Runs a program of the clone in this process; it ends with SystemExit."""
+    folder = checkout()
+    if folder is None:
+        raise UserError(f"{name}: needs a clone of SemiSeg (experiments/, tools/), and this is an installation without")
+    path = folder / COMMANDS[name].target
+    sys.argv = [program(name), *arguments]
+    sys.path.insert(0, str(path.parent))  # as Python does, for what lies beside it
+    runpy.run_path(str(path), run_name="__main__")
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            f"usage: {program('COMMAND')} [arguments]     ({program('COMMAND')} --help explains one)",
+            "",
+            "Semi-supervised semantic segmentation on MindSpore.",
+            "",
+            *(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()),
+            "",
+            "--debug anywhere shows the traceback behind a one-line error; --version prints the version.",
+        ]
+    )
 
 
 def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
@@ -32,6 +113,27 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     except BrokenPipeError:  # the reader of our output left (| head): not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def parser(command: str, **options: Any) -> argparse.ArgumentParser:
+    """The parser of a command: its name as it was called, and the line of ``COMMANDS`` as its description."""
+    about = COMMANDS[command].help
+    options.setdefault("description", f"{about[0].upper()}{about[1:]}.")
+    return argparse.ArgumentParser(prog=program(command), **options)
+
+
+def program(command: str) -> str:
+    """How ``command`` was called: semiseg NAME, python -m semiseg NAME, python -m semiseg.name or tools/name.py."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = spec.name.removesuffix(".__main__") if spec else ""
+    if module == "semiseg":
+        return f"python -m semiseg {command}"
+    if module.startswith("semiseg."):
+        return f"python -m {module}"
+    script = Path(sys.argv[0])
+    if script.name == f"{command.replace('-', '_')}.py":
+        return f"python tools/{script.name}"
+    return f"semiseg {command}"
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -6,34 +6,27 @@ Beside FILE goes FILE.json: what the input must look like, what the output means
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mindspore as ms
-import numpy as np
-from mindspore import Tensor, nn
-
 from semiseg import __version__, cli
-from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
+from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine.device import set_device
-from semiseg.evaluate import find_checkpoint, load_network
+from semiseg.evaluate import find_checkpoint, inputs_of, load_network
+from semiseg.inference.export import exported, verify
 from semiseg.inference.exportable import ExportableNetwork
-from semiseg.models import SegmentationNetwork
-from semiseg.models.interpolate import resize
-
-_TOLERANCE = 1e-4  # of the largest logit; float32 in another order of operations stays far below
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.export", description="Export the evaluated network.")
+    parser = cli.parser("export")
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
     parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
     parser.add_argument("--format", choices=("onnx", "mindir"), required=True)
@@ -57,12 +50,16 @@ def main(argv: Sequence[str]) -> int:
     args = parse(argv)
     config, spec = data_build.complete(load(args.config, args.overrides))
     size = tuple(args.size or default_size(config))
-    check_request(args, size)
+    if min(size) < 1:
+        raise ConfigError(f"--size: expected height and width of at least 1 px, got {size[0]} {size[1]}")
     checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)
+    outputs = outputs_of(args)
+    check_outputs(outputs, inputs_of(args, checkpoint))
     set_device(config.device)
     network = load_network(config, checkpoint)
+    make_folders(outputs)
     content = exported(ExportableNetwork(network, size), size, args.format)
-    checked = check(content, network, size, args.format)
+    checked = verify(content, network, size, args.format)
     replace_file(args.out, content)
     replace_file(about_path(args.out), json.dumps(about(config, spec, args, size, checkpoint), indent=1) + "\n")
     print(f"{args.out}: {args.format}, input 1 x 3 x {size[0]} x {size[1]}, {checked}")
@@ -79,48 +76,11 @@ def about_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.json")
 
 
-def check_request(args: argparse.Namespace, size: tuple[int, ...]) -> None:
-    """Raises ConfigError for a size that is none, or files that are there already."""
-    if min(size) < 1:
-        raise ConfigError(f"--size: expected height and width of at least 1 px, got {size[0]} {size[1]}")
-    for path in (args.out, about_path(args.out)):
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder; --out expects the name of a file")
-        if path.exists() and not args.overwrite:
-            raise ConfigError(f"{path}: is there already; name another file, or replace it with --overwrite")
-
-
-def exported(network: ExportableNetwork, size: tuple[int, ...], kind: str) -> bytes:
-    """The file's content; MindSpore writes to a name of its own making, so a folder for the moment is needed."""
-    with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
-        example = Tensor(np.zeros((1, 3, *size), np.float32))
-        ms.export(network, example, file_name=str(Path(folder) / "network"), file_format=kind.upper())
-        return (Path(folder) / f"network.{kind}").read_bytes()
-
-
-def check(content: bytes, network: SegmentationNetwork, size: tuple[int, ...], kind: str) -> str:
-    """Runs what was exported on a random image and compares with the network's logits; what came out, in words.
-
-    Raises: UserError if they differ; then nothing was written.
-    """
-    image = np.random.default_rng(0).normal(size=(1, 3, *size)).astype(np.float32)
-    expected = resize(network.logits(Tensor(image)), size).asnumpy()
-    with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
-        path = Path(folder) / f"network.{kind}"
-        path.write_bytes(content)
-        if kind == "mindir":
-            found = nn.GraphCell(ms.load(str(path)))(Tensor(image)).asnumpy()
-        else:
-            try:
-                import onnxruntime  # not a requirement: only this check uses it
-            except ImportError:
-                return "not checked (onnxruntime is not installed)"
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            found = session.run(None, {session.get_inputs()[0].name: image})[0]
-    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-    if not difference < _TOLERANCE:  # NaN neither
-        raise UserError(f"the exported network's logits differ by {difference:.1e} of the largest; nothing was written")
-    return f"checked: logits differ by {difference:.0e} of the largest"
+def outputs_of(args: argparse.Namespace) -> list[Output]:
+    """FILE and FILE.json."""
+    otherwise = ", or replace it with --overwrite"
+    files = (args.out, about_path(args.out))
+    return [Output("--out", path, replace=args.overwrite, otherwise=otherwise) for path in files]
 
 
 def about(

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.common.text import shortened
 from semiseg.config import load
 from semiseg.config.keys import Config
@@ -16,18 +17,17 @@ from semiseg.data import build as data_build
 from semiseg.data.image_files import read_image
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
-from semiseg.evaluate import find_checkpoint, load_network
+from semiseg.evaluate import find_checkpoint, inputs_of, load_network
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.images import Item, find_items
-from semiseg.inference.outputs import ResultWriter, check_folder
+from semiseg.inference.outputs import ResultWriter
 from semiseg.inference.predictor import Predictor
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; ``inputs`` are paths, ``overrides`` are key=value."""
-    parser = argparse.ArgumentParser(
-        prog="python -m semiseg.predict",
-        description="Predict images of any size and kind with a trained network.",
+    parser = cli.parser(
+        "predict",
         epilog="Exit code 0: all predicted; 1: some images could not be read, all others are done; 2: nothing done.",
     )
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
@@ -86,9 +86,12 @@ def main(argv: Sequence[str]) -> int:
     config, spec = data_build.complete(load(args.config, args.overrides))
     items = find_items(args.inputs, args.out)
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
+    otherwise = ", or replace results of the same name with --overwrite"
+    outputs = [Output("--out", args.out, is_folder=True, replace=args.overwrite, otherwise=otherwise)]
+    check_outputs(outputs, inputs_of(args, checkpoint))
     device = set_device(config.device)
     predictor = build_predictor(config, checkpoint, args)
-    check_folder(args.out, args.overwrite)
+    make_folders(outputs)
     print(f"device: {device}\ncheckpoint: {checkpoint}{note}")
     with ResultWriter(args.out, spec) as writer:
         failed = predict_items(items, predictor, writer, args.probabilities)

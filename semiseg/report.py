@@ -23,8 +23,9 @@ from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
-from semiseg.evaluate import center_crop, evaluate, load_network, report
+from semiseg.evaluate import load_network
 from semiseg.inference.compiled import for_evaluation
+from semiseg.inference.evaluation import center_crop, evaluate, report
 from semiseg.interop.published import find_best
 from semiseg.reporting.gallery import Gallery
 from semiseg.reporting.page import render_report
@@ -34,7 +35,7 @@ from semiseg.reporting.templates import check_out
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.report", description="One HTML page about training runs.")
+    parser = cli.parser("report")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html, of several ./report.html")
     parser.add_argument("--no-scoring", action="store_true", help="only what was logged and scored before")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; key=value, e.g. dataset.data_root=DIR")

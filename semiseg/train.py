@@ -1,6 +1,5 @@
 """Training from a configuration: ``python -m semiseg.train --config F [key.sub=value ...]``."""
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from semiseg.methods import Method
 
 def main(argv: Sequence[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.train", description="Train from a configuration.")
+    parser = cli.parser("train")
     parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, e.g. trainer.epochs=40")
     args = parser.parse_intermixed_args(argv)

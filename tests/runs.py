@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from semiseg.config import load
+from semiseg.common.files import replace_file
+from semiseg.config import dump, load
 from semiseg.data import build as data_build
 from semiseg.data.lists import read_split, save_lists
-from semiseg.train import write_config
 
 STEPS = 40
 
@@ -16,7 +16,7 @@ def write_run(ready: tuple[Path, list[str], Path], evaluations: int = 3) -> Path
     path, overrides, best = ready
     folder = best.parents[1]
     config, spec = data_build.complete(load(path, overrides))
-    write_config(folder, config)
+    replace_file(folder / "config.resolved.yaml", dump(config))
     save_lists(folder, read_split(config, spec))
     rows = []
     for step in range(2, STEPS + 1, 2):

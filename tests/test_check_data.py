@@ -1,12 +1,14 @@
-"""tools/check_data.py: what it counts, what it finds, its exit codes; inputs as bad as people have them."""
+"""``semiseg check-data``: what it counts, what it finds, its exit codes; inputs as bad as people have them."""
 
 import numpy as np
 import pytest
 from own_data import image_of, make_set, mask_of, write_config, write_ids, write_split
 from PIL import Image
-from tool import load_tool, run_tool
+from tool import run_tool
 
-TOOL = load_tool("check_data")
+from semiseg.prepare import check_data
+
+TOOL = check_data
 LABELED, UNLABELED, VAL = ["00", "01", "02"], ["03", "04", "05", "06"], ["07", "08"]
 
 

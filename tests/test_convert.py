@@ -1,6 +1,5 @@
-"""tools/convert_checkpoint.py: what it writes, what it says, and when it writes nothing."""
+"""``semiseg convert-checkpoint``: what it writes, what it says, and when it writes nothing."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -11,24 +10,17 @@ from tiny import ROOT
 
 from semiseg import cli
 from semiseg.checkpoints import io as checkpoint_io
+from semiseg.interop import convert
 from semiseg.interop.published import load_evaluated
 
 SCRIPT = ROOT / "tools" / "convert_checkpoint.py"
 AUX = "net.aux_loss={loss_weight: 0.4}"
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("convert_checkpoint", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(tool, capsys):
+def run(capsys):
     def call(*arguments):
-        code = cli.run(tool.main, [str(argument) for argument in arguments])
+        code = cli.run(convert.main, [str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -159,6 +151,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, run):
     assert code == 2
     assert "--overwrite" in err
     assert target.read_text() == "mine"
+    assert_refused(run(source, target / "x.ckpt"), target / "x.ckpt", "cannot be written")
     assert run(source, target, "--overwrite")[0] == 0
     assert_same(read(target), teacher)
     before = target.read_bytes()

@@ -32,9 +32,16 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_commands_are_there(page):
     text = page.read_text()
-    modules = {f"semiseg/{name}.py" for name in re.findall(r"python -m semiseg\.(\w+)", text)}
+    modules = set(re.findall(r"python -m semiseg\.(\w+)", text))
+    modules = {f"semiseg/{name}/__main__.py" if name == "config" else f"semiseg/{name}.py" for name in modules}
     scripts = set(re.findall(r"(?<![\w/])((?:tools|benchmarks)/\w+\.(?:py|sh))", text))
     assert [path for path in sorted(modules | scripts) if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_names_after_semiseg_are_commands(page):
+    named = set(re.findall(r"(?:`|^)semiseg ([a-z][a-z-]+)", page.read_text(), re.MULTILINE))
+    assert sorted(named - set(cli.COMMANDS)) == []
 
 
 def known_keys():

@@ -20,7 +20,8 @@ from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data import build as data_build
 from semiseg.data.specs import get_spec
 from semiseg.engine import build
-from semiseg.evaluate import center_crop, compare, evaluate, load_network, report
+from semiseg.evaluate import evaluate, load_network
+from semiseg.inference.evaluation import center_crop, compare, report
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import Output
 
@@ -179,6 +180,38 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(ready, tmp_p
         assert captured[0].startswith("error: ")
         assert message in captured[0]
     assert (tmp_path / "full/old.png").read_text() == (tmp_path / "file").read_text() == "keep"
+
+
+def test_scores_may_lie_in_the_folder_of_the_predictions(ready, tmp_path, capsys):
+    path, overrides, _ = ready
+    out = tmp_path / "out"
+    assert run(path, [*overrides, "net.proto_head=null"], "--save", str(out), "--json", str(out / "scores/x.json")) == 2
+    capsys.readouterr()
+    assert run(path, overrides, "--save", str(out), "--json", str(out / "scores/x.json")) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["color", "index", "scores"]
+    assert json.loads((out / "scores/x.json").read_text())["images"] == 3
+    assert run(path, overrides, "--save", str(out), "--json", str(tmp_path / "x.json")) == 2
+    assert "holds files already" in capsys.readouterr().err
+
+
+def test_outputs_that_would_replace_each_other_or_an_input_are_refused_and_leave_nothing(ready, tmp_path, capsys):
+    path, overrides, best = ready
+    out, before = tmp_path / "out", best.read_bytes()
+    for options in (
+        ["--save", str(out), "--json", str(out)],
+        ["--save", str(out), "--json", str(out / "index")],
+        ["--save", str(out / "x.json/deep"), "--json", str(out / "x.json")],
+        ["--json", str(best)],
+        ["--json", str(path)],
+        ["--save", str(best)],
+    ):
+        assert run(path, overrides, *options) == 2, options
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ")
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+        assert not out.exists()
+    assert best.read_bytes() == before
 
 
 def test_checkpoints_that_do_not_fit_are_refused(ready, tmp_path, capsys):

@@ -12,6 +12,7 @@ from semiseg import cli, export
 from semiseg.config import load
 from semiseg.data.transforms import normalize
 from semiseg.evaluate import load_network
+from semiseg.inference import export as inference_export
 from semiseg.models.interpolate import resize
 
 SIZE = (41, 50)
@@ -63,7 +64,7 @@ def test_onnx_gives_our_own_logits_and_its_description_is_enough_to_run_it(ready
 
 
 def test_what_differs_is_never_written(ready, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "resize", lambda x, size: resize(x, size) * 1.01)
+    monkeypatch.setattr(inference_export, "resize", lambda x, size: resize(x, size) * 1.01)
     assert run(ready, "--format", "mindir", "--size", 33, 33, "--out", tmp_path / "net.mindir") == 2
     assert "logits differ" in capsys.readouterr().err
     assert not (tmp_path / "net.mindir").exists()
@@ -94,3 +95,15 @@ def test_files_that_are_there_are_kept_and_wrong_requests_are_one_line(ready, tm
     assert kept.read_text() == "keep"
     assert run(ready, *out, "--overwrite") == 0
     assert json.loads(kept.read_text())["input"]["shape"] == [1, 3, 33, 33]
+
+
+def test_what_is_read_is_never_replaced(ready, tmp_path, capsys):
+    path, _, best = ready
+    before = best.read_bytes()
+    link = tmp_path / "link.mindir"
+    link.symlink_to(best)
+    (tmp_path / "run/checkpoints/best.ckpt.json").symlink_to(path)
+    for out in (best, link, tmp_path / "run/../run/checkpoints/best.ckpt"):
+        assert run(ready, "--format", "mindir", "--overwrite", "--out", out) == 2
+        assert "is read by this command" in capsys.readouterr().err
+    assert best.read_bytes() == before

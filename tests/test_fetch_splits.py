@@ -1,18 +1,16 @@
-"""tools/fetch_splits.py against folders and a small local server."""
+"""``semiseg fetch-splits`` against folders and a small local server."""
 
 import hashlib
-import threading
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tool import load_tool, run_tool, snapshot
+from file_server import serving
+from tool import run_tool, snapshot
 
 from semiseg.data.splits import read_list
-from semiseg.prepare import published_splits
+from semiseg.prepare import fetch_splits, published_splits
 from semiseg.prepare.published_splits import PublishedList
 
-TOOL = load_tool("fetch_splits")
+TOOL = fetch_splits
 CONTENT = {
     "pascal/92/labeled.txt": b"a\nb",  # published without a final line end
     "pascal/92/unlabeled.txt": b"c\nd\ne\n",
@@ -40,40 +38,12 @@ def published(monkeypatch):
     monkeypatch.setattr(TOOL, "PUBLISHED", tuple(map(entry, CONTENT)))
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves ``server.files``; ``server.faults[path]`` holds what to do wrong first: a status, "cut" or bytes."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.server.asked[self.path] += 1
-        faults = self.server.faults.get(self.path, [])
-        fault = faults.pop(0) if faults else None
-        content = self.server.files.get(self.path)
-        if isinstance(fault, bytes):
-            content = fault
-        if content is None or isinstance(fault, int):
-            self.send_error(fault if isinstance(fault, int) else 404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if fault == "cut" else content)
-
-
 @pytest.fixture
 def server(monkeypatch):
     """Serves as raw.githubusercontent.com does."""
     monkeypatch.setenv("no_proxy", "*")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files = {f"/{e.repo}/{e.commit}/{e.path}": CONTENT[e.target] for e in map(entry, CONTENT)}
-    server.faults, server.asked = {}, Counter()
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving({f"/{e.repo}/{e.commit}/{e.path}": CONTENT[e.target] for e in map(entry, CONTENT)}) as server:
+        yield server
 
 
 BAD = "/u2pl/lists/c0ffee/data/splits/pascal/92/unlabeled.txt"
@@ -113,6 +83,17 @@ def test_mirror_may_hold_the_lists_themselves(capsys, server, tmp_path):
     code, _, _ = run_tool(capsys, TOOL, "--mirror", f"{server.url}/lists/", "--wait", 0, "--out", tmp_path)
     assert code == 0
     assert there(tmp_path) == CONTENT
+
+
+def test_of_several_mirrors_the_first_that_has_the_list_is_taken(capsys, server, tmp_path):
+    server.faults[BAD] = [503] * 9
+    server.files |= {f"/lists/{target}": content for target, content in CONTENT.items()}
+    mirrors = ("--mirror", "http://127.0.0.1:9", server.url, f"{server.url}/lists")
+    code, text, _ = run_tool(capsys, TOOL, *mirrors, "--tries", 1, "--wait", 0, "--out", tmp_path)
+    assert code == 0, text
+    assert there(tmp_path) == CONTENT
+    third = {path for path in server.asked if path.startswith("/lists/")}  # asked for the one list alone
+    assert third == {f"/lists{BAD}", "/lists/pascal/92/unlabeled.txt"}
 
 
 @pytest.mark.parametrize("fault", ["cut", 500, 503, b"other\n"])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.errors import UserError
 from semiseg.data.specs import get_spec
-from semiseg.inference.outputs import ResultWriter, check_folder
+from semiseg.inference.outputs import ResultWriter
 
 SPEC = get_spec("synthetic")
 
@@ -54,17 +54,6 @@ def test_a_stopped_command_leaves_the_lines_of_what_is_done(tmp_path):
     writer.write("x", np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), None)
     assert len(rows(tmp_path / "shares.csv")) == 2
     writer.__exit__(None, None, None)
-
-
-def test_a_used_folder_is_kept_unless_asked_otherwise(tmp_path):
-    check_folder(tmp_path / "new/deep", overwrite=False)
-    check_folder(tmp_path / "new/deep", overwrite=False)
-    with pytest.raises(ConfigError, match="--overwrite"):
-        check_folder(tmp_path / "new", overwrite=False)
-    check_folder(tmp_path / "new", overwrite=True)
-    (tmp_path / "file").write_text("keep")
-    with pytest.raises(ConfigError, match="cannot be written"):
-        check_folder(tmp_path / "file", overwrite=True)
 
 
 def test_what_cannot_be_written_says_so(tmp_path):

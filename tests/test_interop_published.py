@@ -8,7 +8,7 @@ from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError
 from semiseg.config.keys import ExpectedConfig
-from semiseg.evaluate import compare
+from semiseg.inference.evaluation import compare
 from semiseg.interop.pretrained import load_encoder
 from semiseg.interop.published import find_best, load_evaluated
 

@@ -1,5 +1,6 @@
 """One run at a time in a folder; a dead one's lock is taken over."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock, Timeout
 from tiny import ROOT
 
 from semiseg.common.errors import ConfigError
@@ -115,3 +117,32 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file/run: cannot be written"):
         RunLock(tmp_path / "file/run").__enter__()
+
+
+def without_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_a_file_system_without_locks_still_has_the_age(tmp_path, monkeypatch):
+    monkeypatch.setattr(FileLock, "acquire", without_locks)
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+    of_another_host(tmp_path, 100)
+    with pytest.raises(ConfigError, match="process 12 on elsewhere"):
+        RunLock(tmp_path).__enter__()
+
+
+def test_a_holder_that_leaves_while_we_look_is_no_obstacle(tmp_path, monkeypatch):
+    whole, left = FileLock.acquire, []
+
+    def acquire(lock):
+        if not left:  # it held the lock, and has removed its file since
+            left.append(True)
+            raise Timeout(lock.lock_file)
+        return whole(lock)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with RunLock(tmp_path):
+        assert left
+    assert list(tmp_path.iterdir()) == []

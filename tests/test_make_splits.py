@@ -1,4 +1,4 @@
-"""tools/make_splits.py: drawing, recording, and agreement with what a configuration draws itself."""
+"""``semiseg make-splits``: drawing, recording, and agreement with what a configuration draws itself."""
 
 import json
 
@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from own_data import make_set, mask_of, write_config, write_ids
 from PIL import Image
-from tool import load_tool, run_tool, snapshot
+from tool import run_tool, snapshot
 
 from semiseg.config import load
 from semiseg.data import build
 from semiseg.data.lists import read_split
 from semiseg.data.splits import read_list
+from semiseg.prepare import make_splits
 
-TOOL = load_tool("make_splits")
+TOOL = make_splits
 
 
 @pytest.fixture

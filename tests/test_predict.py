@@ -70,6 +70,16 @@ def test_results_that_are_there_are_kept_unless_asked_otherwise(ready, photos, t
     assert (out / "mine.txt").read_text() == "keep"
 
 
+def test_results_may_lie_below_the_images_and_are_no_images_the_next_time(ready, photos, tmp_path, capsys):
+    (photos / "broken.jpg").unlink()
+    out = photos / "results"
+    assert run(ready, photos, "--out", out) == 0
+    (out / "index/a.png").unlink()
+    assert run(ready, photos, "--out", out, "--overwrite") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"3 of 3 images predicted: {out}"
+    assert (out / "index/a.png").is_file()
+
+
 def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"

@@ -1,17 +1,17 @@
-"""tools/prepare_cityscapes.py on small look-alikes of gtFine."""
+"""``semiseg prepare-cityscapes`` on small look-alikes of gtFine."""
 
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from tool import load_tool, run_tool, snapshot
+from tool import run_tool, snapshot
 
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.specs import SPECS
-from semiseg.prepare import cityscapes
+from semiseg.prepare import cityscapes, prepare_cityscapes
 
-TOOL = load_tool("prepare_cityscapes")
+TOOL = prepare_cityscapes
 SIZE = (32, 64)
 # id -> train id, typed from the paper's 19 classes: a second source beside the table made from names.
 OFFICIAL = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14}

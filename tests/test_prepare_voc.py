@@ -1,4 +1,4 @@
-"""tools/prepare_voc.py on small look-alikes of VOC and SBD."""
+"""``semiseg prepare-voc`` on small look-alikes of VOC and SBD."""
 
 import hashlib
 import tarfile
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
-from tool import load_tool, run_tool, snapshot
+from tool import run_tool, snapshot
 
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.specs import SPECS
 from semiseg.data.splits import read_list
-from semiseg.prepare import archives
+from semiseg.prepare import archives, prepare_voc
 
-TOOL = load_tool("prepare_voc")
+TOOL = prepare_voc
 SIZE = (24, 30)
 PALETTE = SPECS["pascal"].full_palette()
 

@@ -16,7 +16,8 @@ from semiseg import cli, evaluate, train
 from semiseg.common.errors import ConfigError
 from semiseg.config.loading import dump, load
 from semiseg.config.published import is_published, translate
-from semiseg.engine.build import complete, fresh_network
+from semiseg.data.build import complete
+from semiseg.engine.build import fresh_network
 from semiseg.methods import get_method
 
 
@@ -455,9 +456,9 @@ def test_imagenet_weights_at_the_start_of_training_alone(repository, capsys, tmp
     assert cli.run(train.main, arguments) == 0
     folder = root / "ckpt/voc/2/semiseg_with_proto"
     assert f"arrays from {file}" in (folder / "log.txt").read_text()
-    from semiseg import checkpoint
+    from semiseg.checkpoints.io import read
 
-    arrays, _ = checkpoint.read(folder / "checkpoints/last.ckpt")
+    arrays, _ = read(folder / "checkpoints/last.ckpt")
     for part in ("student", "teacher"):
         np.testing.assert_allclose(arrays[f"{part}.encoder.bn1.beta"], 7.0, atol=1e-4)
         np.testing.assert_allclose(arrays[f"{part}.encoder.conv1.0.weight"], weights["conv1.0.weight"], atol=1e-4)

@@ -66,7 +66,7 @@ class Clone:
         self.venv = self.root / ".venv"
         self.stamp = self.venv / ".semiseg-stamp"
         shutil.copytree(ROOT / "tools", self.root / "tools", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-        for name in ("setup.py", "requirements.txt", "constraints.txt"):
+        for name in ("setup.py", "pyproject.toml", "requirements.txt", "constraints.txt"):
             shutil.copy(ROOT / name, self.root / name)
         self.programs.mkdir()
         for tool in (
@@ -173,7 +173,7 @@ def test_second_setup_installs_nothing(installed: Clone) -> None:
     assert installed.calls() == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "setup.py"])
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "pyproject.toml", "setup.py"])
 def test_changed_input_is_installed_once_into_the_same_environment(installed: Clone, name: str) -> None:
     with (installed.root / name).open("a") as file:
         file.write("# changed\n")

@@ -1,89 +1,10 @@
-"""Convert a checkpoint to the form of best.ckpt: ``python tools/convert_checkpoint.py IN OUT``.
+"""Convert a checkpoint to the form of best.ckpt: python tools/convert_checkpoint.py IN OUT (--help)."""
 
-IN: U2PL's .pth, a PyTorch state dict, a run's last.ckpt, the authors' best.ckpt, or ImageNet weights of a deep-stem
-ResNet. OUT: a .ckpt with the names of best.ckpt, which every command here reads. Without --config the network is read
-from the shapes in IN. Exit code 2, and nothing is written, where anything is missing, unexpected or of another shape.
-"""
-
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-from mindspore import Tensor  # noqa: E402
-
-from semiseg import cli  # noqa: E402
-from semiseg.checkpoints import io as checkpoint_io  # noqa: E402
-from semiseg.checkpoints.match import match, shapes_of  # noqa: E402
-from semiseg.common.errors import CheckpointError  # noqa: E402
-from semiseg.config import load  # noqa: E402
-from semiseg.data import build as data_build  # noqa: E402
-from semiseg.interop.architecture import encoder_type, infer_network  # noqa: E402
-from semiseg.interop.network_files import check_finite, read_network, with_zero_bias  # noqa: E402
-from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL, State  # noqa: E402
-from semiseg.models import build_model  # noqa: E402
-from semiseg.models.resnet import DEPTHS, ResNet  # noqa: E402
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-def main(argv: Sequence[str]) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="IN", type=Path, help=".pth or .ckpt")
-    parser.add_argument("target", metavar="OUT", type=Path, help="the .ckpt to write")
-    parser.add_argument("--config", metavar="F", help="match against this configuration's network")
-    parser.add_argument(
-        "--which",
-        choices=("teacher", "student", "model"),
-        help="network of a file with several (default: the teacher); model is U2PL's word for the student",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
-    args = parser.parse_args(argv)
-    _check_target(args.source, args.target, args.overwrite)
-    arrays = read_network(args.source, "student" if args.which == "model" else args.which)
-    name, shapes = _expected(args.config, arrays, args.source)
-    arrays = with_zero_bias(arrays, shapes)
-    report = match(shapes_of(arrays), shapes, (*IGNORABLE_U2PL, *IGNORABLE_BACKBONE))
-    print(f"network: {name}")
-    print(report.table())
-    report.require_complete(str(args.source))
-    check_finite(arrays, report, args.source)
-    tensors = {checkpoint_io.PREFIX + key: Tensor(np.asarray(arrays[key], np.float32)) for key in report.matched}
-    checkpoint_io.save(args.target, tensors, {"converted_from": args.source.name})
-    print(f"written: {args.target}")
-    return 0
-
-
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
-    if target.suffix != ".ckpt":
-        raise CheckpointError(f"{target}: expected a name that ends in .ckpt; only MindSpore's format is written")
-    if target.exists() and (target.resolve() == source.resolve() or not overwrite):
-        raise CheckpointError(f"{target}: is there already; choose another name, or replace it with --overwrite")
-
-
-def _expected(config: str | None, arrays: State, source: Path) -> tuple[str, Shapes]:
-    """A description of the network and the shape of each of its parameters."""
-    if config:
-        net = data_build.complete(load(config))[0].net
-    elif not any(name.startswith("decoder.") for name in arrays):
-        kind = encoder_type(arrays, str(source))
-        stem = arrays.get("encoder.conv1.0.weight")
-        if stem is None:
-            raise CheckpointError(f"{source}: expected a deep-stem ResNet, found no encoder.conv1.0.weight")
-        block, depths = DEPTHS[kind]
-        encoder = ResNet(block, depths, width=stem.shape[0])
-        return f"{kind} encoder", {f"encoder.{name}": p.shape for name, p in encoder.parameters_and_names()}
-    else:
-        net = infer_network(arrays, str(source))
-    heads = ["linear", *(["auxiliary"] if net.aux_loss else []), *(["prototype"] if net.proto_head else [])]
-    described = f"{net.encoder.type}, {net.num_classes} classes, heads: {', '.join(heads)}"
-    return described, {name: p.shape for name, p in build_model(net).parameters_and_names()}
-
-
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone that was never installed
+    from semiseg.cli import main
+
+    sys.exit(main(["convert-checkpoint", *sys.argv[1:]]))

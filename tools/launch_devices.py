@@ -2,7 +2,8 @@
 
     python tools/launch_devices.py --devices 2 --port 8118 --logs DIR -- -m semiseg.train --config F [key=value ...]
 
-launch.sh calls it. On several hosts the same command runs on each, with --hosts, --host and --master:
+launch.sh calls it. It stands alone: it watches processes that load the package and MindSpore, and loads neither itself.
+On several hosts the same command runs on each, with --hosts, --host and --master:
 docs/distributed.md.
 """
 

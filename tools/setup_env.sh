@@ -59,7 +59,7 @@ _find_python() {
 _inputs() {
     local files version
     version="$(_probe "$SEMISEG_VENV/bin/python")" || [ $? = 4 ] || return 1
-    files="$(cd "$SEMISEG_ROOT" && cat requirements.txt constraints.txt setup.py | cksum)" || return 1
+    files="$(cd "$SEMISEG_ROOT" && cat requirements.txt constraints.txt pyproject.toml setup.py | cksum)" || return 1
     echo "files=${files// /-} python=$version root=$SEMISEG_ROOT"
 }
 
@@ -90,7 +90,7 @@ _make_venv() {
         fi
     fi
     python="$(_find_python)" || return 2
-    _say "setting up .venv with $python, once: about 2 minutes and 2 GB"
+    _say "setting up .venv with $python, once: about 2 minutes and 3 GB"
     rm -rf "$SEMISEG_VENV"
     { mkdir "$SEMISEG_VENV" && touch "$unfinished" && "$python" -m venv "$SEMISEG_VENV" >&2; } ||
         _error "cannot make $SEMISEG_VENV (the reason stands above)"

@@ -4,7 +4,6 @@
 ``python -m semiseg.config show FOLDER`` prints the result with the origin of each value.
 """
 
-import argparse
 import dataclasses
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semiseg import cli
 from semiseg.common.errors import ConfigError, UserError
 from semiseg.config import published as published_config
 from semiseg.config import rules as config_rules
@@ -97,7 +97,7 @@ def one_line(value: Any) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m semiseg.config show FOLDER_OR_FILE [key=value ...]``."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.config", description="Show a resolved configuration.")
+    parser = cli.parser("config")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="print every key, its value and where it was written")
     show.add_argument("path", help="an experiment folder or a YAML file")

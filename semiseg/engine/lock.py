@@ -1,7 +1,6 @@
 """One run folder, one running run: a second start is refused, a lock that a dead process left is taken over."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -9,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from semiseg.common.errors import ConfigError
 
@@ -21,6 +22,7 @@ class RunLock:
 
     On one machine the operating system holds the lock and frees it when the process ends, however it ends. Between
     hosts that share a file system such locks may not work; there the file's age tells, which a thread keeps young.
+    (filelock's own lease frees no lock before it has watched it for as long; a restarted job would wait.)
 
     Raises:
         ConfigError: on entering, if another run holds the lock (names host and process), or it cannot be written.
@@ -28,7 +30,7 @@ class RunLock:
 
     def __init__(self, folder: Path, beat: float = _BEAT, silence: float = _SILENCE):
         self._path, self._beat, self._silence = folder / "run.lock", beat, silence
-        self._file: Any = None
+        self._lock = FileLock(self._path, timeout=0, fallback_to_soft=False)
         self._made = False  # whether the folder is new
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="semiseg-lock", daemon=True)
@@ -52,39 +54,40 @@ class RunLock:
             self._path.unlink()  # before the lock is freed, so that nobody else's file is removed
             if self._made:
                 self._path.parent.rmdir()  # only if it is empty: of a run that was refused
-        self._file.close()
+        self._lock.release()
 
     def _take(self) -> None:
+        self._check_other_host()
         while True:
-            file = self._path.open("a+", encoding="utf-8")
             try:
-                if not _locked(file):
-                    self._refuse(file, "")
-                if not _is_at(file, self._path):  # the holder has just removed it
-                    file.close()
+                self._lock.acquire()
+            except Timeout:  # an OSError too
+                if not self._path.exists():  # the holder has just removed it
                     continue
-                self._check_other_host(file)
-                file.seek(0)
-                file.truncate()
-                file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-                file.flush()
-            except BaseException:
-                file.close()
-                raise
-            self._file = file
-            return
+                self._refuse("")
+            except OSError:
+                pass  # a file system without locks gives it to everybody; what cannot be written shows below
+            break
+        try:
+            self._path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+        except OSError:
+            self._lock.release()
+            raise
 
-    def _check_other_host(self, file: Any) -> None:
-        holder = _holder(file)
+    def _check_other_host(self) -> None:
+        # Before the lock is taken: some versions of filelock empty the file of whoever takes it.
+        holder = _holder(self._path)
         if not holder or holder.get("host") == socket.gethostname():
             return
-        age = _now_on(self._path.parent) - os.fstat(file.fileno()).st_mtime
+        try:
+            age = _now_on(self._path.parent) - self._path.stat().st_mtime
+        except FileNotFoundError:
+            return
         if age < self._silence:
-            wait = f"; if it is dead, try again in {self._silence - age:.0f} s"
-            self._refuse(file, wait)
+            self._refuse(f"; if it is dead, try again in {self._silence - age:.0f} s")
 
-    def _refuse(self, file: Any, more: str) -> None:
-        holder = _holder(file)
+    def _refuse(self, more: str) -> None:
+        holder = _holder(self._path)
         who = f"process {holder.get('pid')} on {holder.get('host')}" if holder else "another process"
         raise ConfigError(
             f"{self._path.parent}: {who} is training in this folder; wait for it or stop it{more}, or choose another "
@@ -94,32 +97,14 @@ class RunLock:
     def _live(self) -> None:
         while not self._ended.wait(self._beat):
             with contextlib.suppress(OSError):
-                os.utime(self._file.fileno())
+                os.utime(self._path)
 
 
-def _locked(file: Any) -> bool:
-    """Whether the lock on the open file is ours now. A file system without locks gives it to everybody."""
+def _holder(path: Path) -> dict[str, Any]:
+    """What the lock file says, or nothing where it is not there or not readable."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _is_at(file: Any, path: Path) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _holder(file: Any) -> dict[str, Any]:
-    file.seek(0)
-    try:
-        content = json.loads(file.read())
-    except ValueError:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -15,30 +15,11 @@ from types import TracebackType
 
 import numpy as np
 
-from semiseg.common.errors import ConfigError
 from semiseg.common.files import cannot_write, replace_file
 from semiseg.data.pictures import Painter, PredictionWriter, jpeg, png
 from semiseg.data.specs import DatasetSpec
 
 _JPEG_LIMIT = 65535  # pixels a side
-
-
-def check_folder(out: Path, overwrite: bool) -> None:
-    """Makes the folder of the results. What is in it stays, unless results of the same name may be replaced.
-
-    Raises:
-        ConfigError: it holds something and ``overwrite`` is not set, or it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        used = any(out.iterdir())
-    except OSError as error:
-        raise cannot_write(out, error, "name another folder for --out", ConfigError) from None
-    if used and not overwrite:
-        raise ConfigError(
-            f"{out}: holds files already, which are kept; name a new folder for --out, or replace results of the same "
-            "name with --overwrite"
-        )
 
 
 class ResultWriter:

@@ -1,6 +1,10 @@
-"""Downloading the official archives of a data set and unpacking them without touching a file that is there."""
+"""Downloading the official archives of a data set and unpacking them without touching a file that is there.
+
+By hand, not by ``fetch``: gigabytes that broke off must go on where they ended, which pooch does not do.
+"""
 
 import hashlib
+import http.client
 import tarfile
 import urllib.error
 import urllib.request
@@ -10,9 +14,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from semiseg.common.errors import DataError
-from semiseg.prepare.fetch import AGENT, BROKEN_CONNECTION
+from semiseg.prepare.fetch import AGENT
 
 _BLOCK = 1 << 20
+# What an interrupted, refused or silent connection raises. (HTTPError, a subclass of OSError, is looked at first.)
+_BROKEN_CONNECTION = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def download(archive: Archive, folder: Path, timeout: float = 60.0) -> Path:
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{archive.url}: HTTP {error.code} {error.reason}; fetch it in a browser instead") from None
-    except BROKEN_CONNECTION as error:
+    except _BROKEN_CONNECTION as error:
         raise DataError(
             f"{archive.url}: cannot be fetched ({getattr(error, 'reason', error)}); check the network and start again "
             f"(what arrived is kept), or fetch it elsewhere and put it into {folder}"

@@ -1,0 +1,48 @@
+"""A trained network as the bytes of an ONNX or MindIR file, and whether what was exported computes the same."""
+
+import tempfile
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from semiseg.common.errors import UserError
+from semiseg.inference.exportable import ExportableNetwork
+from semiseg.models import SegmentationNetwork
+from semiseg.models.interpolate import resize
+
+_TOLERANCE = 1e-4  # of the largest logit; float32 in another order of operations stays far below
+
+
+def exported(network: ExportableNetwork, size: tuple[int, ...], kind: str) -> bytes:
+    """The file's content; MindSpore writes to a name of its own making, so a folder for the moment is needed."""
+    with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
+        example = Tensor(np.zeros((1, 3, *size), np.float32))
+        ms.export(network, example, file_name=str(Path(folder) / "network"), file_format=kind.upper())
+        return (Path(folder) / f"network.{kind}").read_bytes()
+
+
+def verify(content: bytes, network: SegmentationNetwork, size: tuple[int, ...], kind: str) -> str:
+    """Runs what was exported on a random image and compares with the network's logits; what came out, in words.
+
+    Raises: UserError if they differ; then nothing was written.
+    """
+    image = np.random.default_rng(0).normal(size=(1, 3, *size)).astype(np.float32)
+    expected = resize(network.logits(Tensor(image)), size).asnumpy()
+    with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
+        path = Path(folder) / f"network.{kind}"
+        path.write_bytes(content)
+        if kind == "mindir":
+            logits = nn.GraphCell(ms.load(str(path)))(Tensor(image)).asnumpy()
+        else:
+            try:
+                import onnxruntime  # not a requirement: only this check uses it
+            except ImportError:
+                return "not checked (onnxruntime is not installed)"
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            logits = session.run(None, {session.get_inputs()[0].name: image})[0]
+    difference = float(np.abs(logits - expected).max() / np.abs(expected).max())
+    if not difference < _TOLERANCE:  # NaN neither
+        raise UserError(f"the exported network's logits differ by {difference:.1e} of the largest; nothing was written")
+    return f"checked: logits differ by {difference:.0e} of the largest"

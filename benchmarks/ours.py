@@ -3,7 +3,6 @@
 import worker  # isort: skip  (it notes when the process began)
 import clone  # isort: skip  (it makes what follows importable)
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,7 +115,7 @@ def small_step(p: dict[str, Any]) -> worker.Work:
         "trainer.sup_only_epoch=0",
     ]
     loaded, _ = data_build.complete(config.load(SYNTHETIC / "ours", overrides))
-    loaded = dataclasses.replace(loaded, net=dataclasses.replace(loaded.net, num_classes=p["classes"]))
+    loaded = loaded.model_copy(update={"net": loaded.net.model_copy(update={"num_classes": p["classes"]})})
     return worker.Work(steps_of("ours", context_of(loaded, p["batch"], p["side"])), repeat=7)
 
 

@@ -63,7 +63,7 @@ class Place:
         write_voc(folder / "data", {"labeled": 4, "unlabeled": 6, "val": 3}, (44, 52), 6, "4")
         self.config = folder / "config.yaml"
         self.config.write_text(
-            f"base: {ROOT}/experiments/_base/synthetic_ours.yaml\n"
+            f"base: {ROOT}/experiments/_base/recipes/synthetic_ours.yaml\n"
             f"dataset: {{data_root: '{folder}/data', splits: '{folder}/data/splits', split: 4, batch_size: 2}}\n"
             "device: cpu\n",
             encoding="utf-8",

@@ -5,7 +5,6 @@ Each run's best.ckpt is scored once; what that gave is kept in RUN/evaluation.js
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -90,7 +89,7 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, kept_only: bool) -> 
     """
     checkpoint, _ = find_best(folder / config.saver.snapshot_dir / "best.ckpt")
     cache, stat = folder / "evaluation.json", checkpoint.stat()
-    how = json.loads(json.dumps(dataclasses.asdict(config.evaluation)))
+    how = config.evaluation.model_dump(mode="json")
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or not written by us
         scores = json.loads(cache.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ def tiny_config(tmp_path, tiny_data):
 
     def write(method: str = "ours") -> Path:
         path = tmp_path / "config.yaml"
-        path.write_text(f"base: {ROOT}/experiments/_base/synthetic_{method}.yaml\n")
+        path.write_text(f"base: {ROOT}/experiments/synthetic/16/{method}/config.yaml\n")
         lines = [
             f"dataset: {{data_root: '{tiny_data}', splits: '{tiny_data}/splits', split: 4, batch_size: 2, workers: 0}}",
             "trainer: {epochs: 3, sup_only_epoch: 1, eval_every: 2, jit: false, log_every: 2}",

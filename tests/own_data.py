@@ -14,7 +14,7 @@ QUICK = (
     "dataset.train.crop.size=[33, 33]",
     "dataset.workers=0",
     "trainer.jit=false",
-    "net.proto_head={select_granularity: 8, init_samples: 50, num_micro_proto: 2, in_planes: null}",
+    "net.proto_head={select_granularity: 8, init_samples: 50, num_micro_proto: 2}",
     "criterion.type=CELoss",
     "device=cpu",
 )
@@ -57,8 +57,11 @@ def write_config(folder, method="ours", **dataset):
     """folder/config.yaml on the shipped base of own data; ``dataset`` are keys of that section."""
     custom = {"name": "field", "classes": list(CLASSES), "colors": [list(c) for c in COLORS]}
     custom |= dataset.pop("custom", {})
+    bases = ROOT / "experiments/_base"
+    recipe = bases / f"recipes/custom_{method}.yaml"
+    parts = [bases / "data/custom.yaml", bases / f"methods/{method}.yaml"]
     tree = {
-        "base": str(ROOT / f"experiments/_base/custom_{method}.yaml"),
+        "base": [str(path) for path in ([recipe] if recipe.is_file() else parts)],
         "dataset": {"custom": custom, "data_root": "data", "splits": "splits", **dataset},
         "saver": {"root": "runs"},
     }

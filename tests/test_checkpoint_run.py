@@ -1,7 +1,6 @@
 """What a run continues from: the last k checkpoints, damage passed over, other runs refused, all devices alike."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ def parameter(value):
 class Holder:
     def __init__(self, folder, keep=2):
         self.value = parameter(0)
-        self.checkpoints = Checkpoints(folder, replace(SaverConfig(), keep=keep), {"student.value": self.value})
+        self.checkpoints = Checkpoints(folder, SaverConfig(keep=keep), {"student.value": self.value})
 
     def save(self, *steps):
         for step in steps:

@@ -83,8 +83,8 @@ def test_ratio_of_a_published_set_is_drawn_from_its_pool(tmp_path):
     write_ids(tmp_path / "s/92/labeled.txt", ["c", "a"])
     write_ids(tmp_path / "s/92/unlabeled.txt", ["d", "b"])
     write_ids(tmp_path / "s/val.txt", ["v"])
-    leaf = ROOT / "experiments/_base/pascal_ours.yaml"
-    overrides = [f"dataset.splits={tmp_path}/s", "dataset.labeled_ratio=0.5"]
+    leaf = ROOT / "experiments/pascal/183/ours"
+    overrides = [f"dataset.splits={tmp_path}/s", "dataset.labeled_ratio=0.5", "dataset.split=null"]
     split = split_of(leaf, *overrides)[1]
     assert sorted(split.labeled + split.unlabeled) == list("abcd")
     assert len(split.labeled) == 2

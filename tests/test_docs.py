@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import ROOT
-from tool import load_tool
 
 from semiseg import cli, export
-from semiseg.config import keys as config_keys
-from semiseg.config.loading import flatten
+from semiseg.config import flatten
+from semiseg.config.keys import Config
+from semiseg.config.reference import filled
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS = "dataset|trainer|criterion|net|evaluation|saver|monitor|expected"
@@ -46,7 +46,7 @@ def test_names_after_semiseg_are_commands(page):
 
 def known_keys():
     """Every key and section, those that may be null included."""
-    keys = set(flatten(load_tool("config_reference").filled(config_keys.Config())))
+    keys = set(flatten(filled(Config())))
     return keys | {".".join(key.split(".")[:i]) for key in keys for i in range(1, key.count(".") + 1)}
 
 

@@ -70,7 +70,7 @@ def test_real_sized_voc_images_through_the_experiment_of_92_labels(tmp_path):
         # The published ResNet-101, thin: its depth, dilations and heads as configured.
         "net.encoder.kwargs.width=4",
         "net.decoder.kwargs.inner_planes=8",
-        "net.proto_head={in_planes: null, init_samples: 500}",
+        "net.proto_head.init_samples=500",
         "dataset.train.crop.size=[65, 65]",
     ]
     command = [sys.executable, "-m", "semiseg.train", "--config", leaf / "config.yaml"]

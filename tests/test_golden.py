@@ -37,7 +37,7 @@ from semiseg.models.interpolate import points
 GOLDEN = Path(__file__).parent / "golden"
 NET = NetConfig(
     num_classes=given.CLASSES,
-    encoder=EncoderConfig("resnet18", kwargs=EncoderKwargs(width=given.WIDTH)),
+    encoder=EncoderConfig(type="resnet18", kwargs=EncoderKwargs(width=given.WIDTH)),
     decoder=DecoderConfig(kwargs=DecoderKwargs(inner_planes=given.PLANES)),
     aux_loss=AuxLossConfig(),
     proto_head=ProtoHeadConfig(num_micro_proto=given.K, proto_update_momentum=given.PROTO_MOMENTUM),
@@ -92,7 +92,7 @@ def context():
                 decoder_lr_times=given.RATES["times"],
             ),
         ),
-        criterion=CriterionConfig("ohem", CriterionKwargs(**given.OHEM)),
+        criterion=CriterionConfig(type="ohem", kwargs=CriterionKwargs(**given.OHEM)),
         net=NET,
         batch_size=given.BATCH,
         crop=given.SIZE,

@@ -1,7 +1,5 @@
 """Whole images, sliding windows, scales and mirror images, with networks whose answer is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -45,36 +43,36 @@ def test_a_network_without_prototypes_has_none():
 
 def test_mirroring_adds_the_mirrored_answer_turned_back():
     x = image()
-    found = image_logits(Echo(), x, replace(WHOLE, flip=True))
+    found = image_logits(Echo(), x, WHOLE.model_copy(update={"flip": True}))
     np.testing.assert_allclose(found.linear.asnumpy(), 2 * x.asnumpy(), rtol=1e-6)
     np.testing.assert_allclose(found.proto.asnumpy(), 4 * x.asnumpy(), rtol=1e-6)
     network = network_of(context_of().net)
     flipped = Tensor(np.ascontiguousarray(x.asnumpy()[:, :, :, ::-1]))
-    first = image_logits(network, x, replace(WHOLE, flip=True)).linear.asnumpy()
-    second = image_logits(network, flipped, replace(WHOLE, flip=True)).linear.asnumpy()
+    first = image_logits(network, x, WHOLE.model_copy(update={"flip": True})).linear.asnumpy()
+    second = image_logits(network, flipped, WHOLE.model_copy(update={"flip": True})).linear.asnumpy()
     np.testing.assert_allclose(first, second[:, :, :, ::-1], atol=1e-3)  # with both, left and right are alike
 
 
 def test_scales_are_summed_at_the_images_size():
     echo = Echo()
     constant = Tensor(np.full((1, 3, 40, 60), 1.5, np.float32))
-    found = image_logits(echo, constant, replace(WHOLE, scales=(0.5, 1.0, 1.75)))
+    found = image_logits(echo, constant, WHOLE.model_copy(update={"scales": (0.5, 1.0, 1.75)}))
     assert echo.sizes == [(20, 30), (40, 60), (70, 105)]
     np.testing.assert_allclose(found.linear.asnumpy(), 4.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "expected"), [((40, 80), (64, 128)), ((80, 40), (128, 64)), ((50, 50), (128, 128))])
 def test_the_long_side_is_brought_to_the_base_size_in_sliding_only(size, expected):
-    slide = replace(WHOLE, mode="slide", base_size=128, crop_size=(128, 128))
+    slide = WHOLE.model_copy(update={"mode": "slide", "base_size": 128, "crop_size": (128, 128)})
     echo = Echo()
     image_logits(echo, image(*size), slide)
     assert set(echo.sizes) == {(128, 128)}
     for mode in ("whole", "center"):
         other = Echo()
-        image_logits(other, image(*size), replace(slide, mode=mode))
+        image_logits(other, image(*size), slide.model_copy(update={"mode": mode}))
         assert other.sizes == [size]
     windows = Echo()
-    image_logits(windows, image(*size), replace(slide, crop_size=(17, 17), stride_rate=1.0))
+    image_logits(windows, image(*size), slide.model_copy(update={"crop_size": (17, 17), "stride_rate": 1.0}))
     assert len(windows.sizes) == -(-expected[0] // 17) * -(-expected[1] // 17)
 
 
@@ -102,7 +100,7 @@ def test_windows_cover_a_cityscapes_image_as_published():
 
 
 def test_the_sliding_window_scores_the_linear_head_only():
-    slide = replace(WHOLE, mode="slide", crop_size=(33, 33))
+    slide = WHOLE.model_copy(update={"mode": "slide", "crop_size": (33, 33)})
     assert image_logits(Echo(), image(), slide).proto is None
 
 

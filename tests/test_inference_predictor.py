@@ -1,7 +1,5 @@
 """One image through a network, whole or in windows, at its own or another size."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -34,9 +32,9 @@ def evaluated(network, image, mode):
     "mode",
     [
         WHOLE,
-        replace(WHOLE, mode="slide"),
-        replace(WHOLE, mode="slide", base_size=70),
-        replace(WHOLE, scales=(0.75, 1.0), flip=True),
+        WHOLE.model_copy(update={"mode": "slide"}),
+        WHOLE.model_copy(update={"mode": "slide", "base_size": 70}),
+        WHOLE.model_copy(update={"scales": (0.75, 1.0), "flip": True}),
     ],
     ids=["whole", "slide", "slide at another size", "scales and mirror images"],
 )
@@ -54,7 +52,7 @@ def test_predictions_are_those_of_the_evaluation(network, mode, size):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (2, 3)])
 def test_the_smallest_images_have_a_prediction(network, size):
-    for mode in (WHOLE, replace(WHOLE, mode="slide")):
+    for mode in (WHOLE, WHOLE.model_copy(update={"mode": "slide"})):
         assert Predictor(network, mode, MEAN, STD)(picture(*size))[0].shape == size
 
 
@@ -62,16 +60,17 @@ def test_large_images_go_through_the_window(network):
     image = picture(60, 80)
     within, above = (Predictor(network, WHOLE, MEAN, STD, whole_pixels=n)(image, True)[1] for n in (4800, 4799))
     np.testing.assert_allclose(within, evaluated(network, image, WHOLE), atol=2e-3)
-    np.testing.assert_allclose(above, evaluated(network, image, replace(WHOLE, mode="slide")), atol=2e-3)
+    np.testing.assert_allclose(above, evaluated(network, image, WHOLE.model_copy(update={"mode": "slide"})), atol=2e-3)
     assert np.abs(within.astype(float) - above).max() > 0.01
 
 
 def test_another_long_side_is_what_the_network_sees_and_results_keep_their_size(network):
     image = picture(60, 80)
-    slide = replace(WHOLE, mode="slide", base_size=500)  # what the evaluation would take
+    slide = WHOLE.model_copy(update={"mode": "slide", "base_size": 500})  # what the evaluation would take
     for mode in (WHOLE, slide):
         found = Predictor(network, mode, MEAN, STD, long_side=40)(image, True)[1]
-        small = Predictor(network, replace(mode, base_size=None), MEAN, STD)(to_long_side(image, 40), True)[1]
+        as_it_is = mode.model_copy(update={"base_size": None})
+        small = Predictor(network, as_it_is, MEAN, STD)(to_long_side(image, 40), True)[1]
         assert (found.shape, small.shape) == ((CLASSES, 60, 80), (CLASSES, 30, 40))
         np.testing.assert_allclose(found[:, ::59, ::79], small[:, ::29, ::39], atol=5e-3)  # corners meet corners
 
@@ -85,5 +84,5 @@ def test_images_are_made_smaller_by_averaging():
 
 def test_mode_center_predicts_the_whole_image(network):
     image = picture(50, 61)
-    center = Predictor(network, replace(WHOLE, mode="center"), MEAN, STD)(image)[0]
+    center = Predictor(network, WHOLE.model_copy(update={"mode": "center"}), MEAN, STD)(image)[0]
     assert np.array_equal(center, Predictor(network, WHOLE, MEAN, STD)(image)[0])

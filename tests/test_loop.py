@@ -38,7 +38,7 @@ class Fake:
     def __init__(self, folder, at=lambda step: None, every=5, log_every=4, evaluate=True, eval_every=1, **saver):
         context = context_of(f"trainer={{log_every: {log_every}, eval_every: {eval_every}}}", steps_per_epoch=3)
         self.context, self.network = context, OneNumber()
-        saver = replace(SaverConfig(), every=every, **saver)
+        saver = SaverConfig(every=every, **saver)
         self.seen, self.scored, self._at = [], [], at
         self._during_evaluation = self._during_enter = lambda step: None
         self.run = loop.Run(

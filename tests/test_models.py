@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from tiny import CLASSES, config_of, context_of, image, network_of
+from tiny import CLASSES, TINY_NET, config_of, context_of, image, network_of
 
 from semiseg.common.errors import ConfigError
+from semiseg.engine.build import fresh_network
 from semiseg.models import SegmentationNetwork, build_model
 from semiseg.models.resnet import DEPTHS, ResNet
 
@@ -143,11 +144,16 @@ def test_a_mirrored_image_gives_mirrored_logits_of_a_symmetric_size():
         np.testing.assert_allclose(a.asnumpy(), b.asnumpy()[:, :, :, ::-1], atol=2e-3, rtol=1e-3)
 
 
+def tiny_config_of(*overrides):
+    return config_of(*TINY_NET, "net.num_classes=3", *overrides)
+
+
 def test_wrong_channel_counts_are_refused_with_the_right_ones():
     with pytest.raises(ConfigError, match=r"net\.num_classes"):
         build_model(config_of().net)
     with pytest.raises(ConfigError, match=r"net\.proto_head\.in_planes: this network has 16 channels there, got 512"):
-        network_of(context_of("net.proto_head.in_planes=512").net)
+        fresh_network(tiny_config_of("net.proto_head.in_planes=512"), 0)
     with pytest.raises(ConfigError, match=r"net\.aux_loss\.aux_plane: this network has 16 channels there, got 1024"):
-        network_of(context_of("net.aux_loss.aux_plane=1024").net)
-    assert network_of(context_of("net.aux_loss.aux_plane=16", "net.proto_head.in_planes=16").net).auxor is not None
+        fresh_network(tiny_config_of("net.aux_loss.aux_plane=1024"), 0)
+    right = tiny_config_of("net.aux_loss.aux_plane=16", "net.proto_head.in_planes=16")
+    assert fresh_network(right, 0).auxor is not None

@@ -40,8 +40,8 @@ def confident(ours, monkeypatch):
 
     def to(threshold):
         trainer = ours.context.trainer
-        unsupervised = replace(trainer.unsupervised, confid_thresh=threshold)
-        trainer = replace(trainer, unsupervised=unsupervised)
+        unsupervised = trainer.unsupervised.model_copy(update={"confid_thresh": threshold})
+        trainer = trainer.model_copy(update={"unsupervised": unsupervised})
         monkeypatch.setattr(ours, "context", replace(ours.context, trainer=trainer))
         return ours
 

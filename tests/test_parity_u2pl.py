@@ -46,12 +46,11 @@ def context_of(case):
         case.get(key, default) for key, default in (("low_rank", 1), ("high_rank", 3), ("threshold", 0.3))
     )
     cfg = ContrastiveConfig(
-        low_rank=low,
-        high_rank=high,
         current_class_threshold=threshold,
         num_queries=QUERIES,
         num_negatives=NEGATIVES,
     )
+    cfg = cfg.model_copy(update={"low_rank": low, "high_rank": high})  # no rank at all is not for users
     sizes = case.get("sizes", (60,) * C)
     return cfg, twin.ContrastSpec(low, high, threshold, cfg.temperature, sizes)
 

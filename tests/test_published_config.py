@@ -16,6 +16,7 @@ from semiseg import cli, evaluate, train
 from semiseg.common.errors import ConfigError
 from semiseg.config.loading import dump, load
 from semiseg.config.published import is_published, translate
+from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete
 from semiseg.engine.build import fresh_network
 from semiseg.methods import get_method
@@ -177,7 +178,9 @@ def test_the_authors_voc_file(tmp_path):
     assert config.method == "ours"
     assert get_method(config.method)
     data = config.dataset
-    assert (data.type, data.split, data.n_sup, data.batch_size) == ("pascal", "183", 183, 2)
+    assert (data.type, data.split, data.batch_size) == ("pascal", "183", 2)
+    stated = {key: leaf.value for key, leaf in config.stated.items()}
+    assert stated == {"dataset.n_sup": 183, "net.num_classes": 21, "net.proto_head.in_planes": 512}
     assert data.data_root == tmp_path / "semantic_seg/VOC2012"
     assert data.train.data_list == tmp_path / "data/splits/pascal/183/labeled.txt"
     assert data.train.unlabeled_list == tmp_path / "data/splits/pascal/183/unlabeled.txt"
@@ -191,7 +194,6 @@ def test_the_authors_voc_file(tmp_path):
     assert config.trainer.optimizer.kwargs.lr == 0.001
     assert (config.criterion.type, config.criterion.kwargs.min_kept) == ("ohem", 100000)
     assert config.net.encoder.type == "resnet101"
-    assert config.net.decoder.type == "dec_deeplabv3_plus"
     head = config.net.proto_head
     assert (head.num_micro_proto, head.proto_update_momentum, head.init_proto_path) == (4, 0.98, None)
     assert config.net.aux_loss is None
@@ -219,7 +221,7 @@ def test_u2pl_files_of_labelled_images_alone(tmp_path, kind):
     assert config.saver.main_dir == folder
     assert config.dataset.data_root == tmp_path / f"data/{'VOC2012' if kind == 'pascal' else 'cityscapes'}"
     assert config.trainer.optimizer.decoder_lr_times == (10 if kind == "pascal" else 1)
-    assert config.net.aux_loss.aux_plane == 1024
+    assert config.stated["net.aux_loss.aux_plane"].value == 1024
 
 
 def test_u2pl_files_with_its_contrastive_loss_are_method_u2pl(tmp_path):
@@ -347,6 +349,11 @@ def test_what_published_files_leave_out_has_the_published_default(tmp_path):
     content = without(without(u2pl(), "trainer.unsupervised.drop_percent"), "trainer.unsupervised.apply_aug")
     unsup = load(write(tmp_path, content)).trainer.unsupervised
     assert (unsup.drop_percent, unsup.apply_aug) == (100, "none")
+
+
+@pytest.mark.parametrize("content", [authors(), authors("cityscapes_semi"), u2pl(), u2pl("cityscapes"), u2pl("pascal")])
+def test_what_the_translation_adds_is_never_named_as_unread(tmp_path, content):
+    assert unread_keys(load(write(tmp_path / "experiments/a/b/c", content))) == []
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

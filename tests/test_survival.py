@@ -58,7 +58,7 @@ def whole(tmp_path_factory, tiny_data):
     place = tmp_path_factory.mktemp("survival")
     config = place / "config.yaml"
     config.write_text(
-        f"base: {ROOT}/experiments/_base/synthetic_ours.yaml\n"
+        f"base: {ROOT}/experiments/_base/recipes/synthetic_ours.yaml\n"
         f"dataset: {{data_root: '{tiny_data}', splits: '{tiny_data}/splits', split: 4, batch_size: 2}}\n"
         "trainer: {sup_only_epoch: 1, jit: false}\n"
         "device: cpu\n"

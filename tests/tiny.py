@@ -12,6 +12,7 @@ from PIL import Image
 
 from semiseg.config import schema
 from semiseg.config.keys import Config, NetConfig
+from semiseg.config.loading import from_tree
 from semiseg.data.loaders import Batch
 from semiseg.common.distributed import ALONE, Group
 from semiseg.engine.optim import SGD
@@ -66,11 +67,11 @@ class Source:
 
 
 def config_of(*overrides: str) -> Config:
-    """The defaults with overrides, without a file."""
-    tree: dict[str, Any] = {}
-    for assignment in overrides:
-        tree = schema.merge(tree, schema.override(assignment))
-    return schema.build(Config, tree)
+    """The defaults with overrides, without a file; net.num_classes is taken at its word."""
+    config = from_tree(schema.annotate({}, schema.COMMAND_LINE), overrides)
+    stated = config.stated.get("net.num_classes")
+    net = config.net.model_copy(update={"num_classes": stated and stated.value})
+    return config.model_copy(update={"net": net})
 
 
 class Images:

@@ -1,29 +1,31 @@
-"""The configuration of a run: YAML files and ``a.b=c`` overrides fill the dataclasses of ``config_keys``.
+"""The configuration of a run: YAML files and ``a.b=c`` overrides fill the models of ``keys``.
 
 ``load(path, overrides)`` follows the ``base:`` chain, checks every key and type and returns a frozen ``Config``.
 ``python -m semiseg.config show FOLDER`` prints the result with the origin of each value.
 """
 
-import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from semiseg import cli
 from semiseg.common.errors import ConfigError, UserError
-from semiseg.config import published as published_config
-from semiseg.config import rules as config_rules
-from semiseg.config import schema
-from semiseg.config.keys import ABOUT, Config
+from semiseg.config import published, retired, rules, schema
+from semiseg.config.fields import flatten, keys_of
+from semiseg.config.keys import Config
+from semiseg.config.unread import unread_keys
+from semiseg.config.yaml_text import read_yaml, to_yaml
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """The configuration of a YAML file (or of a folder with a config.yaml).
 
-    Later wins: dataclass default, ``base:`` chain, the file, ``overrides`` (``section.key=value``, as on the command
-    line). Relative paths resolve against the file that wrote them; in overrides against the working directory.
+    Later wins: default, ``base:`` chain, the file, ``overrides`` (``section.key=value``, as on the command line).
+    Relative paths resolve against the file that wrote them; in overrides against the working directory.
 
     Raises:
         ConfigError: unknown key, wrong type, impossible value, missing or broken file, cycle of bases.
@@ -31,55 +33,67 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     path = Path(path)
     notes: list[str] = []
     tree = _read_chain(path / "config.yaml" if path.is_dir() else path, (), notes)
-    for assignment in overrides:
-        tree = schema.merge(tree, schema.override(assignment))
-    origins: dict[str, str] = {}
-    config = schema.build(Config, tree, "", origins)
-    config = dataclasses.replace(config, origins=origins, notes=tuple(notes))
-    config_rules.validate(config)
+    config = from_tree(tree, overrides).model_copy(update={"notes": tuple(notes)})
+    rules.validate(config)
     return config
 
 
-def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> dict[str, Any]:
+def from_tree(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """A Config whose values each fit their key; what they must be together is not looked at.
+
+    Raises:
+        ConfigError: unknown key, wrong type, impossible value.
+    """
+    for assignment in overrides:
+        tree = schema.merge(tree, schema.override(assignment))
+    tree, stated = retired.take_out(tree)
+    origins: dict[str, str] = {}
+    config = schema.build(Config, tree, origins)
+    return config.model_copy(update={"origins": origins, "stated": stated})
+
+
+def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema.Node:
     path = Path(os.path.normpath(path.absolute()))
     if path.resolve() in above:
         chain = " -> ".join(p.name for p in (*above, path))
         raise ConfigError(f"{path}: base: the files name each other in a circle ({chain})")
-    content = schema.read_yaml(path)
-    if published_config.is_published(content):
-        content, found = published_config.translate(content, path)
+    _refuse_moved(path)
+    content = read_yaml(path)
+    if published.is_published(content):
+        content, found = published.translate(content, path)
         notes += found
     bases = content.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: base: expected a file name or a list of file names, got {bases!r}")
-    for key in ABOUT:
-        if key in content:
-            raise ConfigError(f"{path}: unknown key {key}")
-    tree: dict[str, Any] = {}
+    tree = schema.Node({}, str(path))
     for base in bases:
         tree = schema.merge(tree, _read_chain(path.parent / base, (*above, path.resolve()), notes))
     return schema.merge(tree, schema.annotate(content, str(path)))
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, nested dataclasses opened, in the order of the schema."""
-    flat: dict[str, Any] = {}
-    for item in dataclasses.fields(config):
-        if item.name in ABOUT:
-            continue
-        value = getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            flat |= flatten(value, f"{prefix}{item.name}.")
-        else:
-            flat[prefix + item.name] = value
-    return flat
+def _refuse_moved(path: Path) -> None:
+    """Raises ConfigError for a base of the old layout, _base/<data set>_<method>.yaml: it says what to name instead."""
+    folder, name = path.parent, path.stem
+    if path.exists() or not (folder / "data").is_dir():
+        return
+    bases = [f"{kind}/{path.name}" for kind in ("data", "methods") if (folder / kind / path.name).is_file()]
+    for data in sorted(file.stem for file in folder.glob("data/*.yaml")):
+        if name.startswith(f"{data}_"):  # an experiment on this data set with this method names its bases
+            leaves = sorted(folder.parent.glob(f"{data}/*/{name.removeprefix(data + '_')}/config.yaml"))
+            for leaf in leaves[:1]:
+                named = read_yaml(leaf).get("base", [])
+                paths = [leaf.parent / base for base in ([named] if isinstance(named, str) else named)]
+                bases = [os.path.relpath(base, folder) for base in paths]
+    if bases:
+        names = ", ".join(bases)
+        raise ConfigError(f"{path}: no such configuration file any more; {folder} has [{names}] in its place")
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as what YAML can hold."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in ABOUT}
+    """Sections, paths and tuples as what YAML can hold."""
+    if isinstance(value, BaseModel):
+        return {name: _plain(vars(value)[name]) for name in keys_of(type(value))}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
@@ -87,12 +101,12 @@ def _plain(value: Any) -> Any:
 
 def dump(config: Config) -> str:
     """The resolved configuration as YAML that ``load`` reads back to an equal Config."""
-    return schema.to_yaml(_plain(config))
+    return to_yaml(_plain(config))
 
 
 def one_line(value: Any) -> str:
     """A value as it would be written in YAML, on one line."""
-    return schema.to_yaml(_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    return to_yaml(_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,6 +127,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key, value in flat.items():
         origin = config.origins.get(key, "default")
         print(f"{key:<{width}}  {one_line(value):<24}  # {origin}")
-    for note in (*config.notes, *config_rules.unread_keys(config)):
+    for note in (*config.notes, *unread_keys(config)):
         print(f"note: {note}")
     return 0

@@ -276,7 +276,8 @@ def _fill_in(work: _Work) -> None:
     if "trainer.optimizer.decoder_lr_times" not in work.keys:
         work.keys["trainer.optimizer.decoder_lr_times"] = 10 if pascal else 1
         work.note("trainer.optimizer.decoder_lr_times", f"{10 if pascal else 1}, as the published code has it built in")
-    work.default("trainer.sup_only_epoch", 1)
+    if work.keys["method"] != "suponly":  # which has no other epochs
+        work.default("trainer.sup_only_epoch", 1)
     work.default("dataset.train.flip", False)
     work.default("dataset.train.rand_resize", None)
     if work.has("dataset.val.crop"):

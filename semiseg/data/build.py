@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
+from semiseg.config.retired import check_stated
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.lists import Split
 from semiseg.data.paths import data_root, how_to_get, origin_of
@@ -19,13 +20,9 @@ def complete(config: Config) -> tuple[Config, DatasetSpec]:
         ConfigError: net.num_classes is written and is not the data set's, or dataset.custom does not describe one.
     """
     spec = data_spec(config)
-    if config.net.num_classes not in (None, spec.num_classes):
-        raise ConfigError(
-            f"net.num_classes: {spec.name} has {spec.num_classes} classes, got {config.net.num_classes}; "
-            "leave the key out"
-        )
-    net = dataclasses.replace(config.net, num_classes=spec.num_classes)
-    return dataclasses.replace(config, net=net), spec
+    check_stated(config, "net.num_classes", spec.num_classes, spec.name)
+    net = config.net.model_copy(update={"num_classes": spec.num_classes})
+    return config.model_copy(update={"net": net}), spec
 
 
 def data_spec(config: Config) -> DatasetSpec:

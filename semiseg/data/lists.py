@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
+from semiseg.config.retired import check_stated
 from semiseg.data.discover import find_ids, list_images
 from semiseg.data.paths import data_root, how_to_get_lists, list_path, origin_of, split_folders
 from semiseg.data.specs import DatasetSpec
@@ -48,12 +49,7 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
         labeled = _read_labeled(config, spec)
         path = list_path(config, data.train.unlabeled_list, "unlabeled.txt")
         split = Split(labeled, read_list(path, spec.sample_id, may_be_empty=True), val)
-    if data.n_sup is not None and data.n_sup != len(split.labeled):
-        raise ConfigError(
-            f"{origin_of(config, 'dataset.n_sup')}: dataset.n_sup is {data.n_sup}, but the labelled list has "
-            f"{len(split.labeled)} ids; to change the label ratio change dataset.split (or dataset.labeled_ratio) and "
-            "leave n_sup out"
-        )
+    check_stated(config, "dataset.n_sup", len(split.labeled))
     lists = split.lists()
     if data.train.unlabeled_dir:  # its ids are paths in that folder; overlap was left out by path
         del lists["unlabeled"]

@@ -4,7 +4,6 @@ Used by the command lines alone; everything below takes its own part of the conf
 ``data.build``.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Literal
 
@@ -14,6 +13,7 @@ import numpy as np
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError
 from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.config.retired import check_stated
 from semiseg.data.build import dataset
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.lists import Split, read_val
@@ -31,9 +31,16 @@ from semiseg.models import SegmentationNetwork, build_model
 
 
 def fresh_network(config: Config, seed: int, world: int = 1) -> SegmentationNetwork:
-    """A network whose weights depend on the seed alone; to be trained on ``world`` devices together."""
+    """A network whose weights depend on the seed alone; to be trained on ``world`` devices together.
+
+    Raises:
+        ConfigError: a file states a channel count that differs from what the network has.
+    """
     ms.set_seed(seed)
-    return build_model(config.net, world)
+    network = build_model(config.net, world)
+    check_stated(config, "net.aux_loss.aux_plane", network.encoder.out_planes[2], "this network")
+    check_stated(config, "net.proto_head.in_planes", network.decoder.out_planes, "this network")
+    return network
 
 
 class TrainData:
@@ -133,9 +140,9 @@ def run_context(plan: Plan, images: TrainData, group: Group = ALONE) -> RunConte
 def optimizer(plan: Plan, method: Method) -> SGD:
     """SGD on all that the method optimizes, with the plan's learning rate."""
     trainer = plan.config.trainer
-    kwargs = dataclasses.replace(trainer.optimizer.kwargs, lr=trainer.optimizer.kwargs.lr * plan.lr_factor)
-    scaled = dataclasses.replace(trainer.optimizer, kwargs=kwargs)
-    return SGD(method.optimized, dataclasses.replace(trainer, optimizer=scaled))
+    kwargs = trainer.optimizer.kwargs.model_copy(update={"lr": trainer.optimizer.kwargs.lr * plan.lr_factor})
+    scaled = trainer.optimizer.model_copy(update={"kwargs": kwargs})
+    return SGD(method.optimized, trainer.model_copy(update={"optimizer": scaled}))
 
 
 class EvalLoader:
@@ -167,7 +174,7 @@ class EvalLoader:
 def evaluation_during_training(config: Config) -> EvaluationConfig:
     """``evaluation`` with the mode of ``trainer.eval_mode`` (sliding windows over a whole set take long)."""
     mode = config.trainer.eval_mode
-    return config.evaluation if mode == "same" else dataclasses.replace(config.evaluation, mode=mode)
+    return config.evaluation if mode == "same" else config.evaluation.model_copy(update={"mode": mode})
 
 
 def events(plan: Plan, start_step: int) -> Events | None:

@@ -8,7 +8,7 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.text import shortened
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
-from semiseg.config.rules import unread_keys
+from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete, quick_check
 from semiseg.data.lists import Split, read_split
 from semiseg.data.paths import run_folder

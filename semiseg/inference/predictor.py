@@ -1,6 +1,6 @@
 """Classes of one image of any size from a network. C classes; H, W: the image's own height and width."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -44,11 +44,13 @@ class Predictor:
         return classes, probabilities
 
     def _mode_for(self, image: np.ndarray) -> EvaluationConfig:
-        mode = self.mode if self.mode.mode == "slide" else replace(self.mode, mode="whole", base_size=None)
+        mode = self.mode
+        if mode.mode != "slide":
+            mode = mode.model_copy(update={"mode": "whole", "base_size": None})
         if self.long_side is not None:
-            mode = replace(mode, base_size=None)
+            mode = mode.model_copy(update={"base_size": None})
         if mode.mode == "whole" and image.shape[0] * image.shape[1] > self.whole_pixels:
-            return replace(mode, mode="slide")
+            return mode.model_copy(update={"mode": "slide"})
         return mode
 
 

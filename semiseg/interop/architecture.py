@@ -41,7 +41,9 @@ def infer_network(arrays: State, source: str) -> NetConfig:
     return NetConfig(
         num_classes=num_classes,
         encoder=EncoderConfig(type=encoder_type(arrays, source), kwargs=EncoderKwargs(width=width)),
-        decoder=DecoderConfig(kwargs=DecoderKwargs(planes, _dilations(branches - 2), rep_head=_REP_HEAD in shapes)),
+        decoder=DecoderConfig(
+            kwargs=DecoderKwargs(inner_planes=planes, dilations=_dilations(branches - 2), rep_head=_REP_HEAD in shapes)
+        ),
         aux_loss=AuxLossConfig() if "auxor.aux.0.weight" in shapes else None,
         proto_head=ProtoHeadConfig(num_micro_proto=proto[0] // num_classes) if proto else None,
     )

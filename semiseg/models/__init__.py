@@ -20,10 +20,10 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     ``world``: the number of devices it is trained on together, for net.sync_bn.
 
     Raises:
-        ConfigError: num_classes is not set, or a written channel count differs from what the network has.
+        ConfigError: num_classes is not set.
     """
     if cfg.num_classes is None:
-        raise ConfigError("net.num_classes: expected the number of classes; null takes it from the data set")
+        raise ConfigError("net.num_classes: expected the number of classes; build.complete takes it from the data set")
     norm = partial(SyncBatchNorm2d, world=world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
     block, depths = DEPTHS[cfg.encoder.type]
     options = cfg.encoder.kwargs
@@ -40,20 +40,10 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     decoder = Decoder(low, high, cfg.num_classes, cfg.decoder.kwargs, norm)
     auxor = proto_net = None
     if cfg.aux_loss:
-        _check_planes("net.aux_loss.aux_plane", cfg.aux_loss.aux_plane, middle)
         auxor = AuxHead(middle, cfg.num_classes, cfg.decoder.kwargs.inner_planes, norm)
-    if cfg.proto_head:
-        _check_planes("net.proto_head.in_planes", cfg.proto_head.in_planes, decoder.out_planes)
-        head = cfg.proto_head
+    if head := cfg.proto_head:
         proto_net = PrototypeHead(cfg.num_classes, head.num_micro_proto, decoder.out_planes, head.temperature)
     network = SegmentationNetwork(encoder, decoder, auxor, proto_net)
     for name, parameter in network.parameters_and_names():
         parameter.name = name
     return network.set_train(False)
-
-
-def _check_planes(key: str, written: int | None, actual: int) -> None:
-    if written not in (None, actual):
-        raise ConfigError(
-            f"{key}: this network has {actual} channels there, got {written}; leave the key out or mend it"
-        )

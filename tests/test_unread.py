@@ -149,6 +149,7 @@ WITHOUT_EFFECT = {
     "trainer.eval_every": "the loop counts the steps to an evaluation that does not come",
     "trainer.sup_only_epoch": "the log shows the phases",
     "trainer.teacher_start": "asked before the method is",
+    "trainer.unsupervised.aug_prob": "asked before it is known that there is no mixer",
     "trainer.unsupervised.drop_percent": "the percentage is handed over before the rule is asked for",
 }
 # Read by none of the runs below: they have no such data, give a run folder, and compare with no published score.

@@ -124,7 +124,7 @@ def test_no_shipped_experiment_is_reproached(leaf):
 
 
 def test_conditions_name_keys_and_methods_that_are_there():
-    assert list(METHODS) == list(REAL)
+    assert set(METHODS) <= set(REAL)  # of a method that is not named here nothing is said
     known = LEAF_KEYS | {name for name, _, _ in reference.sections(Config)}
     fields = [Config, *(kind for _, kind, _ in reference.sections(Config))]
     named = {

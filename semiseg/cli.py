@@ -1,7 +1,6 @@
 """The command ``semiseg`` and what every command line does around its work: one-line errors, exit codes, Ctrl-C."""
 
 import argparse
-import difflib
 import importlib
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import semiseg
 from semiseg.common.checkout import checkout
 from semiseg.common.errors import UserError
+from semiseg.common.text import did_you_mean
 
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*=.*", re.DOTALL)
 
@@ -58,9 +58,7 @@ def _dispatch(arguments: list[str]) -> int | None:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
-        raise UserError(f"{name}: no such command; {hint}")
+        raise UserError(f"{name}: no such command{did_you_mean(name, COMMANDS)}")
     module, _, function = COMMANDS[name].target.partition(":")
     return getattr(importlib.import_module(module), function)(rest) if function else _run_program(name, rest)
 

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone that was never installed
+
+from semiseg import cli
+from semiseg.common.errors import UserError
+from semiseg.common.files import replace_file
+from semiseg.config.reference import json_schema, page
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # works in a clone that was never installed
-
-from semiseg import cli  # noqa: E402
-from semiseg.common.errors import UserError  # noqa: E402
-from semiseg.common.files import replace_file  # noqa: E402
-from semiseg.config.reference import json_schema, page  # noqa: E402
-
 OUT = {ROOT / "docs" / "configuration.md": page, ROOT / "experiments" / "schema.json": json_schema}
 
 

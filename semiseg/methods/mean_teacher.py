@@ -144,7 +144,7 @@ class SemiSupervised(WithTeacher):
 
     def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:
         """The fields of ``ClassConfidences`` where AEL's samplers want them, else ()."""
-        return () if self.equalizer is None else self.equalizer.class_confidences(pred, inputs["label_l"])
+        return () if self.equalizer is None else self.equalizer.labelled_confidences(pred, inputs["label_l"])
 
     @property
     def class_sums(self) -> type[NamedTuple] | None:

@@ -39,7 +39,7 @@ class Equalizer:
         return self._copy_paste(step, batch) if self._copy_paste else batch.labeled
 
     @staticmethod
-    def class_confidences(pred: Tensor, label_l: Tensor) -> tuple[Tensor, Tensor]:
+    def labelled_confidences(pred: Tensor, label_l: Tensor) -> tuple[Tensor, Tensor]:
         """The fields of ``ClassConfidences`` from the student's logits (labelled images first); no gradient."""
         logits = resize(ops.stop_gradient(pred[: label_l.shape[0]]), label_l.shape[1:])
         return class_confidences(ops.softmax(logits, 1), label_l)

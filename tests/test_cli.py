@@ -95,7 +95,7 @@ def test_the_version_is_the_packages(capsys):
     [
         ("trian", "did you mean 'train'?"),
         ("check_data", "did you mean 'check-data'?"),
-        ("xyz", "known: train, evaluate"),
+        ("xyz", "known here: check-data, compare"),
     ],
 )
 def test_an_unknown_command_is_one_line(name, hint, capsys):

@@ -40,6 +40,7 @@ COMMANDS = {
     "make-synthetic": Command("semiseg.prepare.make_synthetic:main", "make the synthetic data set"),
     "prepare-voc": Command("semiseg.prepare.prepare_voc:main", "make SegmentationClassAug from VOC and SBD"),
     "prepare-cityscapes": Command("semiseg.prepare.prepare_cityscapes:main", "make Cityscapes' labelTrainIds"),
+    "prepare-camvid": Command("semiseg.prepare.prepare_camvid:main", "bring CamVid into place, with lists"),
     "convert-checkpoint": Command("semiseg.interop.convert:main", "convert a checkpoint to the form of best.ckpt"),
 }
 

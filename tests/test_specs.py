@@ -14,6 +14,7 @@ def test_class_counts_and_folders_of_the_built_in_sets():
     assert [(s.name, s.folder, s.num_classes) for s in SPECS.values()] == [
         ("pascal", "voc", 21),
         ("cityscapes", "city", 19),
+        ("camvid", "camvid", 11),
         ("synthetic", "synthetic", 6),
         ("synthetic_longtail", "synthetic_longtail", 6),
     ]

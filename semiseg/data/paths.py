@@ -8,6 +8,7 @@ from semiseg.data.specs import DatasetSpec
 
 _DATA_HELP = "docs/datasets.md tells how to get it; dataset.data_root says where it lies"
 _IMAGE_TOOLS = {
+    "camvid": "python tools/prepare_camvid.py --download (or --from DIR)",
     "synthetic": "python tools/make_synthetic.py",
     "synthetic_longtail": "python tools/make_synthetic.py --long-tailed",
 }

@@ -224,7 +224,33 @@ _SYNTHETIC = DatasetSpec(
 
 _SYNTHETIC_LONGTAIL = replace(_SYNTHETIC, name="synthetic_longtail", folder="synthetic_longtail")
 
-SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in (_PASCAL, _CITYSCAPES, _SYNTHETIC, _SYNTHETIC_LONGTAIL)}
+_CAMVID_COLORS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "sidewalk": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
+_CAMVID = DatasetSpec(
+    name="camvid",
+    folder="camvid",
+    classes=tuple(_CAMVID_COLORS),
+    palette=tuple(_CAMVID_COLORS.values()),
+    image="images/{id}.png",
+    mask="masks/{id}.png",
+    ignore_color=(0, 0, 0),
+)
+
+SPECS: dict[str, DatasetSpec] = {
+    spec.name: spec for spec in (_PASCAL, _CITYSCAPES, _CAMVID, _SYNTHETIC, _SYNTHETIC_LONGTAIL)
+}
 _ALIASES = {"voc": "pascal", "pascal_semi": "pascal", "cityscapes_semi": "cityscapes"}
 
 

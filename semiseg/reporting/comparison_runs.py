@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from semiseg.common.errors import ConfigError
+from semiseg.config import load
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
 
@@ -48,8 +49,12 @@ class Job:
         if self.scores.is_file():
             return
         common = [f"trainer.seed={self.seed}", f"saver.main_dir={self.folder}"]
-        if self.leaf.parents[1].name.startswith("synthetic") and self.seed:
-            common.append(f"dataset.split={self.split}_s{self.seed}")
+        draw = f"{self.split}_s{self.seed}"
+        splits = load(self.leaf, self.overrides).dataset.splits
+        if (
+            self.seed and splits and (splits / draw).is_dir()
+        ):  # another seed, another label draw, where there are several
+            common.append(f"dataset.split={draw}")
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {"SEMISEG_PYTHON": sys.executable}
         with (self.folder / "output.txt").open("a", encoding="utf-8") as output:

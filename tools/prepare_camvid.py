@@ -1,0 +1,10 @@
+"""CamVid in our layout: python tools/prepare_camvid.py --from DIR, or --download (--help)."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone that was never installed
+    from semiseg.cli import main
+
+    sys.exit(main(["prepare-camvid", *sys.argv[1:]]))

@@ -18,7 +18,7 @@ from semiseg.engine.lock import RunLock
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.plan import Plan, make_plan
 from semiseg.engine.step import TrainStep
-from semiseg.evaluate import evaluate
+from semiseg.inference.evaluation import evaluate
 from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method
 

@@ -6,18 +6,19 @@ from semiseg.common.errors import ConfigError
 from semiseg.engine import device
 
 
-def machine_with(monkeypatch, *working):
+def machine_with(monkeypatch, tmp_path, *working):
     """As MindSpore behaves: an unsupported device raises, a supported one is taken for good."""
     taken = []
 
     def set_device(name):
         if name not in working:
-            raise RuntimeError(f"Unsupported device target {name}.\nmore lines")
+            raise RuntimeError(f"Unsupported device target {name}.\n  more lines")
         if taken and taken[0] != name:
             raise RuntimeError("The 'mindspore.set_device' can not be modified.")
         taken.append(name)
 
     monkeypatch.setattr(device.ms, "set_device", set_device)
+    monkeypatch.setattr(device, "_DEV", tmp_path)
     return taken
 
 
@@ -29,18 +30,47 @@ def machine_with(monkeypatch, *working):
         (["CPU", "GPU", "Ascend"], "Ascend", "ascend (auto)"),
     ],
 )
-def test_auto_takes_the_best_that_works(monkeypatch, working, taken, line):
-    found = machine_with(monkeypatch, *working)
+def test_auto_takes_the_best_that_works(monkeypatch, tmp_path, working, taken, line):
+    found = machine_with(monkeypatch, tmp_path, *working)
     assert device.set_device("auto") == line
     assert found == [taken]
 
 
-def test_a_device_asked_for_is_taken_or_refused_with_the_reason(monkeypatch):
-    found = machine_with(monkeypatch, "CPU", "GPU")
+def test_a_device_asked_for_is_taken_or_refused_with_the_reason(monkeypatch, tmp_path):
+    found = machine_with(monkeypatch, tmp_path, "CPU", "GPU")
     assert device.set_device("gpu") == "gpu (asked for)"
     assert found == ["GPU"]
-    machine_with(monkeypatch, "CPU")
+    machine_with(monkeypatch, tmp_path, "CPU")
     with pytest.raises(
-        ConfigError, match=r"device: gpu does not initialise here \(Unsupported device target GPU\.\); dev"
+        ConfigError, match=r"device: gpu does not initialise here \(Unsupported device target GPU\. more lines\); dev"
     ):
         device.set_device("gpu")
+
+
+@pytest.mark.parametrize(("file", "name"), [("nvidia0", "gpu"), ("davinci3", "ascend")])
+def test_the_cpu_of_a_machine_with_an_accelerator_comes_with_a_warning(monkeypatch, tmp_path, file, name):
+    machine_with(monkeypatch, tmp_path, "CPU")
+    (tmp_path / "nvidiactl").touch()
+    assert "WARNING" not in device.set_device("auto")
+    (tmp_path / file).touch()
+    line = device.set_device("auto")
+    target = device._NAMES[name]
+    assert (
+        f"WARNING: {tmp_path}/{file} is here, but {name} does not work: Unsupported device target {target}. more"
+        in line
+    )
+
+
+def test_a_device_that_is_set_and_then_fails_is_not_taken_for_working(monkeypatch, tmp_path):
+    machine_with(monkeypatch, tmp_path, "CPU", "GPU")
+
+    class Broken:
+        def __init__(self, values):
+            pass
+
+        def __add__(self, other):
+            raise RuntimeError("libcudnn.so.8: cannot open")
+
+    monkeypatch.setattr(device.ms, "Tensor", Broken)
+    with pytest.raises(ConfigError, match=r"finds none that works .*libcudnn\.so\.8"):
+        device.set_device("auto")

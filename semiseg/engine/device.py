@@ -1,39 +1,51 @@
-"""Choosing the device: auto takes the best one that really initialises, and says which."""
+"""Choosing the device: auto takes the best one that really runs an operation, and says which and why."""
 
 import os
+from pathlib import Path
 
 import mindspore as ms
 
 from semiseg.common.errors import ConfigError
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
+# Files of an accelerator's driver: who has one and trains on the CPU all the same should be told.
+_DRIVERS = {"gpu": "nvidia[0-9]*", "ascend": "davinci[0-9]*"}
+_DEV = Path("/dev")
 
 
 def set_device(wanted: str) -> str:
     """Makes ``auto``, ``cpu``, ``gpu`` or ``ascend`` the device of this process; returns what was taken and why.
 
+    Where auto falls back to the CPU of a machine with an accelerator, the text is a warning with MindSpore's reason.
+
     Raises:
-        ConfigError: the wanted device does not initialise, with MindSpore's reason.
+        ConfigError: the wanted device does not run an operation, with MindSpore's reason.
     """
     if wanted != "auto":
         reason = _try(wanted)
         if reason:
             raise ConfigError(f"device: {wanted} does not initialise here ({reason}); device=auto takes what there is")
         return f"{wanted} (asked for)"
-    failed = []
+    reasons = {}
     for name in ("ascend", "gpu"):
-        if not _try(name):
+        reasons[name] = _try(name)
+        if not reasons[name]:
             return f"{name} (auto)"
-        failed.append(name)
-    _try("cpu")
-    return f"cpu (auto: neither {' nor '.join(failed)} initialises)"
+    reason = _try("cpu")
+    if reason:  # an accelerator was taken for good and then failed in its first operation
+        raise ConfigError(f"device: auto finds none that works ({'; '.join(filter(None, reasons.values()))})")
+    here = {name: sorted(_DEV.glob(pattern)) for name, pattern in _DRIVERS.items()}
+    idle = [f"{files[0]} is here, but {name} does not work: {reasons[name]}" for name, files in here.items() if files]
+    if idle:
+        return f"cpu (auto). WARNING: {'; '.join(idle)}. docs/devices.md tells what MindSpore needs"
+    return f"cpu (auto: neither {' nor '.join(reasons)} initialises)"
 
 
 def _try(name: str) -> str:
-    """Sets the device; empty if it works, else the first line of the reason.
+    """Sets the device and runs an operation on it; empty if that works, else the whole reason on one line.
 
-    A failure leaves the choice open. Never set another device in its place here: MindSpore takes the first that works
-    for good, so that a GPU could no longer be chosen after an Ascend was not found.
+    A failure to set leaves the choice open. Never set another device in its place here: MindSpore takes the first that
+    works for good, so that a GPU could no longer be chosen after an Ascend was not found.
     """
     if name == "cpu":
         # By default the calling thread waits for results in a busy loop, which takes a core away from the kernels: with
@@ -41,7 +53,7 @@ def _try(name: str) -> str:
         os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
     try:
         ms.set_device(_NAMES[name])
-        ms.Tensor([1.0]).asnumpy()
+        (ms.Tensor([1.0]) + 1).asnumpy()  # a Tensor that is only made and read back runs nothing on the device
     except (RuntimeError, ValueError, TypeError) as error:
-        return (str(error).strip().splitlines() or ["no reason given"])[0]
+        return " ".join(str(error).split()) or "no reason given"
     return ""

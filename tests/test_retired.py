@@ -9,6 +9,7 @@ from semiseg.config.keys import Config
 from semiseg.config.retired import RETIRED
 from semiseg.data.build import complete
 from semiseg.engine import build
+from semiseg.models import build_model
 
 OLD = """
 dataset:
@@ -111,3 +112,11 @@ def test_the_number_of_classes_is_the_data_sets_and_no_key():
     assert config.net.num_classes == spec.num_classes == 21
     assert "num_classes" not in dump(config)
     assert Config().net.num_classes is None
+
+
+def test_a_stated_number_of_classes_builds_a_network_without_a_data_set(tmp_path):
+    small = [*TINY_NET, "net.proto_head={num_micro_proto: 2, in_planes: 16}", "net.aux_loss=null"]
+    net = loaded(tmp_path, OLD, *small).net
+    assert net.num_classes == 21
+    assert build_model(net).proto_net.proto_list.shape == (42, 16)
+    assert loaded(tmp_path, "method: suponly").net.num_classes is None

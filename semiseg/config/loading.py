@@ -49,7 +49,10 @@ def from_tree(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     tree, stated = retired.take_out(tree)
     origins: dict[str, str] = {}
     config = schema.build(Config, tree, origins)
-    return config.model_copy(update={"origins": origins, "stated": stated})
+    # A number of classes that a file states serves build_model(config.net) until the data set's is known.
+    classes = stated["net.num_classes"].value if "net.num_classes" in stated else None
+    net = config.net.model_copy(update={"num_classes": classes})
+    return config.model_copy(update={"origins": origins, "stated": stated, "net": net})
 
 
 def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema.Node:

@@ -70,14 +70,15 @@ def confident_cross_entropy(logits: Tensor, labels: Tensor, confident: Tensor, o
     return _mean(loss, weight)
 
 
-def certain_cross_entropy(logits: Tensor, labels: Tensor, certain: Tensor) -> Tensor:
+def certain_cross_entropy(logits: Tensor, labels: Tensor, certain: Tensor, over_all: bool = True) -> Tensor:
     """U2PL's unsupervised loss: cross entropy on the certain pixels, times all pixels / kept pixels.
 
-    That is, mean over the kept pixels weighted by B*H*W / kept, as U2PL's ``compute_unsupervised_loss``.
+    That is, mean over the kept pixels weighted by B*H*W / kept, as U2PL's ``compute_unsupervised_loss``; without
+    ``over_all`` by the pixels with a label in place of B*H*W.
     """
     loss, valid = pixel_cross_entropy(logits, labels)
     weight = valid * certain.astype("float32")
-    count = float(loss.size)
+    count = float(loss.size) if over_all else valid.sum()
     return count / ops.maximum(weight.sum(), 1.0) * _mean(loss, weight)
 
 

@@ -39,7 +39,7 @@ def test_the_box_of_the_drawn_image_replaces_the_same_place():
     for i in range(2):
         draws = generator(SEED, "adaptive cutmix", 4, i).random(2)
         class_id, partner = int(draws[0] * 3), int(draws[1] * 6)  # nothing learnt, nothing marked: both uniform
-        other, _ = Source("unlabeled").read(partner)
+        other = Source("unlabeled").read(partner).image
         other_label = source.predicted(other[None])[0]
         rng = generator(SEED, "adaptive box", 4, i)
         box = component_box(other_label == class_id, 0.005 * other_label.size, rng)

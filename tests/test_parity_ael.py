@@ -14,6 +14,7 @@ from tiny import NEEDS, Trainee, context_of
 
 from semiseg.common.rng import generator
 from semiseg.data.loaders import Batch
+from semiseg.data.transforms import Crop
 from semiseg.losses import class_confidences
 from semiseg.methods.ael.banks import ConfidenceBank
 from semiseg.methods.ael.copy_paste import CopyPaste
@@ -110,7 +111,8 @@ class TwoImages:
 
     def read(self, index, *keys):
         rng = np.random.default_rng(index)
-        return rng.normal(0, 1, (3, *SIZE)).astype(np.float32), rng.choice([0, 1, 2, 255], SIZE).astype(np.int32)
+        image = rng.normal(0, 1, (3, *SIZE)).astype(np.float32)
+        return Crop(image, rng.choice([0, 1, 2, 255], SIZE).astype(np.int32), None)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
@@ -133,7 +135,7 @@ def test_the_same_pixels_are_pasted(classes):
             happens, other = draws.random() < 0.6, int(draws.integers(2))
             expected = images[i], labels[i]
             if happens:
-                tensors = (torch.from_numpy(x) for x in (images[i], labels[i], *TwoImages().read(other)))
+                tensors = (torch.from_numpy(x) for x in (images[i], labels[i], *TwoImages().read(other)[:2]))
                 expected = twin.paste(*tensors, drawn.tolist())
                 count += 1
             np.testing.assert_array_equal(pasted.images[i], np.asarray(expected[0]))

@@ -14,6 +14,7 @@ from semiseg.config import schema
 from semiseg.config.keys import Config, NetConfig
 from semiseg.config.loading import from_tree
 from semiseg.data.loaders import Batch
+from semiseg.data.transforms import Crop
 from semiseg.common.distributed import ALONE, Group
 from semiseg.engine.optim import SGD
 from semiseg.engine.step import TrainStep
@@ -61,9 +62,9 @@ class Source:
     def indices_of(self, ids: list[str]) -> list[int]:
         return [int(name.split()[-1]) for name in ids]
 
-    def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, index: int, *keys: int) -> Crop:
         batch = batch_of(100 + index, self._kind, 1)
-        return batch.images[0], None if batch.labels is None else batch.labels[0]
+        return Crop(batch.images[0], None if batch.labels is None else batch.labels[0], None)
 
 
 def config_of(*overrides: str) -> Config:

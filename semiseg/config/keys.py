@@ -59,6 +59,12 @@ class TrainDataConfig(Section):
     flip: bool = key(True, "mirror every other image")
     rand_resize: Scales | None = key((0.5, 2.0), "range of the random scale; null: none", **SCALES)
     crop: CropConfig = CropConfig()
+    mask_padding: bool = key(
+        False,
+        "padding of unlabelled images is no image: no pseudo-label, no loss, no place in a bank or count; false, as "
+        "published: it is labelled and learnt",
+        read_if=_SEMI,
+    )
     pad_label: int = key(
         255, "the label of padding outside the image; U2PL's code pads with 0 (background)", ge=0, le=255
     )

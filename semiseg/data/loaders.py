@@ -14,18 +14,19 @@ from semiseg.common.errors import DataError
 from semiseg.common.rng import generator
 from semiseg.data.dataset import SegmentationDataset, first_readable
 from semiseg.data.read_ahead import or_error, read_ahead
-from semiseg.data.transforms import TrainTransform
+from semiseg.data.transforms import Crop, TrainTransform
 
 _BATCHES_AHEAD = 2
 
 
 class Batch(NamedTuple):
-    """images: float32 B x 3 x H x W. labels: int32 B x H x W, None where the data set is read without masks."""
+    """The images of a step on one device."""
 
     step: int
     ids: list[str]
-    images: np.ndarray
-    labels: np.ndarray | None
+    images: np.ndarray  # float32 B x 3 x H x W
+    labels: np.ndarray | None  # int32 B x H x W, None where the data set is read without masks
+    inside: np.ndarray | None = None  # bool B x H x W, False in the padding; None where padding counts as image
 
     def part(self, number: int, of: int) -> "Batch":
         """Micro-batch ``number`` of ``of`` equal ones."""
@@ -33,7 +34,8 @@ class Batch(NamedTuple):
             return self
         size = len(self.images) // of
         rows = slice(number * size, (number + 1) * size)
-        return Batch(self.step, self.ids[rows], self.images[rows], None if self.labels is None else self.labels[rows])
+        arrays = (None if array is None else array[rows] for array in self[2:])
+        return Batch(self.step, self.ids[rows], *arrays)
 
 
 class Shard(NamedTuple):
@@ -149,19 +151,19 @@ class TrainStream:
         candidates = np.roll(self._order(turn), -index)
         sample = first_readable(self.dataset, candidates if self._skip else candidates[:1])
         rng = generator(self._seed, f"{self._purpose}.augment", position)
-        image, label = self.transform(sample.image, sample.mask, rng)
-        return _Sample(self.dataset.ids[sample.index], image, label, sample.skipped)
+        crop = self.transform(sample.image, sample.mask, rng)
+        return _Sample(self.dataset.ids[sample.index], crop, sample.skipped)
 
     @staticmethod
     def _collate(step: int, samples: list["_Sample"]) -> Batch:
-        ids, images, labels, _ = zip(*samples, strict=True)
-        return Batch(step, list(ids), np.stack(images), None if labels[0] is None else np.stack(labels))
+        ids, crops, _ = zip(*samples, strict=True)
+        arrays = (None if items[0] is None else np.stack(items) for items in zip(*crops, strict=True))
+        return Batch(step, list(ids), *arrays)
 
 
 class _Sample(NamedTuple):
     id: str
-    image: np.ndarray
-    label: np.ndarray | None
+    crop: Crop
     skipped: tuple[str, ...]  # why samples before this one were left out
 
 

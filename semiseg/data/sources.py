@@ -7,7 +7,7 @@ import numpy as np
 
 from semiseg.common.rng import generator
 from semiseg.data.dataset import SegmentationDataset, first_readable
-from semiseg.data.transforms import TrainTransform
+from semiseg.data.transforms import Crop, TrainTransform
 
 
 class ImageSource:
@@ -30,8 +30,8 @@ class ImageSource:
         """Where the data set has these samples."""
         return [self._index_of[sample] for sample in ids]
 
-    def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """(float32 3 x H x W, int32 H x W or None where the data set is read without masks).
+    def read(self, index: int, *keys: int) -> Crop:
+        """Sample ``index`` as training sees it; without a label where the data set is read without masks.
 
         Raises: DataError if a file is missing or damaged.
         """

@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
+
+
+class Crop(NamedTuple):
+    """What training sees of an image."""
+
+    image: np.ndarray  # float32 3 x H x W, normalised
+    label: np.ndarray | None  # int32 H x W, None without a mask
+    inside: np.ndarray | None  # bool H x W, False in the padding; None where padding counts as image
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,7 @@ class TrainTransform:
     crop: (height, width) of the result in pixels. rand_resize: range of the scale factor (see ``draw_scale``) or None.
     mean and std are those of RGB values 0..255. Where the image is smaller than the crop it is padded at the right and
     bottom: the image with 0 after normalisation, i.e. the mean colour, the label with ``pad_label`` (None:
-    ``ignore_label``).
+    ``ignore_label``). With ``mask_padding`` a crop says which of its pixels are image.
 
     Raises: ValueError for sizes, scales or deviations that are not positive.
     """
@@ -29,6 +38,7 @@ class TrainTransform:
     std: tuple[float, float, float] = STD
     ignore_label: int = 255
     pad_label: int | None = None
+    mask_padding: bool = False
 
     def __post_init__(self) -> None:
         for name in ("crop", "rand_resize", "mean", "std"):  # lists, as YAML gives them, would not be hashable
@@ -41,10 +51,8 @@ class TrainTransform:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean and std are three numbers each, std above 0; got {self.mean} and {self.std}")
 
-    def __call__(
-        self, image: np.ndarray, label: np.ndarray | None, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """uint8 H x W x 3 (and integer H x W, or None) -> float32 3 x crop (and int32 crop).
+    def __call__(self, image: np.ndarray, label: np.ndarray | None, rng: np.random.Generator) -> Crop:
+        """uint8 H x W x 3 (and integer H x W, or None) -> what is seen of them, of size ``crop``.
 
         Always the same number of draws, whatever the image's size and whether there is a label.
         """
@@ -60,7 +68,9 @@ class TrainTransform:
         if self.flip and flip < 0.5:  # after the crop it costs less, and a flipped uniform crop is a uniform crop
             image, label = image[:, ::-1], None if label is None else label[:, ::-1]
         pad_label = self.ignore_label if self.pad_label is None else self.pad_label
-        return self._pad_image(image), None if label is None else _pad_label(label, self.crop, pad_label)
+        inside = _padded(np.ones(image.shape[:2], bool), self.crop, False) if self.mask_padding else None
+        label = None if label is None else _padded(label.astype(np.int32), self.crop, pad_label)
+        return Crop(self._pad_image(image), label, inside)
 
     def _pad_image(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
@@ -71,9 +81,9 @@ class TrainTransform:
         return out
 
 
-def _pad_label(label: np.ndarray, crop: tuple[int, int], value: int) -> np.ndarray:
-    out = np.full(crop, value, np.int32)
-    out[: label.shape[0], : label.shape[1]] = label
+def _padded(values: np.ndarray, crop: tuple[int, int], fill: int) -> np.ndarray:
+    out = np.full(crop, fill, values.dtype)
+    out[: values.shape[0], : values.shape[1]] = values
     return out
 
 

@@ -99,7 +99,14 @@ class TrainData:
     def _transform(self, rand_resize: tuple[float, float] | None) -> TrainTransform:
         data, train = self._config.dataset, self._config.dataset.train
         return TrainTransform(
-            train.crop.size, rand_resize, train.flip, data.mean, data.std, data.ignore_label, train.pad_label
+            train.crop.size,
+            rand_resize,
+            train.flip,
+            data.mean,
+            data.std,
+            data.ignore_label,
+            train.pad_label,
+            train.mask_padding,
         )
 
     def _stream(self, kind: str, start_step: int) -> TrainStream:
@@ -131,6 +138,7 @@ def run_context(plan: Plan, images: TrainData, group: Group = ALONE) -> RunConte
         steps_per_epoch=plan.steps_per_epoch,
         mean=data.mean,
         std=data.std,
+        mask_padding=data.train.mask_padding,
         new_network=lambda: fresh_network(config, config.trainer.seed, group.world),
         images=images,
         group=group,

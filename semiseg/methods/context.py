@@ -50,6 +50,7 @@ class RunContext:
     std: tuple[float, float, float]
     new_network: Callable[[], SegmentationNetwork]  # with the run's initial weights, the same at every call
     images: TrainImages
+    mask_padding: bool = False  # pixels outside an image are none: no pseudo-label, no loss, no count
     group: Group = ALONE  # the devices that train together
 
     @property

@@ -8,6 +8,7 @@ Shapes: B images of each kind, H x W crop, C classes.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from semiseg.common.host_array import HostArray
@@ -16,7 +17,7 @@ from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
 from semiseg.methods.base import Evaluated, Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mixing import make_mixer
-from semiseg.methods.pseudo_labels import PseudoLabels, labels_and_scores, reliable_pixels
+from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, labels_and_scores, reliable_pixels
 from semiseg.methods.teacher import TeacherLabels, WithTeacher
 from semiseg.models.interpolate import resize
 
@@ -30,6 +31,7 @@ class StudentView(NamedTuple):
     label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
     score_u: Tensor  # B x H x W float32, their confidence or entropy, mixed alike
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
+    inside_l: np.ndarray | None  # bool B x H x W, False in the padding; None where padding counts as image
 
 
 class MeanTeacherInputs(NamedTuple):
@@ -64,9 +66,10 @@ class SemiSupervised(WithTeacher):
     def student_view(self, step: int, batch: StepBatch) -> StudentView:
         """Copy-paste, pseudo-labels and mixing, in this order."""
         labeled = self.equalizer.paste(step, batch) if self.equalizer else batch.labeled
-        pseudo = self.mixer(step, self.teacher_labels(batch.unlabeled.images), batch)
+        pseudo = self.teacher_labels(batch.unlabeled.images, batch.unlabeled.inside)
+        pseudo = self.mixer(step, pseudo, batch)
         dropout = self.dropout(step, batch, kinds=2)
-        return StudentView(Tensor(labeled.images), Tensor(labeled.labels), *pseudo, dropout)
+        return StudentView(Tensor(labeled.images), Tensor(labeled.labels), *pseudo, dropout, labeled.inside)
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
@@ -114,7 +117,12 @@ class SemiSupervised(WithTeacher):
 
     def linear_counts(self, inputs: Any) -> dict[str, Tensor]:
         """Pixels that ``linear_losses`` are means over."""
-        return self.supervised_counts(inputs) | self.unsupervised_counts("unsup", inputs.label_u, inputs.mask_u)
+        counts = self.supervised_counts(inputs) | self.unsupervised_counts("unsup", inputs.label_u, inputs.mask_u)
+        return counts | self.ratio_counts(inputs.label_u)
+
+    def ratio_counts(self, labels: Tensor) -> dict[str, Tensor]:
+        """What ``mask_ratio`` is a share of, where padding is left out: pixels with a pseudo-label."""
+        return {"mask_ratio": (labels != BLANK).astype("float32").sum()} if self.context.mask_padding else {}
 
     def unsupervised_counts(self, name: str, labels: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """What ``unsupervised_loss`` divides by, as ``name``; nothing where the rule chooses pixels within a part."""
@@ -133,13 +141,20 @@ class SemiSupervised(WithTeacher):
         label_l, label_u, mask_u = inputs["label_l"], inputs["label_u"], inputs["mask_u"]
         batch = label_l.shape[0]
         sup = self.supervised_loss(pred[:batch], None if aux is None else aux[:batch], label_l)
-        return sup, self.unsupervised_loss(resize(pred[batch:], label_u.shape[1:]), label_u, mask_u), mask_u.mean()
+        unsup = self.unsupervised_loss(resize(pred[batch:], label_u.shape[1:]), label_u, mask_u)
+        return sup, unsup, self.mask_ratio(label_u, mask_u)
+
+    def mask_ratio(self, labels: Tensor, mask: Tensor) -> Tensor:
+        """The share of pixels whose pseudo-label counts; padding that is left out is no pixel."""
+        if not self.context.mask_padding:
+            return mask.mean()
+        return mask.sum() / ops.maximum((labels != BLANK).astype("float32").sum(), 1.0)
 
     def unsupervised_loss(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Cross entropy with pseudo-labels where ``mask`` is 1, normalised as the configured rule says."""
         unsup = self.context.trainer.unsupervised
         if unsup.rule == "entropy":
-            return certain_cross_entropy(logits, labels, mask)
+            return certain_cross_entropy(logits, labels, mask, over_all=not self.context.mask_padding)
         return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all")
 
     def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:

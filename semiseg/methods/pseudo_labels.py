@@ -8,7 +8,7 @@ from mindspore import Tensor, ops
 from semiseg.config.keys import UnsupervisedConfig
 from semiseg.losses import entropy
 
-BLANK = 255  # the pseudo-label of a pixel that Cutout blanked: no class
+BLANK = 255  # the pseudo-label of a pixel without one: blanked by Cutout, or outside the image
 
 
 class PseudoLabels(NamedTuple):
@@ -39,7 +39,7 @@ def labels_and_scores(logits: Tensor, rule: str) -> tuple[Tensor, Tensor]:
 def reliable_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, percent: float) -> Tensor:
     """float32 B x H x W, 1 where the pseudo-label counts: confident pixels, or the ``percent`` with the least entropy.
 
-    Its mean is the mask ratio. Blank pixels (Cutout) enter neither the result nor the percentile.
+    Its mean is the mask ratio. Blank pixels enter neither the result nor the percentile.
     """
     valid = (label != BLANK).astype("float32")
     if cfg.rule == "confidence":

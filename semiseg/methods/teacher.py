@@ -10,7 +10,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, float32, jit, ops
 from semiseg.common.errors import ConfigError
 from semiseg.methods.base import Evaluated, Method
 from semiseg.methods.context import RunContext
-from semiseg.methods.pseudo_labels import PseudoLabels, labels_and_scores
+from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, labels_and_scores
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 from semiseg.models.layers import average_statistics
@@ -125,12 +125,15 @@ class TeacherLabels:
         self._training = training and teacher.by_forward
         self._label = jit(self._label_pixels) if context.trainer.jit else self._label_pixels
 
-    def __call__(self, images: np.ndarray | Tensor) -> PseudoLabels:
-        """Images (B x 3 x H x W) with the teacher's label and score of each pixel."""
+    def __call__(self, images: np.ndarray | Tensor, inside: np.ndarray | None = None) -> PseudoLabels:
+        """Images (B x 3 x H x W) with the teacher's label and score of each pixel.
+
+        ``inside``: bool B x H x W; pixels where it is False have no label.
+        """
         image = Tensor(images)
         with self._teacher.running(self._training):
             label, score = self._label(image)
-        return PseudoLabels(image, label, score)
+        return PseudoLabels(image, label if inside is None else ops.where(Tensor(inside), label, BLANK), score)
 
     def _label_pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return labels_and_scores(resize(self._teacher.network.logits(image), image.shape[2:]), self._rule)

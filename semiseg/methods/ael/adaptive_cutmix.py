@@ -35,8 +35,9 @@ class AdaptiveCutMix(Mixer):
         indices = self._images.indices_of(batch.unlabeled.ids)
         drawn = [self._draw(step, first + i) for i in range(len(indices))]
         classes, partners = zip(*drawn, strict=True)
-        images = [self._images.read(index, step, first + i)[0] for i, index in enumerate(partners)]
-        other = self._teacher_labels(np.stack(images))
+        crops = [self._images.read(index, step, first + i) for i, index in enumerate(partners)]
+        inside = None if crops[0].inside is None else np.stack([crop.inside for crop in crops])
+        other = self._teacher_labels(np.stack([crop.image for crop in crops]), inside)
         predictions = other.label.asnumpy()
         of_class = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
         boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(of_class)])

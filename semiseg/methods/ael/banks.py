@@ -77,7 +77,8 @@ class ImageBank:
 
     def shown(self, prediction: np.ndarray, min_area: float) -> np.ndarray:
         """bool C: the classes that cover at least ``min_area`` of a prediction (integers, H x W)."""
-        areas = np.bincount(prediction.ravel(), minlength=len(self._marks.array))
+        known = prediction[prediction < len(self._marks.array)]  # outside the image there is no class
+        areas = np.bincount(known, minlength=len(self._marks.array))
         return (areas > 0) & (areas >= min_area * prediction.size)
 
     def mark(self, image: int, classes: np.ndarray) -> None:

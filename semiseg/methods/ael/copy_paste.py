@@ -22,12 +22,16 @@ class CopyPaste:
         probabilities = self._confidence.pasting_probabilities(self._cfg.leave_out)
         classes = np.unique(rng.choice(len(probabilities), self._cfg.number, p=probabilities))
         images, labels = batch.labeled.images.copy(), batch.labeled.labels.copy()
+        inside = None if batch.labeled.inside is None else batch.labeled.inside.copy()
         for i in range(len(images)):
             place = batch.slice.first + i
             rng = generator(self._seed, "copy-paste", step, place)
             happens, other = rng.random() < self._cfg.prob, int(rng.integers(len(self._images)))
             if happens:
-                image, label = self._images.read(other, step, place)
-                pasted = np.isin(label, classes)
-                images[i][:, pasted], labels[i][pasted] = image[:, pasted], label[pasted]
-        return batch.labeled._replace(images=images, labels=labels)
+                crop = self._images.read(other, step, place)
+                pasted = np.isin(crop.label, classes)
+                if crop.inside is not None:
+                    pasted &= crop.inside
+                    inside[i] |= pasted
+                images[i][:, pasted], labels[i][pasted] = crop.image[:, pasted], crop.label[pasted]
+        return batch.labeled._replace(images=images, labels=labels, inside=inside)

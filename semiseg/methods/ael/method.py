@@ -56,7 +56,7 @@ class AEL(SemiSupervised):
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
-        taught = self.teacher_labels(view.image_l.asnumpy())
+        taught = self.teacher_labels(view.image_l.asnumpy(), view.inside_l)
         rng = generator(self.context.trainer.seed, "adaptive sampling", step)
         shape = view.label_l.shape[1:]
         draw_l, draw_u = (Tensor(random_slice(rng, batch.slice, shape).astype(np.float32)) for _ in range(2))
@@ -79,7 +79,11 @@ class AEL(SemiSupervised):
         weights = self.linear_weights()
         weights |= {"unsup_labeled": weights["unsup"]}
         # Which pixels count in the other terms, and how much, is decided within a micro-batch.
-        return Objective(self.equalized_function, weights, self.supervised_counts, self.class_sums)
+        return Objective(self.equalized_function, weights, self.equalized_counts, self.class_sums)
+
+    def equalized_counts(self, inputs: AELInputs) -> dict[str, Tensor]:
+        """Pixels of the terms that are means over pixels known beforehand."""
+        return self.supervised_counts(inputs) | self.ratio_counts(inputs.label_u)
 
     def equalized_function(self, inputs: Mapping[str, Any]) -> tuple[tuple, tuple]:
         """Fields of ``AELInputs`` -> ((sup, unsup, mask ratio, unsup_labeled), class_confidences).
@@ -100,17 +104,19 @@ class AEL(SemiSupervised):
         return (sup, unsup, mask_ratio, unsup_labeled), self.class_confidences(inputs, pred)
 
     def reliable(self, step: int, pseudo: PseudoLabels) -> Tensor:
-        return (pseudo.score >= self._cfg.threshold).astype("float32")
+        return ((pseudo.score >= self._cfg.threshold) & (pseudo.label != BLANK)).astype("float32")
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """Nothing is left to do: the teacher labelled in training mode."""
 
     def _followed(self, logits, label, confidence, draw, class_probability) -> tuple[Tensor, Tensor]:
         """(loss against the teacher's labels, share of the pixels that count)."""
-        label = ops.where(confidence < self._cfg.threshold, BLANK, label)
         stays = (draw < pixel_probabilities(ops.stop_gradient(logits), class_probability)).astype("float32")
+        stays = stays * (label != BLANK).astype("float32")  # outside the image nothing has a weight
+        label, labels = ops.where(confidence < self._cfg.threshold, BLANK, label), label
         weight = stays * confidence**self._cfg.gamma
-        return weighted_cross_entropy(logits, label, weight), (stays * (label != BLANK).astype("float32")).mean()
+        counted = stays * (label != BLANK).astype("float32")
+        return weighted_cross_entropy(logits, label, weight), self.mask_ratio(labels, counted)
 
 
 def pixel_probabilities(logits: Tensor, class_probability: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from semiseg.methods.u2pl.contrast import (
     anchor_masks,
     class_ranks,
     contrastive_loss,
+    members_by_label,
     negative_masks,
     sample_contrast,
 )
@@ -44,7 +45,8 @@ def test_ranks_are_places_in_the_order_of_probabilities():
 
 
 def test_anchors_are_certain_pixels_that_are_likely_of_their_class():
-    members, anchors = anchor_masks(pixels([0, 2, 255, 1, 0], certain=[1, 1, 1, 1, 0]), 0.3)
+    seen = pixels([0, 2, 255, 1, 0], certain=[1, 1, 1, 1, 0])
+    members, anchors = anchor_masks(seen, members_by_label(seen), 0.3)
     assert members.T.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
     assert anchors.T.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
 
@@ -147,3 +149,91 @@ def test_only_anchors_get_a_gradient_and_no_class_means_zero():
     nothing, _ = draw(pixels([255] * 5))
     value, gradient = value_and_grad(lambda x: contrastive_loss(x, *map(Tensor, nothing), 0.5))(Tensor(rep))
     assert (float(value), float(np.abs(gradient.asnumpy()).max())) == (0, 0)
+
+
+# --- negatives as U2PL's code chooses them ----------------------------------------------------------------------------
+
+
+def published_masks(prob, label_l, label_u, certain, uncertain, threshold, low, high):
+    """(members, anchors, negatives), each image x class x pixel, pixel by pixel as U2PL's functions go through them.
+
+    prob: images of both kinds x class x pixel. labels: images x pixel. certain, uncertain: as prob, without classes.
+    """
+    images, count, num_classes = *label_l.shape, prob.shape[1]
+    masks = np.zeros((3, 2 * images, num_classes, count), bool)
+    for kind, labels in enumerate((label_l, label_u)):
+        hot = np.zeros((num_classes, images, count), int)
+        for image in range(images):  # scatter along the classes, where the index has room for one image: the first
+            for pixel in range(count):
+                label = labels[image, pixel]
+                hot[0 if label == 255 else label, 0, pixel] = 1
+        for image in range(images):
+            for pixel in range(count):
+                if labels[image, pixel] == 255:
+                    hot[:, image, pixel] = 0
+        for image in range(images):
+            place = kind * images + image
+            for pixel in range(count):
+                order = sorted(range(num_classes), key=lambda c: -prob[place, c, pixel])
+                for c in range(num_classes):
+                    member = hot[c, image, pixel] and certain[place, pixel]
+                    masks[0, place, c, pixel] = member
+                    masks[1, place, c, pixel] = member and prob[place, c, pixel] > threshold
+                    likely_not = c in order[:low] and hot[c, image, pixel] == 0 if kind == 0 else c in order[low:high]
+                    masks[2, place, c, pixel] = hot[c, image, pixel] and uncertain[place, pixel] and likely_not
+    return masks
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2, 3), (1, 3), (0, 2), (3,)])
+@pytest.mark.parametrize("seed", range(3))
+def test_published_negatives_are_those_of_the_published_functions(classes, seed):
+    rng, images, count, num_classes = np.random.default_rng(seed), 3, 20, 4
+    prob = rng.dirichlet(np.ones(num_classes), (2 * images, count)).transpose(0, 2, 1)
+    label_l, label_u = rng.choice([*classes, 255], (2, images, count))
+    certain, uncertain = rng.random((2, 2 * images, count)) < 0.6
+    certain[:images] = uncertain[:images] = True
+    cfg = TINY.model_copy(update={"negatives": "published"})
+    expected = published_masks(prob, label_l, label_u, certain, uncertain, 0.3, cfg.low_rank, cfg.high_rank)
+    members, anchors, negatives = (mask.transpose(0, 2, 1).reshape(-1, num_classes) for mask in expected)
+    seen = Pixels(
+        prob.transpose(0, 2, 1).reshape(-1, num_classes),
+        np.concatenate([label_l, label_u]).ravel(),
+        certain.ravel(),
+        uncertain.ravel(),
+        labelled=images * count,
+        images=images,
+    )
+    teacher = rows(2 * images * count, seed=seed)
+    bank = MemoryBank((200,) * num_classes, 4)
+    chosen = sample_contrast(seen, teacher, bank, cfg, np.random.default_rng(seed))
+    present = [c for c in range(num_classes) if members[:, c].any()]
+    for c in range(num_classes):
+        assert np.array_equal(bank.take(c, np.arange(bank.count(c))), teacher[negatives[:, c]])
+    for place, c in enumerate(present):  # anchors and positive are those of class ``place``
+        if len(present) > 1 and anchors[:, place].any() and negatives[:, c].any():
+            assert set(chosen.anchor[c]) <= set(np.flatnonzero(anchors[:, place]))
+            mean = teacher[members[:, place]].mean(0)
+            np.testing.assert_allclose(chosen.positive[c], mean / np.linalg.norm(mean), rtol=1e-5)
+            held = teacher[negatives[:, c]]
+            held = held / np.linalg.norm(held, axis=1, keepdims=True)
+            assert all(np.isclose(row, held, atol=1e-6).all(1).any() for row in chosen.negative[c].reshape(-1, 4))
+            assert chosen.weight[c] == pytest.approx(1 / len(present))
+        else:
+            assert chosen.weight[c] == 0
+    if len(classes) > 2:
+        assert chosen.weight.any()
+
+
+def test_the_papers_rule_fills_the_bank_many_times_as_fast():
+    rng, images, count = np.random.default_rng(0), 4, 200
+    prob = rng.dirichlet(0.3 * np.ones(6), 2 * images * count)
+    label = prob.argmax(1)
+    every = np.ones(len(label), bool)
+    counts = {}
+    for negatives in ("paper", "published"):
+        cfg = TINY.model_copy(update={"negatives": negatives, "low_rank": 3, "high_rank": 20})
+        bank = MemoryBank((5000,) * 6, 4)
+        seen = Pixels(prob, label, every, every, images * count, images)
+        sample_contrast(seen, rows(len(label)), bank, cfg, np.random.default_rng(0))
+        counts[negatives] = sum(bank.count(c) for c in range(6))
+    assert 0 < counts["published"] < counts["paper"] / 5

@@ -229,3 +229,8 @@ def test_evaluation_images_are_shared_out_to_the_devices(folder):
 def test_an_epoch_is_one_pass_over_the_unlabelled_images(images, steps):
     assert steps_per_epoch(Split(["a"], ["b"] * 5, ["c"]), images) == steps
     assert steps_per_epoch(Split(["a"] * 5, [], ["c"]), images) == steps
+
+
+def test_an_epoch_may_be_one_pass_over_the_labelled_images():
+    split = Split(["a"] * 5, ["b"] * 9, ["c"])
+    assert [steps_per_epoch(split, 2, epoch_of) for epoch_of in ("unlabeled", "labeled")] == [5, 3]

@@ -198,6 +198,9 @@ class ContrastiveConfig(Section):
         expected="a percentage, 0..50",
     )
     negative_high_entropy: bool = key(True, "false: negatives of any entropy")
+    negatives: Literal["paper", "published"] = key(
+        "paper", "which pixels are negatives: by the paper's rule, or as U2PL's code has it, faults included"
+    )
     num_queries: int = key(256, "anchors a class", ge=1)
     num_negatives: int = key(50, "for each anchor", ge=1)
     temperature: float = key(0.5, "of the similarities", ge=0.05)
@@ -252,6 +255,9 @@ class TrainerConfig(Section):
     """The training run."""
 
     epochs: int = key(80, "an epoch is one pass over the unlabelled list", ge=1)
+    epoch_of: Literal["unlabeled", "labeled"] = key(
+        "unlabeled", "the list whose pass is an epoch; without unlabelled images it is the labelled one"
+    )
     sup_only_epoch: int = key(1, "epochs on labelled images alone, at the start", ge=0, read_if=_SEMI)
     eval_on: bool = key(True, "evaluate while training; false: no best.ckpt")
     eval_every: int = key(
@@ -353,7 +359,9 @@ class ProtoHeadConfig(Section):
         le=1,
         read_if={"net.proto_head.dynamic_update_proto": True},
     )
-    init_proto_path: Path | None = key(None, "first prototypes (pickle or .npz); null: k-means")
+    init_proto_path: Path | None = key(
+        None, "first prototypes: a pickle, an .npz or a .ckpt with a prototype head; null: k-means"
+    )
     init_samples: int = key(
         20000,
         "at most so many labelled pixels a class go into k-means",

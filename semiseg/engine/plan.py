@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import ConfigError
@@ -58,15 +59,17 @@ def make_plan(config: Config, world: int) -> Plan:
     images = config.dataset.batch_size * config.trainer.accumulate * world
     factor, lr_notes = learning_rate_factor(config, spec, images)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
-    return Plan(config, spec, split, folder, method, steps_per_epoch(split, images), images, factor, notes)
+    steps = steps_per_epoch(split, images, config.trainer.epoch_of)
+    return Plan(config, spec, split, folder, method, steps, images, factor, notes)
 
 
-def steps_per_epoch(split: Split, images: int) -> int:
+def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "labeled"] = "unlabeled") -> int:
     """ceil(unlabelled images / images a step), so that methods are compared after the same number of steps.
 
-    Without any unlabelled image an epoch is one pass over the labelled ones.
+    Where ``epoch_of`` says so, or without any unlabelled image, an epoch is one pass over the labelled ones.
     """
-    return max(1, -(-len(split.unlabeled or split.labeled) // images))
+    images_of_epoch = split.labeled if epoch_of == "labeled" else split.unlabeled or split.labeled
+    return max(1, -(-len(images_of_epoch) // images))
 
 
 def check_folder(folder: Path, config: Config) -> None:

@@ -1,6 +1,8 @@
 """U2PL's contrastive loss: which pixels are anchors, positives and negatives of each class, and the loss itself.
 
 Source: Wang et al., "Semi-Supervised Semantic Segmentation Using Unreliable Pseudo-Labels", CVPR 2022, section 3.3.
+``trainer.contrastive.negatives`` chooses between the paper's rule and what the published code does, its three faults
+included: docs/method.md says how they differ.
 Shapes: M pixels of all images of a step at the decoder's size, L of them of labelled images (the first ones),
 C classes, D channels, Q anchors (queries) a class, N negatives an anchor.
 """
@@ -24,6 +26,7 @@ class Pixels(NamedTuple):
     certain: np.ndarray  # M, bool: labelled, or unlabelled of low entropy
     uncertain: np.ndarray  # M, bool: labelled, or unlabelled of high entropy
     labelled: int  # L
+    images: int = 1  # of each kind; the pixels of one image stand together
 
 
 class Contrast(NamedTuple):
@@ -43,12 +46,34 @@ def class_ranks(prob: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def anchor_masks(pixels: Pixels, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """(members, anchors), bool M x C: certain pixels of each class, and those whose probability of it is above
-    ``threshold``.
+def members_by_label(pixels: Pixels) -> np.ndarray:
+    """bool M x C: each pixel is of the class that it is labelled with."""
+    return pixels.label[:, None] == np.arange(pixels.prob.shape[1])
+
+
+def members_as_published(pixels: Pixels) -> np.ndarray:
+    """bool M x C: of each kind the first image alone has labels, those of all its images, one over the other.
+
+    The published function that makes one-hot labels writes every image's labels to the first image. Pixels without a
+    label are written as class 0, but nothing is left where the first image itself has none.
     """
-    classes = np.arange(pixels.prob.shape[1])
-    members = (pixels.label[:, None] == classes) & pixels.certain[:, None]
+    num_classes, split = pixels.prob.shape[1], pixels.labelled
+    kinds = []
+    for label in (pixels.label[:split], pixels.label[split:]):
+        by_image = label.reshape(pixels.images, -1)
+        known = (by_image >= 0) & (by_image < num_classes)
+        members = np.zeros((*by_image.shape, num_classes), bool)
+        members[0, np.arange(by_image.shape[1]), np.where(known, by_image, 0)] = True
+        members[0, ~known[0]] = False
+        kinds.append(members.reshape(-1, num_classes))
+    return np.concatenate(kinds)
+
+
+def anchor_masks(pixels: Pixels, of_class: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """(members, anchors), bool M x C: certain pixels of each class, and those whose probability of it is above
+    ``threshold``. ``of_class``: bool M x C, the classes of each pixel.
+    """
+    members = of_class & pixels.certain[:, None]
     return members, members & (pixels.prob > threshold)
 
 
@@ -67,6 +92,17 @@ def negative_masks(pixels: Pixels, low_rank: int, high_rank: int) -> np.ndarray:
     return np.concatenate([of_labelled, of_unlabelled]) & pixels.uncertain[:, None]
 
 
+def negatives_as_published(pixels: Pixels, of_class: np.ndarray, low_rank: int, high_rank: int) -> np.ndarray:
+    """bool M x C: a pixel must in addition be of the class itself.
+
+    No labelled pixel can be: it would have to be of the class and of another one.
+    """
+    ranks = class_ranks(pixels.prob)
+    between = (ranks >= low_rank) & (ranks < high_rank)
+    between[: pixels.labelled] = False
+    return of_class & between & pixels.uncertain[:, None]
+
+
 def sample_contrast(
     pixels: Pixels, rows: np.ndarray, bank: MemoryBank, cfg: ContrastiveConfig, rng: np.random.Generator
 ) -> Contrast:
@@ -76,8 +112,11 @@ def sample_contrast(
         rows: M x D, the teacher's representations. rng: draws C x Q anchors, then C x Q x N negatives, always as many.
     """
     num_classes, planes = pixels.prob.shape[1], rows.shape[1]
-    members, anchors = anchor_masks(pixels, cfg.current_class_threshold)
-    negatives = negative_masks(pixels, cfg.low_rank, cfg.high_rank)
+    published = cfg.negatives == "published"
+    of_class = members_as_published(pixels) if published else members_by_label(pixels)
+    members, anchors = anchor_masks(pixels, of_class, cfg.current_class_threshold)
+    ranks = cfg.low_rank, cfg.high_rank
+    negatives = negatives_as_published(pixels, of_class, *ranks) if published else negative_masks(pixels, *ranks)
     along = rng.random((num_classes, cfg.num_queries))
     within = rng.random((num_classes, cfg.num_queries, cfg.num_negatives))
     contrast = Contrast(
@@ -91,12 +130,13 @@ def sample_contrast(
     present = np.flatnonzero(members.any(0))
     if len(present) < 2:  # nothing to tell apart
         return contrast
-    for c in present:
-        candidates = np.flatnonzero(anchors[:, c])
+    # The published code takes the n-th class present for class n, but for its negatives.
+    for c, of_anchors in zip(present, np.arange(len(present)) if published else present, strict=True):
+        candidates = np.flatnonzero(anchors[:, of_anchors])
         if not len(candidates) or not bank.count(c):
             continue
         contrast.anchor[c] = candidates[(along[c] * len(candidates)).astype(np.int64)]
-        contrast.positive[c] = _unit(rows[members[:, c]].mean(0))
+        contrast.positive[c] = _unit(rows[members[:, of_anchors]].mean(0))
         contrast.negative[c] = _unit(bank.take(c, (within[c] * bank.count(c)).astype(np.int64)))
         contrast.weight[c] = 1 / len(present)
     return contrast

@@ -62,7 +62,11 @@ class U2PL(SemiSupervised):
         sizes = [self._cfg.bank_size_background, *[self._cfg.bank_size] * others]
         # Each device keeps its share of the bank, filled from its own images; together it has the configured size.
         sizes = [-(-size // context.group.world) for size in sizes]
-        self._bank = MemoryBank(sizes, self.student.decoder.rep_planes)
+        planes = self.student.decoder.rep_planes
+        self._bank = MemoryBank(sizes, planes)
+        if self._cfg.negatives == "published":  # there each class's queue begins with one row of zeros
+            for class_id in range(len(sizes)):
+                self._bank.enqueue(class_id, np.zeros((1, planes), np.float32))
         self._view = jit(self._teacher_view) if context.trainer.jit else self._teacher_view
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
@@ -72,7 +76,7 @@ class U2PL(SemiSupervised):
         by_entropy = self.context.trainer.unsupervised.rule == "entropy"
         score_u = seen.entropy_u if by_entropy else view.score_u
         mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, score_u))
-        pixels = self._pixels(step, batch.labeled.labels, view, seen)
+        pixels = self._pixels(step, view, seen)
         rng = generator(self.context.trainer.seed, "contrast", step, batch.slice.first)
         contrast = sample_contrast(pixels, seen.representation.asnumpy(), self._bank, self._cfg, rng)
         linear = (view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.dropout)
@@ -118,9 +122,9 @@ class U2PL(SemiSupervised):
         entropy = entropy_of(resize(logits[image_l.shape[0] :], image_u.shape[2:]))
         return _pixel_rows(ops.softmax(logits, 1)), _pixel_rows(representation), entropy
 
-    def _pixels(self, step: int, label_l: np.ndarray, view: StudentView, seen: TeacherView) -> Pixels:
+    def _pixels(self, step: int, view: StudentView, seen: TeacherView) -> Pixels:
         """The pixels at the decoder's size. The share of certain and uncertain ones falls to 0 over the epochs."""
-        label_u, entropy_u = view.label_u.asnumpy(), seen.entropy_u.asnumpy()
+        label_l, label_u, entropy_u = (x.asnumpy() for x in (view.label_l, view.label_u, seen.entropy_u))
         percent = self._cfg.low_entropy_threshold
         percent = percent * (1 - self.context.epoch(step) / self.context.trainer.epochs)
         certain = entropy_u <= entropy_percentile(entropy_u, label_u, percent)
@@ -131,7 +135,8 @@ class U2PL(SemiSupervised):
         size = self.student.feature_size(*label_l.shape[1:])
         kinds = [(label_l, label_u), (of_labelled, certain), (of_labelled, uncertain)]
         small = [np.concatenate([nearest(part, size).ravel() for part in pair]) for pair in kinds]
-        return Pixels(seen.probability.asnumpy(), *small, labelled=len(label_l) * size[0] * size[1])
+        labelled = len(label_l) * size[0] * size[1]
+        return Pixels(seen.probability.asnumpy(), *small, labelled=labelled, images=len(label_l))
 
 
 def _pixel_rows(x: Tensor) -> Tensor:

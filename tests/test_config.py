@@ -71,7 +71,7 @@ def test_missing_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("pascal_ours", "[data/pascal.yaml, methods/ours.yaml]"),
+        ("pascal_ours", "[recipes/pascal_ours.yaml]"),
         ("synthetic_ours", "[recipes/synthetic_ours.yaml]"),
         ("synthetic_longtail_u2pl", "[recipes/synthetic_u2pl.yaml, data/synthetic_longtail.yaml]"),
         ("cityscapes_u2pl_ael", "[recipes/cityscapes_u2pl_ael.yaml]"),

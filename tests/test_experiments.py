@@ -3,7 +3,7 @@
 import pytest
 from tiny import ROOT
 
-from semiseg.config import load
+from semiseg.config import flatten, load
 from semiseg.config.unread import unread_keys
 from semiseg.config.yaml_text import read_yaml
 from semiseg.data import build as data_build
@@ -55,6 +55,9 @@ def published(leaf):
         "rand_resize": config.dataset.train.rand_resize,
         "batch": config.dataset.batch_size,
         "epochs": (config.trainer.epochs, config.trainer.sup_only_epoch),
+        "epoch of": config.trainer.epoch_of,
+        "pad": config.dataset.train.pad_label,
+        "best": (config.trainer.eval_mode, config.dataset.val.crop.size),
         "sgd": (sgd.kwargs.lr, sgd.kwargs.momentum, sgd.kwargs.weight_decay, sgd.decoder_lr_times),
         "power": config.trainer.lr_scheduler.kwargs.power,
         "aug": (unsup.apply_aug, unsup.aug_prob),
@@ -77,6 +80,8 @@ def published(leaf):
 
 COMMON = {
     "rand_resize": (0.5, 2.0),
+    "pad": 0,
+    "epoch of": "unlabeled",
     "batch": 2,
     "power": 0.9,
     "aug": ("cutmix", 0.5),
@@ -87,6 +92,7 @@ COMMON = {
 }
 PASCAL = COMMON | {
     "crop": (513, 513),
+    "best": ("center", (513, 513)),
     "epochs": (80, 1),
     "sgd": (0.001, 0.9, 0.0001, 10.0),
     "aux": None,
@@ -94,6 +100,7 @@ PASCAL = COMMON | {
 }
 CITYSCAPES = COMMON | {
     "crop": (769, 769),
+    "best": ("center", (769, 769)),
     "epochs": (200, 1),
     "sgd": (0.01, 0.9, 0.0005, 1.0),
     "aux": 0.4,
@@ -108,11 +115,14 @@ CITYSCAPES = COMMON | {
 )
 def test_published_settings_arrive(dataset, expected, prototypes, threshold, method):
     if method in ("ours", "mean_teacher"):
-        expected = expected | {"rule": ("confidence", threshold), "teacher": ("first_step", "ema")}
+        expected = expected | {"rule": ("confidence", threshold), "teacher": ("semi_phase", "forward")}
     if method == "ours":
         expected = expected | {"head": (0.1, 0.99, 32), "weights": (1.0, True, prototypes)}
+    if method == "suponly":
+        expected = expected | {"epoch of": "labeled", "ema": 0}
+        expected |= {"criterion": ("CELoss", 0.7, 100000)} if dataset == "pascal" else {}
     if method == "ael":
-        sgd, epochs = (0.01, 0.9, 0.0001, 10.0), expected["epochs"][0]
+        sgd, epochs = (0.00125, 0.9, 0.0008, 10.0), expected["epochs"][0]
         expected = expected | {
             "rule": ("confidence", 0.8),
             "teacher": ("first_step", "forward"),
@@ -131,10 +141,13 @@ def test_published_settings_arrive(dataset, expected, prototypes, threshold, met
 def test_u2pls_contrastive_settings_are_the_published_ones():
     config = load(ROOT / "experiments/cityscapes/186/u2pl")
     found = config.trainer.contrastive
+    assert found.negatives == "paper"
     assert (found.low_rank, found.high_rank, found.num_queries, found.num_negatives) == (3, 20, 256, 50)
     assert (found.current_class_threshold, found.low_entropy_threshold, found.temperature) == (0.3, 20, 0.5)
-    assert (found.bank_size, found.bank_size_background, found.loss_weight) == (30000, 50000, 1)
+    assert (found.bank_size, found.bank_size_background) == (30000, 50000)
     assert config.net.decoder.kwargs.rep_head
+    voc = load(ROOT / "experiments/pascal/183/u2pl").trainer.contrastive
+    assert (voc.loss_weight, found.loss_weight) == (1 / 4, 1 / 8)  # the devices of the published runs
 
 
 def test_aels_adaptive_settings_are_the_published_ones():
@@ -164,3 +177,17 @@ def test_published_checkpoints_scores_are_expected(dataset, scores):
     for split, score in zip(SPLITS[dataset], scores, strict=True):
         assert load(ROOT / f"experiments/{dataset}/{split}/ours").expected.miou == score
         assert load(ROOT / f"experiments/{dataset}/{split}/suponly").expected is None
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if leaf.parts[-4] in ("pascal", "cityscapes")], ids=name_of)
+def test_experiments_of_published_tables_do_not_take_our_own_choices(leaf):
+    config = load(leaf)
+    assert not any(origin.endswith("_base/recipes/semiseg.yaml") for origin in config.origins.values())
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if leaf.parts[-4] not in SPLITS], ids=name_of)
+def test_all_other_experiments_have_our_own_choices(leaf):
+    own = flatten(load(ROOT / "experiments/_base/recipes/semiseg.yaml", ["method=mean_teacher"]))
+    written = load(ROOT / "experiments/_base/recipes/semiseg.yaml").origins
+    found = flatten(load(leaf))
+    assert {key: found[key] for key in written} == {key: own[key] for key in written}

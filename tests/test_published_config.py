@@ -1,4 +1,4 @@
-"""config.yaml files with the keys of U2PL and of the authors' release."""
+"""config.yaml files with the keys of U2PL, of AEL and of the authors' release."""
 
 import copy
 import json
@@ -14,6 +14,7 @@ from tiny import ROOT, write_voc
 
 from semiseg import cli, evaluate, train
 from semiseg.common.errors import ConfigError
+from semiseg.config.fields import flatten
 from semiseg.config.loading import dump, load
 from semiseg.config.published import is_published, translate
 from semiseg.config.unread import unread_keys
@@ -146,6 +147,23 @@ def u2pl(kind="pascal_semi"):
     return content
 
 
+def ael(kind="cityscapes_semi"):
+    """As AEL has it for 744 labelled images of Cityscapes, or 1464 of VOC."""
+    pascal = kind.startswith("pascal")
+    folder, root, side = ("pascal", "VOC2012", 513) if pascal else ("cityscapes", "cityscapes", 769)
+    content = {
+        "dataset": data_section(kind, folder, f"../../../../data/{root}", LISTS, side, 1464 if pascal else 744),
+        "trainer": {"epochs": 80 if pascal else 200, "eval_on": True} | sgd(0.01, 0.0001),
+        "saver": {"snapshot_dir": "checkpoints", "pretrain": ""},
+        "criterion": {"threshold": 0.7 if pascal else 0, **copy.deepcopy(OHEM)},
+        "net": net_section("semseg", 21 if pascal else 19) | {"aux_loss": {"aux_plane": 1024, "loss_weight": 0.4}},
+    }
+    content["criterion"]["cons"] = {"sample": True, "gamma": 2, "gamma2": 1}
+    content["dataset"]["acp"] = {"number": 1 if pascal else 3}
+    content["dataset"]["acm"] = {"number": 1, "area_thresh": 0.03 if pascal else 0.005, "no_pad": True, "no_slim": True}
+    return content
+
+
 def write(folder, content):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -253,7 +271,13 @@ def test_u2pl_without_the_contrastive_loss_is_the_mean_teacher(tmp_path):
     assert config.trainer.unsupervised.rule == "entropy"
 
 
-@pytest.mark.parametrize("content", [authors(), authors("cityscapes_semi"), u2pl(), u2pl("cityscapes"), u2pl("pascal")])
+PUBLISHED = [
+    *(authors(), authors("cityscapes_semi"), u2pl(), u2pl("cityscapes"), u2pl("pascal"), u2pl("cityscapes_semi")),
+    *(ael(), ael("pascal_semi"), ael("pascal")),
+]
+
+
+@pytest.mark.parametrize("content", PUBLISHED)
 def test_every_key_is_read_or_reported_once(tmp_path, content):
     path = write(tmp_path / "experiments/a/b/c", content)
     config = load(path)
@@ -299,6 +323,103 @@ def test_translation_leaves_its_input_as_it_is(tmp_path):
     before = copy.deepcopy(content)
     translate(content, tmp_path / "config.yaml")
     assert content == before
+
+
+RECIPES = [
+    ("pascal/1464/ours", authors(), {"proto_update_momentum": 0.98}),
+    ("cityscapes/186/ours", authors("cityscapes_semi"), {"proto_update_momentum": 0.98}),
+    ("cityscapes/744/ael", ael(), {}),
+    ("pascal/1464/ael", ael("pascal_semi"), {}),
+]
+
+
+@pytest.mark.parametrize(("leaf", "content", "differs"), RECIPES, ids=[leaf for leaf, *_ in RECIPES])
+def test_a_published_file_is_trained_as_the_experiment_of_the_same_table(tmp_path, leaf, content, differs):
+    theirs, ours = flatten(load(write(tmp_path, content))), flatten(load(ROOT / f"experiments/{leaf}"))
+    free = ("dataset.", "saver.", "expected", "evaluation.crop_size", "evaluation.base_size", "trainer.unsupervised.")
+    found = {key for key in theirs | ours if theirs.get(key) != ours.get(key) and not key.startswith(free)}
+    assert found == {f"net.proto_head.{name}" for name in differs}
+    assert theirs["dataset.train.pad_label"] == ours["dataset.train.pad_label"] == 0
+    for key in ("rule", "aug_prob"):
+        assert theirs[f"trainer.unsupervised.{key}"] == ours[f"trainer.unsupervised.{key}"]
+
+
+@pytest.mark.parametrize(("kind", "weight"), [("pascal_semi", 0.25), ("cityscapes_semi", 0.125)])
+def test_u2pls_contrastive_weight_is_what_its_code_trains_with(tmp_path, kind, weight):
+    assert load(write(tmp_path, u2pl(kind))).trainer.contrastive.loss_weight == weight
+    content = with_value(u2pl(kind), "trainer.contrastive.loss_weight", 0.5)
+    config = load(write(tmp_path, content), ["net.encoder.pretrained=w.pth"])
+    assert config.trainer.contrastive.loss_weight == weight / 2
+    assert f"0.5 is {weight / 2:g} here" in " ".join(config.notes)
+
+
+@pytest.mark.parametrize("kind", ["pascal", "cityscapes"])
+def test_published_supervised_runs_count_labelled_images_and_have_no_teacher(tmp_path, kind):
+    config = load(write(tmp_path, u2pl(kind)))
+    assert (config.trainer.epoch_of, config.net.ema_decay, config.trainer.teacher_bn) == ("labeled", 0, "ema")
+
+
+# --- AEL's files ------------------------------------------------------------------------------------------------------
+
+
+def test_aels_sections_are_trainer_adaptive(tmp_path):
+    config = load(write(tmp_path / "experiments/cityscapes/744/ours", ael()))
+    assert (config.method, config.dataset.split) == ("ael", "744")
+    adaptive = config.trainer.adaptive
+    assert (adaptive.sample, adaptive.gamma, adaptive.gamma2, adaptive.threshold) == (True, 2, 1, 0)
+    assert (adaptive.cutmix.area_thresh, adaptive.cutmix.area_thresh2) == (0.005, 0.01)
+    assert (adaptive.copy_paste.number, adaptive.copy_paste.leave_out) == (3, (0, 1, 2, 8, 10))
+    sgd_kwargs = config.trainer.optimizer.kwargs
+    assert (sgd_kwargs.lr, sgd_kwargs.weight_decay, config.trainer.optimizer.decoder_lr_times) == (0.00125, 0.0008, 10)
+    notes = " ".join(config.notes)
+    assert "trainer.optimizer.kwargs.lr: 0.01 is 0.00125 here" in notes
+    assert "criterion.threshold: is trainer.adaptive.threshold here" in notes
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "gone"), [("acp", False, "copy_paste"), ("acm", False, "cutmix"), ("acm", None, "cutmix")]
+)
+def test_parts_of_ael_can_be_off(tmp_path, section, value, gone):
+    config = load(write(tmp_path, with_value(ael(), f"dataset.{section}", value)))
+    assert getattr(config.trainer.adaptive, gone) is None
+    assert unread_keys(config) == []
+
+
+def test_ael_without_its_consistency_options_weighs_all_pixels_alike(tmp_path):
+    adaptive = load(write(tmp_path, without(ael(), "criterion.cons"))).trainer.adaptive
+    assert (adaptive.sample, adaptive.gamma) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("dataset.acm.no_pad", False, "dataset.acm.no_pad"),
+        ("dataset.acm.number", 2, "dataset.acm.number"),
+        ("dataset.acm.shape", "disk", "dataset.acm"),
+        ("criterion.cons.gamma3", 1, "criterion.cons"),
+        ("criterion.cons.gamma", -1, "trainer.adaptive.gamma"),
+    ],
+)
+def test_what_ael_cannot_mean_here_is_one_line(tmp_path, key, value, shown):
+    path = write(tmp_path, with_value(ael(), key, value))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+    assert shown in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_of_a_key_written_twice_the_last_one_counts_and_is_noted(tmp_path):
+    text = yaml.safe_dump(ael(), sort_keys=False)
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace("  epochs: 200\n", "  epochs: 100\n  epochs: 200\n"))
+    config = load(path)
+    assert config.trainer.epochs == 200
+    line = path.read_text().splitlines().index("  epochs: 200") + 1
+    assert config.notes[0] == f"line {line}: epochs is written twice; the last one counts"
+    path.write_text("trainer: {epochs: 1, epochs: 2}\n")  # a file of our own
+    with pytest.raises(ConfigError, match="line 1 is not valid YAML: key 'epochs' is written twice"):
+        load(path)
 
 
 # --- where paths lead -------------------------------------------------------------------------------------------------
@@ -351,7 +472,7 @@ def test_what_published_files_leave_out_has_the_published_default(tmp_path):
     assert (unsup.drop_percent, unsup.apply_aug) == (100, "none")
 
 
-@pytest.mark.parametrize("content", [authors(), authors("cityscapes_semi"), u2pl(), u2pl("cityscapes"), u2pl("pascal")])
+@pytest.mark.parametrize("content", PUBLISHED)
 def test_what_the_translation_adds_is_never_named_as_unread(tmp_path, content):
     assert unread_keys(load(write(tmp_path / "experiments/a/b/c", content))) == []
 
@@ -433,6 +554,24 @@ def test_training_and_evaluation_on_the_authors_file(repository, capsys):
     assert scores["mode"] == "whole"
     assert 0 <= scores["miou"] <= 100
     assert scores["proto_miou"] is not None
+
+
+@pytest.mark.parametrize(("content", "method"), [(u2pl(), "u2pl"), (ael("pascal_semi"), "ael")], ids=["u2pl", "ael"])
+def test_training_on_u2pls_and_aels_files(tmp_path, content, method):
+    write_voc(tmp_path / "data/VOC2012", {"labeled": 2, "unlabeled": 4, "val": 2}, (36, 40), 21, "2")
+    (tmp_path / "data/splits").mkdir()
+    shutil.move(tmp_path / "data/VOC2012/splits", tmp_path / "data/splits/pascal")
+    content = with_value(with_value(copy.deepcopy(content), "dataset.n_sup", 2), "trainer.epochs", 2)
+    content["net"]["aux_loss"]["aux_plane"] = 16  # of the small network
+    content["dataset"]["train"]["data_list"] = f"{LISTS}/pascal/2/labeled.txt"
+    path = write(tmp_path / "experiments/pascal/2/ours", content)
+    arguments = [item for item in SMALL if not item.startswith("net.proto_head")]
+    if method == "u2pl":
+        arguments += ["trainer.contrastive={num_queries: 8, num_negatives: 4, bank_size: 50}"]
+    assert cli.run(train.main, ["--config", str(path), *arguments]) == 0
+    log = (path.parent / "log.txt").read_text()
+    assert f"{method} on pascal, split 2: 2 labelled, 4 unlabelled" in log
+    assert "finished: 4 steps" in log
 
 
 def test_the_authors_checkpoint_is_found_and_scored_from_a_shell(repository):

@@ -18,7 +18,7 @@ from semiseg.config import published, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_keys
-from semiseg.config.yaml_text import read_yaml, to_yaml
+from semiseg.config.yaml_text import read_yaml, read_yaml_with_doubles, refuse_doubles, to_yaml
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -61,10 +61,13 @@ def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema
         chain = " -> ".join(p.name for p in (*above, path))
         raise ConfigError(f"{path}: base: the files name each other in a circle ({chain})")
     _refuse_moved(path)
-    content = read_yaml(path)
+    content, twice = read_yaml_with_doubles(path)
     if published.is_published(content):
         content, found = published.translate(content, path)
+        notes += [f"line {line}: {key} is written twice; the last one counts" for key, line in twice]
         notes += found
+    else:
+        refuse_doubles(twice, str(path))
     bases = content.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):

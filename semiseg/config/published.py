@@ -1,4 +1,4 @@
-"""config.yaml files of U2PL and of the authors' release, turned into this project's keys.
+"""config.yaml files of U2PL, of AEL and of the authors' release, turned into this project's keys.
 
 A pure function from the mapping in such a file to a mapping of our schema, and a note for each key that is ignored or
 that means something in other words here. A key whose meaning is not supported is an error. docs/migrating.md has the
@@ -34,13 +34,41 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "net.decoder.kwargs.rep_clf": ((), "the prototype head reads that feature whenever there is one"),
     "net.proto_head.patch_select": ((True,), "always so: one pixel in each cell of the grid"),
 }
+# AEL's sections: acp pastes on labelled images, acm mixes unlabelled ones, cons is the loss of the consistency.
+_AEL_RENAMED = {
+    "dataset.acp.number": "trainer.adaptive.copy_paste.number",
+    "dataset.acp.momentum": "trainer.adaptive.momentum",
+    "dataset.acm.momentum": "trainer.adaptive.momentum",
+    "dataset.acm.area_thresh": "trainer.adaptive.cutmix.area_thresh",
+    "dataset.acm.area_thresh2": "trainer.adaptive.cutmix.area_thresh2",
+    "criterion.cons.sample": "trainer.adaptive.sample",
+    "criterion.cons.gamma": "trainer.adaptive.gamma",
+    "criterion.cons.gamma2": "trainer.adaptive.gamma2",
+    "criterion.threshold": "trainer.adaptive.threshold",
+}
+_AEL_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "dataset.acm.number": ((1,), "always so: one class is drawn for each image"),
+    "dataset.acm.no_pad": ((True,), "always so: the box is the component's own"),
+    "dataset.acm.no_slim": ((True,), "always so: the box is the component's own"),
+}
+_AEL_SECTIONS = ("dataset.acp", "dataset.acm", "criterion.cons")
+# What AEL's source has where its files are silent, by data set; its numbers of Cityscapes' large classes mean nothing
+# on VOC, where background is left out.
+_AEL_SOURCE: dict[str, dict[str, Any]] = {
+    "cityscapes": {"number": 3, "leave_out": [0, 1, 2, 8, 10], "area_thresh": 0.005, "area_thresh2": 0.01},
+    "pascal": {"number": 1, "leave_out": [0], "area_thresh": 0.03, "area_thresh2": 0.03},
+}
+# Devices of the published runs. U2PL's contrastive loss and all of AEL's losses are divided by their number before
+# distributed training averages over them once more (docs/method.md).
+_U2PL_DEVICES = {"pascal": 4, "cityscapes": 8}
+_AEL_DEVICES = 8
 _RENAMED = {"net.proto_head.proto_unpdate_momentum": "net.proto_head.proto_update_momentum"}
 _CRITERIA = {"ohem": "ohem", "celoss": "CELoss", "ce": "CELoss", "crossentropy": "CELoss"}
 _TO_ROOT = "../../../../"  # from experiments/<data set>/<split>/<method>, where the published scripts run
 
 
 def is_published(content: Mapping[str, Any]) -> bool:
-    """Whether a mapping has the dotted type strings of U2PL or the authors (core.models.resnet.resnet101)."""
+    """Whether a mapping has the dotted type strings of U2PL, AEL or the authors (core.models.resnet.resnet101)."""
     net = content.get("net")
     parts = [net.get(part) for part in ("encoder", "decoder")] if isinstance(net, Mapping) else []
     types = [part.get("type") for part in parts if isinstance(part, Mapping)]
@@ -62,7 +90,10 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     _translate_types(work)
     _translate_paths(work)
     _translate_method(work)
-    _translate_fixed(work)
+    if work.ael:
+        _translate_ael(work)
+    _translate_fixed(work, _FIXED)
+    _translate_rest(work)
     _fill_in(work)
     return _nested(work.keys), work.notes
 
@@ -73,7 +104,11 @@ class _Work:
     def __init__(self, content: Mapping[str, Any], path: Path):
         self.path, self.notes = path, []
         self.keys: dict[str, Any] = _flat(content)
-        self.authors = str(self.keys.get("net.encoder.type", "")).startswith("core.")
+        package = str(self.keys.get("net.encoder.type", ""))
+        self.authors = package.startswith("core.")
+        if moved := [key for key in self.keys if key.startswith(("dataset.train.acp", "dataset.train.acm"))]:
+            self.keys |= {key.replace("dataset.train.", "dataset."): self.keys.pop(key) for key in moved}
+        self.ael = package.startswith("semseg.") or any(map(self.has, _AEL_SECTIONS))
         self.data_set = str(self.keys.get("dataset.type", "")).removesuffix("_semi")
         self.semi = str(self.keys.get("dataset.type", "")).endswith("_semi")
 
@@ -200,11 +235,13 @@ def _translate_method(work: _Work) -> None:
         method = "ours"
     elif not work.semi:
         method = "suponly"
+    elif work.ael and not work.has("trainer.contrastive"):
+        method = "ael"
     else:
         method = "u2pl" if work.has("trainer.contrastive") else "mean_teacher"
     if "method" not in work.keys:
         work.keys["method"] = method
-        work.note("method", f"{method}, by dataset.type, net.proto_head and trainer.contrastive")
+        work.note("method", f"{method}, by dataset.type, net.proto_head, trainer.contrastive and AEL's sections")
     _translate_contrastive(work)
     if work.keys["method"] != "suponly":
         _translate_unsupervised(work)
@@ -215,10 +252,12 @@ def _translate_contrastive(work: _Work) -> None:
     rep_head = work.keys.pop("net.decoder.kwargs.rep_head", None)
     if work.keys["method"] == "u2pl":
         work.keys["net.decoder.kwargs.rep_head"] = True
-        for key, value in (("trainer.teacher_start", "semi_phase"), ("trainer.teacher_bn", "forward")):
-            if key not in work.keys:
-                work.keys[key] = value
-                work.note(key, f"{value}, as U2PL has it built in")
+        key, devices = "trainer.contrastive.loss_weight", _U2PL_DEVICES.get(work.data_set, 8)
+        weight = work.keys.get(key, 1)
+        if isinstance(weight, int | float):
+            work.keys[key] = weight / devices
+            why = f"U2PL's code, on the {devices} devices of its tables, averages this loss once too often"
+            work.note(key, f"{weight:g} is {weight / devices:g} here ({why}; its author recommends 0.1)")
         return
     for key in written:
         del work.keys[key]
@@ -230,7 +269,7 @@ def _translate_contrastive(work: _Work) -> None:
 
 def _translate_unsupervised(work: _Work) -> None:
     section = "trainer.unsupervised"
-    by_confidence = work.has("net.proto_head") or f"{section}.confid_thresh" in work.keys
+    by_confidence = work.ael or work.has("net.proto_head") or f"{section}.confid_thresh" in work.keys
     work.default(f"{section}.rule", "confidence" if by_confidence else "entropy")
     rule = work.keys[f"{section}.rule"]
     unread = f"{section}.drop_percent" if rule == "confidence" else f"{section}.confid_thresh"
@@ -243,8 +282,49 @@ def _translate_unsupervised(work: _Work) -> None:
     work.keys[f"{section}.apply_aug"] = mixing or "none"
 
 
-def _translate_fixed(work: _Work) -> None:
-    for key, (fine, why) in _FIXED.items():
+def _translate_ael(work: _Work) -> None:
+    """AEL's own sections, and the rates that its code really trains with."""
+    for name, change in (("lr", lambda x: x / _AEL_DEVICES), ("weight_decay", lambda x: x * _AEL_DEVICES)):
+        key = f"trainer.optimizer.kwargs.{name}"
+        if isinstance(written := work.keys.get(key), int | float):
+            work.keys[key] = change(written)
+            why = f"AEL's code, on the {_AEL_DEVICES} devices of its tables, averages its losses once too often"
+            work.note(key, f"{written:g} is {work.keys[key]:g} here ({why})")
+    if work.keys["method"] == "suponly":
+        for section in _AEL_SECTIONS:
+            written = [key for key in work.keys if key == section or key.startswith(f"{section}.")]
+            if written:
+                work.note(f"{section}.*", "not read (method suponly)")
+            for key in written:
+                del work.keys[key]
+        return
+    ours, source = "trainer.adaptive", _AEL_SOURCE.get(work.data_set, {})
+    there = {section: work.has(section) for section in _AEL_SECTIONS}
+    _translate_fixed(work, _AEL_FIXED)
+    for old, new in _AEL_RENAMED.items():
+        if old in work.keys:
+            work.default(new, work.keys.pop(old))
+            work.note(old, f"is {new} here")
+    for section in _AEL_SECTIONS:  # true, or null for what is off
+        if section in work.keys:
+            work.note(section, f"{'on' if work.keys.pop(section) else 'off'}")
+    for section, part, names in (
+        ("dataset.acp", "copy_paste", ("number", "leave_out")),
+        ("dataset.acm", "cutmix", ("area_thresh", "area_thresh2")),
+    ):
+        for name in names if there[section] else ():
+            work.default(f"{ours}.{part}.{name}", source.get(name, [] if name == "leave_out" else None))
+    if not there["criterion.cons"] and work.keys["method"] == "ael":
+        work.default(f"{ours}.sample", False)
+        work.default(f"{ours}.gamma", 0)
+    if there["dataset.acm"]:
+        work.keys.pop("trainer.unsupervised.apply_aug", None)
+    if there["dataset.acm"] or work.keys["trainer.unsupervised.apply_aug"] != "none":
+        work.default("trainer.unsupervised.aug_prob", 1.0)
+
+
+def _translate_fixed(work: _Work, table: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
+    for key, (fine, why) in table.items():
         if key not in work.keys:
             continue
         value = work.keys.pop(key)
@@ -252,9 +332,12 @@ def _translate_fixed(work: _Work) -> None:
             only = " or ".join(repr(item) for item in fine if item is not None)
             raise work.refuse(key, f"{value!r} is not supported here, only {only}; remove the key or set it so")
         work.note(key, f"ignored ({why})")
+
+
+def _translate_rest(work: _Work) -> None:
     if "criterion.threshold" in work.keys:
         del work.keys["criterion.threshold"]
-        work.note("criterion.threshold", "ignored (no published code reads it; criterion.kwargs.thresh counts)")
+        work.note("criterion.threshold", "ignored (AEL's code alone reads it; criterion.kwargs.thresh counts)")
     if "saver.auto_resume" in work.keys:
         written = work.keys.pop("saver.auto_resume")
         work.default("trainer.resume", "auto")
@@ -273,11 +356,22 @@ def _translate_fixed(work: _Work) -> None:
 def _fill_in(work: _Work) -> None:
     """What the published code has in its source, or takes as a default that differs from ours."""
     pascal = work.data_set == "pascal"
-    if "trainer.optimizer.decoder_lr_times" not in work.keys:
-        work.keys["trainer.optimizer.decoder_lr_times"] = 10 if pascal else 1
-        work.note("trainer.optimizer.decoder_lr_times", f"{10 if pascal else 1}, as the published code has it built in")
+    built_in: dict[str, Any] = {"trainer.optimizer.decoder_lr_times": 10 if pascal or work.ael else 1}
+    built_in["dataset.train.pad_label"] = 0
+    if work.keys["method"] == "suponly":
+        built_in |= {"trainer.epoch_of": "labeled"}
+        work.keys["net.ema_decay"] = 0  # the files write U2PL's number, which its supervised runs do not read
+        work.note("net.ema_decay", "0: the published supervised runs have no teacher")
+    elif work.keys["method"] == "ael":
+        built_in |= {"trainer.teacher_bn": "forward"}
+    else:
+        built_in |= {"trainer.teacher_start": "semi_phase", "trainer.teacher_bn": "forward"}
+    for key, value in built_in.items():
+        if key not in work.keys:
+            work.keys[key] = value
+            work.note(key, f"{value}, as {'AEL' if work.ael else 'U2PL'} has it built in")
     if work.keys["method"] != "suponly":  # which has no other epochs
-        work.default("trainer.sup_only_epoch", 1)
+        work.default("trainer.sup_only_epoch", 0 if work.ael else 1)
     work.default("dataset.train.flip", False)
     work.default("dataset.train.rand_resize", None)
     if work.has("dataset.val.crop"):

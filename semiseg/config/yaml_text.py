@@ -1,4 +1,4 @@
-"""YAML text to plain values and back, with the plain scalars of YAML 1.2; a key that is written twice is an error."""
+"""YAML text to plain values and back, with the plain scalars of YAML 1.2; keys that are written twice are told."""
 
 import re
 from collections.abc import Hashable
@@ -11,7 +11,14 @@ from semiseg.common.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the plain scalars of YAML 1.2: ``1e-3`` is a number; ``1_16``, ``007`` and ``on`` are text."""
+    """SafeLoader with the plain scalars of YAML 1.2: ``1e-3`` is a number; ``1_16``, ``007`` and ``on`` are text.
+
+    ``twice``: (key, line from 1) of each key that stands a second time in one mapping; the last one counts.
+    """
+
+    def __init__(self, stream):
+        super().__init__(stream)
+        self.twice: list[tuple[Any, int]] = []
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -20,9 +27,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is written twice", key_node.start_mark
-                )
+                self.twice.append((key, key_node.start_mark.line + 1))
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -44,25 +49,52 @@ for _tag, _pattern, _first in (
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError (missing file, broken YAML, not a mapping)."""
+    """The mapping in a YAML file. Raises ConfigError (missing file, broken YAML, a key twice, not a mapping)."""
+    content, twice = read_yaml_with_doubles(path)
+    refuse_doubles(twice, str(path))
+    return content
+
+
+def read_yaml_with_doubles(path: Path) -> tuple[dict[str, Any], list[tuple[Any, int]]]:
+    """The mapping in a YAML file, and (key, line) of each key that is written twice, of which the last one counts.
+
+    Raises:
+        ConfigError: missing file, broken YAML, not a mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    content = parse_scalar_or_tree(text, str(path))
+    content, twice = _parse(text, str(path))
     if content is None:
-        return {}
+        return {}, twice
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of sections (dataset:, trainer:, ...), got {describe(content)}")
-    return content
+    return content, twice
+
+
+def refuse_doubles(twice: list[tuple[Any, int]], where: str) -> None:
+    """Raises ConfigError at the first key that is written twice."""
+    for key, line in twice:
+        raise ConfigError(f"{where}: line {line} is not valid YAML: key {key!r} is written twice")
 
 
 def parse_scalar_or_tree(text: str, where: str) -> Any:
-    """YAML text to plain Python values; ConfigError with the line on a syntax error."""
+    """YAML text to plain Python values; ConfigError with the line on a syntax error or a key that is there twice."""
+    content, twice = _parse(text, where)
+    refuse_doubles(twice, where)
+    return content
+
+
+def _parse(text: str, where: str) -> tuple[Any, list[tuple[Any, int]]]:
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data(), loader.twice
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a tag that its value does not fit, as in "!!int x"
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

@@ -117,7 +117,8 @@ def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]
     """What a run says of itself before the first step."""
     config, split = plan.config, plan.split
     many = f" on each of {group.world} devices" if group.world > 1 else ""
-    lines = [
+    lines = [f"WARNING: {plan.warning}"] if plan.warning else []
+    lines += [
         f"{config.method} on {config.dataset.type}, split {split_name(config)}: {len(split.labeled)} labelled,"
         f" {len(split.unlabeled)} unlabelled, {len(split.val)} validation images",
         f"{config.trainer.epochs} epochs of {plan.steps_per_epoch} steps = {plan.steps} steps; device: {device}{many}",

@@ -60,7 +60,9 @@ def config_of(spec: NetworkSpec) -> NetConfig:
                 width=spec.width,
             ),
         ),
-        decoder=DecoderConfig(kwargs=DecoderKwargs(inner_planes=spec.inner_planes, dilations=spec.aspp_dilations)),
+        decoder=DecoderConfig(
+            kwargs=DecoderKwargs(inner_planes=spec.inner_planes, dilations=spec.aspp_dilations, rep_head=spec.rep_head)
+        ),
         aux_loss=AuxLossConfig() if spec.aux else None,
         proto_head=ProtoHeadConfig(num_micro_proto=spec.prototypes, select_granularity=8) if spec.prototypes else None,
     )
@@ -234,7 +236,7 @@ def twin_step(case: StepCase, double: bool) -> Arrays:
     masks = dropout_masks(context.trainer.seed, case.step, BatchSlice(0, images, images), planes, 0.1)
     kept = {name: torch.from_numpy(mask.asnumpy()[:, :, 0, 0] > 0) for name, mask in zip(DROPOUT, masks, strict=True)}
     inject_dropout(student, kept)
-    criterion = _twin_criterion(context)
+    criterion = twin_criterion(context)
     image_l, label_l = torch.from_numpy(case.labeled.images).to(dtype), torch.from_numpy(case.labeled.labels).long()
     if case.unlabeled is None:
         student.train()
@@ -260,7 +262,7 @@ def twin_step(case: StepCase, double: bool) -> Arrays:
     return taken
 
 
-def _twin_criterion(context: RunContext):
+def twin_criterion(context: RunContext):
     kwargs = context.criterion.kwargs
     return lambda logits, label: twin_losses.ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
 

@@ -545,6 +545,9 @@ def test_training_and_evaluation_on_the_authors_file(repository, capsys):
     log = (folder / "log.txt").read_text()
     assert log.count("note: net.proto_head.proto_unpdate_momentum: is net.proto_head.proto_update_momentum here") == 1
     assert "2 labelled, 4 unlabelled, 2 validation images" in log
+    first = log.splitlines()[0]
+    assert "WARNING: net.encoder.pretrained is not set: the encoder starts from RANDOM WEIGHTS" in first
+    assert "net.encoder.pretrained=path/to/resnet101.pth" in first
     capsys.readouterr()
     result = root / "scores.json"
     assert cli.run(evaluate.main, ["--config", str(path), "--json", str(result), *SMALL]) == 0
@@ -602,6 +605,7 @@ def test_imagenet_weights_at_the_start_of_training_alone(repository, capsys, tmp
     assert cli.run(train.main, arguments) == 0
     folder = root / "ckpt/voc/2/semiseg_with_proto"
     assert f"arrays from {file}" in (folder / "log.txt").read_text()
+    assert "WARNING" not in (folder / "log.txt").read_text()
     from semiseg.checkpoints.io import read
 
     arrays, _ = read(folder / "checkpoints/last.ckpt")

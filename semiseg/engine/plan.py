@@ -14,6 +14,7 @@ from semiseg.data.build import complete, quick_check
 from semiseg.data.lists import Split, read_split
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
+from semiseg.data.weights import random_weights_warning
 from semiseg.methods import Method, get_method
 
 # What may change between two starts of one run: it does not touch the result. How a step's images are divided may
@@ -26,7 +27,9 @@ _FREE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that the configuration and the files allow. ``notes``: lines for the log."""
+    """A run that the configuration and the files allow. ``notes``: lines for the log. ``warning``: "", or what may make
+    the whole run worthless.
+    """
 
     config: Config
     spec: DatasetSpec
@@ -37,6 +40,7 @@ class Plan:
     images: int  # labelled images a step, over all devices and micro-batches
     lr_factor: float
     notes: tuple[str, ...]
+    warning: str = ""
 
     @property
     def steps(self) -> int:
@@ -60,7 +64,8 @@ def make_plan(config: Config, world: int) -> Plan:
     factor, lr_notes = learning_rate_factor(config, spec, images)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
-    return Plan(config, spec, split, folder, method, steps, images, factor, notes)
+    warning = random_weights_warning(spec, config.net.encoder.pretrained)
+    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warning)
 
 
 def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "labeled"] = "unlabeled") -> int:

@@ -10,7 +10,7 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from semiseg.common.errors import CheckpointError
 from semiseg.common.rng import generator
 from semiseg.data.transforms import normalize
-from semiseg.interop.torch_checkpoint import read_prototype_pickle
+from semiseg.interop.prototype_files import read_prototypes
 from semiseg.methods.context import RunContext
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import at_points, points
@@ -38,8 +38,8 @@ def initial_prototypes(network: SegmentationNetwork, context: RunContext) -> tup
 
 
 def from_file(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Prototypes of a pickle or .npz in the authors' form. CheckpointError where the shape does not fit."""
-    rows = read_prototype_pickle(path)
+    """Prototypes of a pickle, an .npz or a .ckpt. CheckpointError where there are none or the shape does not fit."""
+    rows = read_prototypes(path)
     if rows.shape != tuple(shape):
         raise CheckpointError(
             f"{path}: expected prototypes of shape {tuple(shape)} (classes * K, channels), got {rows.shape}"

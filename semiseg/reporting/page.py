@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from semiseg.data.weights import random_weights_warning
 from semiseg.reporting import figures
 from semiseg.reporting.charts import stroke
 from semiseg.reporting.record import RunRecord
@@ -42,8 +43,10 @@ def render_report(runs: Sequence[RunRecord]) -> str:
 
 
 def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """``table``: a row a run. ``scored``, ``skipped``: remarks on what was scored and what was left out."""
-    rows, scored, skipped = [], [], []
+    """``table``: a row a run. ``warnings``, ``scored``, ``skipped``: what makes a run worth little, remarks on what was
+    scored and on what was left out.
+    """
+    rows, warnings, scored, skipped = [], [], [], []
     for run in runs:
         scores, best = run.scores or {}, run.best
         sizes = (run.lists.get("labeled"), run.lists.get("unlabeled"), run.last_step)
@@ -53,9 +56,11 @@ def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
         )
         where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"none, {run.why_not}"
         scored.append(f"Scored of {run.name}: {where}")
+        if warning := random_weights_warning(run.spec, run.flat.get("net.encoder.pretrained")):
+            warnings.append(f"WARNING: {run.name}: {warning}")
         if run.skipped:
             skipped.append(f"{run.name}: {run.skipped} times an unreadable image was skipped; log.txt names them")
-    return {"table": table(_HEAD, rows), "scored": scored, "skipped": skipped}
+    return {"table": table(_HEAD, rows), "warnings": warnings, "scored": scored, "skipped": skipped}
 
 
 def images(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:

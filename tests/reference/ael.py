@@ -1,9 +1,17 @@
-"""AEL's parts in plain PyTorch, a class at a time: B images, C classes, (H, W) pixels; label 255 is left out."""
+"""AEL's parts and its whole training step in plain PyTorch, a class at a time.
+
+B images, C classes, U unlabelled images, (H, W) pixels; label 255 is left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import losses, training
 from .losses import IGNORE, pixel_ce
 
 
@@ -64,6 +72,106 @@ def consistency(
 ) -> Tensor:
     """Loss of the student's logits (B, C, H, W) against the teacher's; gamma2 None: every pixel stays."""
     confidence_map, label = teacher_logits.softmax(1).max(1)
+    return followed(logits, label, confidence_map, confidence, draw, threshold, gamma, gamma2)
+
+
+def followed(
+    logits: Tensor,
+    label: Tensor,
+    confidence_map: Tensor,
+    confidence: Tensor,
+    draw: Tensor,
+    threshold: float,
+    gamma: float,
+    gamma2: float | None,
+) -> Tensor:
+    """``consistency`` with labels (B, H, W) whose confidence is ``confidence_map``, as after mixing."""
     label = label.masked_fill(confidence_map < threshold, IGNORE)
     stays = torch.ones_like(draw) if gamma2 is None else sampling_map(logits.detach(), confidence, draw, gamma2)
     return (pixel_weights(confidence_map, stays, gamma) * pixel_ce(logits, label)).sum()
+
+
+@dataclass
+class Memory:
+    """What lives between steps: confidence (C,), marks (C, U) of the images that show a class."""
+
+    confidence: Tensor
+    marks: Tensor
+
+    def draw(self, of_class: float, of_image: float) -> tuple[int, int]:
+        """(class, image) for two numbers of [0, 1): a class by its probability, an image that shows it, else any."""
+        c, reached = 0, 0.0
+        for c, probability in enumerate(cutmix_probabilities(self.confidence).tolist()):
+            reached += probability
+            if of_class < reached:
+                break
+        holding = [image for image in range(self.marks.shape[1]) if self.marks[c, image]]
+        holding = holding or list(range(self.marks.shape[1]))
+        return c, holding[int(of_image * len(holding))]
+
+    def mark(self, image: int, prediction: Tensor, min_area: float) -> None:
+        """Notes which classes a prediction (H, W) shows."""
+        for c in range(len(self.marks)):
+            area = (prediction == c).double().mean().item()
+            self.marks[c, image] = area > 0 and area >= min_area
+
+
+def label_in_training(teacher: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Label and confidence (B, H, W) by the teacher in training mode, which moves the statistics it passes."""
+    teacher.train()
+    with torch.no_grad():
+        low, _, _, high = teacher.encoder(image)
+        confidence, label = losses.upsample(teacher.decoder(low, high)[0], image.shape[-2:]).softmax(1).max(1)
+    return label, confidence
+
+
+class AELBatch(NamedTuple):
+    """Everything drawn or computed before the student runs, copy-paste and mixing done."""
+
+    image_l: Tensor  # (B, 3, H, W)
+    label_l: Tensor  # (B, H, W)
+    taught: tuple[Tensor, Tensor]  # the teacher's label and confidence of image_l, (B, H, W)
+    image_u: Tensor  # (B, 3, H, W)
+    pseudo: tuple[Tensor, Tensor]  # its label and confidence, mixed
+    draws: tuple[Tensor, Tensor]  # (B, H, W) of [0, 1), for labelled and unlabelled pixels
+
+
+@dataclass(frozen=True)
+class AELSpec:
+    """A step's settings."""
+
+    threshold: float
+    gamma: float
+    gamma2: float
+    momentum: float
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    aux_weight: float = 0.4
+    ema_decay: float = 0.99
+
+
+def ael_step(
+    student: nn.Module,
+    teacher: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: AELBatch,
+    memory: Memory,
+    spec: AELSpec,
+    step: int,
+) -> dict[str, float]:
+    """Update student, the teacher's weights and the confidences in place. Returns the loss terms."""
+    n, size = len(batch.image_l), batch.image_l.shape[-2:]
+    student.train()
+    optimizer.zero_grad()
+    out = student(torch.cat([batch.image_l, batch.image_u]))
+    logits = losses.upsample(out.pred, size)
+    how = (spec.threshold, spec.gamma, spec.gamma2)
+    terms = {
+        "sup": losses.supervised(out.pred[:n], out.aux[:n], batch.label_l, spec.criterion, spec.aux_weight),
+        "unsup": followed(logits[n:], *batch.pseudo, memory.confidence, batch.draws[1], *how),
+        "unsup_labeled": followed(logits[:n], *batch.taught, memory.confidence, batch.draws[0], *how),
+    }
+    sum(terms.values()).backward()
+    optimizer.step()
+    memory.confidence = update_confidence(memory.confidence, logits[:n].detach(), batch.label_l, spec.momentum)
+    training.update_teacher(teacher, student, step, spec.ema_decay, statistics=False)
+    return {name: term.item() for name, term in terms.items()}

@@ -31,15 +31,19 @@ class NetworkSpec:
     aspp_dilations: tuple[int, ...] = (12, 24, 36)
     aux: bool = False
     prototypes: int = 0  # K; 0 leaves the prototype head out
+    rep_head: bool = False  # U2PL's representation head
 
 
 class Output(NamedTuple):
-    """pred (B, C, h, w), rep (B, D, h, w), aux (B, C, h', w') or None, proto (B, C, H, W) in evaluation or None."""
+    """pred (B, C, h, w), rep (B, D, h, w), aux (B, C, h', w') or None, proto (B, C, H, W) in evaluation or None,
+    representation (B, D / 2, h, w) or None.
+    """
 
     pred: Tensor
     rep: Tensor
     aux: Tensor | None
     proto: Tensor | None
+    representation: Tensor | None = None
 
 
 class ChannelDropout(nn.Module):
@@ -69,7 +73,8 @@ def inject_dropout(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 def dropout_shapes(spec: NetworkSpec, batch: int) -> dict[str, tuple[int, int]]:
     """(B, channels) of each dropout layer's mask."""
-    names = ["decoder.head.3", "decoder.classifier.3", "decoder.classifier.7"] + ["auxor.aux.3"] * spec.aux
+    names = ["decoder.head.3", "decoder.classifier.3", "decoder.classifier.7"]
+    names += ["decoder.representation.3", "decoder.representation.7"] * spec.rep_head + ["auxor.aux.3"] * spec.aux
     return dict.fromkeys(names, (batch, spec.inner_planes))
 
 
@@ -200,13 +205,8 @@ class Decoder(nn.Module):
         self.low_conv = nn.Sequential(*_unit(nn.Conv2d(low_channels, planes, 1)))
         self.aspp = ASPP(high_channels, planes, spec.aspp_dilations)
         self.head = nn.Sequential(*_unit(_conv3(self.aspp.branches * planes, planes)), ChannelDropout())
-        self.classifier = nn.Sequential(
-            *_unit(_conv3(2 * planes, planes, bias=True)),
-            ChannelDropout(),
-            *_unit(_conv3(planes, planes, bias=True)),
-            ChannelDropout(),
-            nn.Conv2d(planes, spec.num_classes, 1),
-        )
+        self.classifier = _pixel_head(2 * planes, planes, spec.num_classes)
+        self.representation = _pixel_head(2 * planes, planes, planes) if spec.rep_head else None
 
     def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """(B, low, h, w) and (B, high, h', w') -> logits (B, C, h, w) and feature (B, D, h, w)."""
@@ -214,6 +214,16 @@ class Decoder(nn.Module):
         high = F.interpolate(self.head(self.aspp(high)), low.shape[-2:], mode="bilinear", align_corners=True)
         feature = torch.cat([low, high], dim=1)
         return self.classifier(feature), feature
+
+
+def _pixel_head(cin: int, planes: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        *_unit(_conv3(cin, planes, bias=True)),
+        ChannelDropout(),
+        *_unit(_conv3(planes, planes, bias=True)),
+        ChannelDropout(),
+        nn.Conv2d(planes, out, 1),
+    )
 
 
 class AuxHead(nn.Module):
@@ -262,4 +272,5 @@ class Network(nn.Module):
         proto = None
         if self.proto_net is not None and not self.training:
             proto = self.proto_net(feature, image.shape[-2:])
-        return Output(pred, feature, aux, proto)
+        head = self.decoder.representation
+        return Output(pred, feature, aux, proto, None if head is None else head(feature))

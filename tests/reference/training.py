@@ -58,15 +58,20 @@ def ema_decay(step: int, decay: float = 0.99) -> float:
 
 
 @torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: float = 0.99) -> None:
-    """EMA of trained parameters and BatchNorm statistics; prototypes and counters are copied."""
+def update_teacher(
+    teacher: nn.Module, student: nn.Module, step: int, decay: float = 0.99, statistics: bool = True
+) -> None:
+    """EMA of trained parameters and BatchNorm statistics; prototypes and counters are copied.
+
+    ``statistics`` False: of trained parameters alone, all else stays the teacher's own.
+    """
     keep = ema_decay(step, decay)
     trained = {name for name, p in student.named_parameters() if p.requires_grad}
     source = student.state_dict()
     for name, value in teacher.state_dict().items():
-        if name in trained or name.endswith(("running_mean", "running_var")):
+        if name in trained or (statistics and name.endswith(("running_mean", "running_var"))):
             value.copy_(keep * value + (1 - keep) * source[name])
-        else:
+        elif statistics:
             value.copy_(source[name])
 
 

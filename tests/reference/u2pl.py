@@ -1,14 +1,17 @@
-"""U2PL's contrastive part in plain PyTorch, a class and a queue at a time.
+"""U2PL's contrastive part and its whole training step in plain PyTorch, a class and a queue at a time.
 
 B images of each kind, C classes, D channels, h x w pixels of the representation; label 255 is left out everywhere.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import losses, training
 from .losses import IGNORE
 
 
@@ -98,3 +101,69 @@ def contrast_step(
             similarity = F.cosine_similarity(query[:, None], keys, dim=2) / spec.temperature
             total = total + F.cross_entropy(similarity, torch.zeros(len(query), dtype=torch.long))
     return total / len(present)
+
+
+class U2PLBatch(NamedTuple):
+    """Everything drawn or computed before the teacher sees the mixed images."""
+
+    image_l: Tensor  # (B, 3, H, W)
+    label_l: Tensor  # (B, H, W)
+    image_u: Tensor  # (B, 3, H, W), mixed
+    pseudo_label: Tensor  # (B, H, W), mixed
+    draws: tuple[Tensor, Tensor]  # as contrast_step takes them
+
+
+@dataclass(frozen=True)
+class U2PLSpec:
+    """A step's settings. drop_percent and alpha are those of the step's epoch."""
+
+    contrast: ContrastSpec
+    drop_percent: float
+    alpha: float
+    contrast_weight: float
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    aux_weight: float = 0.4
+    ema_decay: float = 0.99
+
+
+def u2pl_step(
+    student: nn.Module,
+    teacher: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: U2PLBatch,
+    queues: Queues,
+    spec: U2PLSpec,
+    step: int,
+) -> dict[str, float]:
+    """Update student, teacher (its statistics by this step's forward pass) and queues; returns terms, unweighted."""
+    n, size = len(batch.image_l), batch.image_l.shape[-2:]
+    images = torch.cat([batch.image_l, batch.image_u])
+    teacher.train()
+    with torch.no_grad():
+        seen = teacher(images)
+        logits_u = losses.upsample(seen.pred[n:], size)
+        masks = entropy_masks(entropy(logits_u), batch.pseudo_label, spec.alpha)
+    student.train()
+    optimizer.zero_grad()
+    out = student(images)
+    small = out.pred.shape[-2:]
+    terms = {
+        "sup": losses.supervised(out.pred[:n], out.aux[:n], batch.label_l, spec.criterion, spec.aux_weight),
+        "unsup": losses.unsupervised_entropy(
+            losses.upsample(out.pred[n:], size), batch.pseudo_label, logits_u, spec.drop_percent
+        ),
+        "contrast": contrast_step(
+            out.representation,
+            seen.representation,
+            seen.pred.softmax(1),
+            tuple(shrink(label, small) for label in (batch.label_l, batch.pseudo_label)),
+            tuple(shrink(mask, small) for mask in masks),
+            queues,
+            batch.draws,
+            spec.contrast,
+        ),
+    }
+    (terms["sup"] + terms["unsup"] + spec.contrast_weight * terms["contrast"]).backward()
+    optimizer.step()
+    training.update_teacher(teacher, student, step, spec.ema_decay, statistics=False)
+    return {name: term.item() for name, term in terms.items()}

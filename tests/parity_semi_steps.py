@@ -40,7 +40,7 @@ from semiseg.methods.mixing import cutmix_boxes
 from semiseg.methods.sampling import BatchSlice, dropout_masks, random_slice
 from semiseg.models import build_model
 
-CROP, BATCH, SEED, STEPS = (65, 65), 2, 4, (3, 4)
+CROP, BATCH, SEED, STEPS = (65, 65), 2, 3, (3, 4)
 UNLABELED, LABELED = 5, 3  # images that AEL's samplers choose from
 CONFIDENCES = np.array([0.9, 0.05, 0.5, 0.97, 0.3], np.float32)
 CONTRASTIVE = ContrastiveConfig(

@@ -100,11 +100,8 @@ class Memory:
 
     def draw(self, of_class: float, of_image: float) -> tuple[int, int]:
         """(class, image) for two numbers of [0, 1): a class by its probability, an image that shows it, else any."""
-        c, reached = 0, 0.0
-        for c, probability in enumerate(cutmix_probabilities(self.confidence).tolist()):
-            reached += probability
-            if of_class < reached:
-                break
+        ends = cutmix_probabilities(self.confidence).cumsum(0)
+        c = min(int((ends <= of_class).sum()), len(ends) - 1)
         holding = [image for image in range(self.marks.shape[1]) if self.marks[c, image]]
         holding = holding or list(range(self.marks.shape[1]))
         return c, holding[int(of_image * len(holding))]

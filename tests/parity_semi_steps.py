@@ -31,6 +31,7 @@ from semiseg.config.keys import (
     UnsupervisedConfig,
 )
 from semiseg.data.loaders import Batch
+from semiseg.data.transforms import Crop
 from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import TrainStep
 from semiseg.interop.torch_names import to_mindspore_names
@@ -69,9 +70,9 @@ class Images:
     def indices_of(self, ids: list[str]) -> list[int]:
         return [int(name.removeprefix("image")) for name in ids]
 
-    def read(self, index: int, *keys: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, index: int, *keys: int) -> Crop:
         seed = 50 * (self._kind == "labeled") + index
-        return image_of(seed, 1, 3, *CROP)[0], labels_of(seed, 1)[0]
+        return Crop(image_of(seed, 1, 3, *CROP)[0], labels_of(seed, 1)[0], None)
 
 
 def labels_of(seed: int, count: int) -> np.ndarray:
@@ -272,7 +273,7 @@ def _pasted(step: int, images, labels, memory: twin_ael.Memory):
         rng = generator(SEED, "copy-paste", step, i)
         happens, other = rng.random() < ADAPTIVE.copy_paste.prob, int(rng.integers(LABELED))
         if happens:
-            image, label = (torch.from_numpy(x) for x in others.read(other))
+            image, label = (torch.from_numpy(x) for x in others.read(other)[:2])
             both = image.to(images.dtype), label.long()
             images[i], labels[i] = twin_ael.paste(images[i], labels[i], *both, sorted(set(classes.tolist())))
     return images, labels
@@ -282,7 +283,7 @@ def _mixed(step: int, images, pseudo, ids: list[str], memory: twin_ael.Memory, t
     """Adaptive CutMix: (images, (labels, confidences)); marks what the images and their partners show."""
     source = Images("unlabeled", UNLABELED)
     drawn = [memory.draw(*generator(SEED, "adaptive cutmix", step, i).random(2)) for i in range(BATCH)]
-    partners = torch.stack([torch.from_numpy(source.read(image)[0]) for _, image in drawn]).to(images.dtype)
+    partners = torch.stack([torch.from_numpy(source.read(image).image) for _, image in drawn]).to(images.dtype)
     shown = twin_ael.label_in_training(teacher, partners)
     boxes = []
     for i, (c, _) in enumerate(drawn):

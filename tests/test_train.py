@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -20,8 +19,6 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
 from semiseg.config import dump, load
 from semiseg.data.build import complete
-from semiseg.data.specs import get_spec
-from semiseg.data.weights import random_weights_warning
 from semiseg.engine import plan
 from semiseg.engine.plan import learning_rate_factor
 from semiseg.engine.step import TrainStep
@@ -302,10 +299,3 @@ def test_a_scaled_rate_is_the_one_that_trains(tiny_config, tiny_overrides, tmp_p
     assert "trainer.scale_lr: lr 0.05 x 2/8 = 0.0125" in (tmp_path / "run/log.txt").read_text()
     resolved = load(tmp_path / "run/config.resolved.yaml")
     assert resolved.trainer.optimizer.kwargs.lr == 0.05  # written as configured: a continued run scales it once
-
-
-def test_without_pretrained_weights_only_published_data_sets_are_warned_of():
-    pascal, synthetic = (get_spec(name) for name in ("pascal", "synthetic"))
-    assert "stay far below every published table of pascal" in random_weights_warning(pascal, None)
-    assert random_weights_warning(pascal, Path("resnet101.pth")) == ""
-    assert random_weights_warning(synthetic, None) == ""

@@ -1,4 +1,7 @@
-"""``suponly``: the labelled images alone, the baseline of every table. Scored on EMA weights, as the other methods."""
+"""``suponly``: the labelled images alone, the baseline of every table. Scored on EMA weights, as the other methods.
+
+Published supervised runs score the network itself: ``net.ema_decay: 0`` makes the average that.
+"""
 
 from semiseg.methods.context import RunContext
 from semiseg.methods.teacher import WithTeacher

@@ -398,6 +398,7 @@ def test_ael_without_its_consistency_options_weighs_all_pixels_alike(tmp_path):
         ("dataset.acm.shape", "disk", "dataset.acm"),
         ("criterion.cons.gamma3", 1, "criterion.cons"),
         ("criterion.cons.gamma", -1, "trainer.adaptive.gamma"),
+        ("trainer.optimizer.kwargs.lr", True, "trainer.optimizer.kwargs.lr"),
     ],
 )
 def test_what_ael_cannot_mean_here_is_one_line(tmp_path, key, value, shown):

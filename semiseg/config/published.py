@@ -130,6 +130,10 @@ class _Work:
         return ConfigError(f"{self.path}: {key}: {text}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)  # anything else is refused by its type
+
+
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in content.items():
@@ -254,7 +258,7 @@ def _translate_contrastive(work: _Work) -> None:
         work.keys["net.decoder.kwargs.rep_head"] = True
         key, devices = "trainer.contrastive.loss_weight", _U2PL_DEVICES.get(work.data_set, 8)
         weight = work.keys.get(key, 1)
-        if isinstance(weight, int | float):
+        if _is_number(weight):
             work.keys[key] = weight / devices
             why = f"U2PL's code, on the {devices} devices of its tables, averages this loss once too often"
             work.note(key, f"{weight:g} is {weight / devices:g} here ({why}; its author recommends 0.1)")
@@ -286,7 +290,7 @@ def _translate_ael(work: _Work) -> None:
     """AEL's own sections, and the rates that its code really trains with."""
     for name, change in (("lr", lambda x: x / _AEL_DEVICES), ("weight_decay", lambda x: x * _AEL_DEVICES)):
         key = f"trainer.optimizer.kwargs.{name}"
-        if isinstance(written := work.keys.get(key), int | float):
+        if _is_number(written := work.keys.get(key)):
             work.keys[key] = change(written)
             why = f"AEL's code, on the {_AEL_DEVICES} devices of its tables, averages its losses once too often"
             work.note(key, f"{written:g} is {work.keys[key]:g} here ({why})")
@@ -369,7 +373,8 @@ def _fill_in(work: _Work) -> None:
     for key, value in built_in.items():
         if key not in work.keys:
             work.keys[key] = value
-            work.note(key, f"{value}, as {'AEL' if work.ael else 'U2PL'} has it built in")
+            source = "AEL" if work.ael and not key.startswith("dataset.") else "U2PL"
+            work.note(key, f"{value}, as {source} has it built in")
     if work.keys["method"] != "suponly":  # which has no other epochs
         work.default("trainer.sup_only_epoch", 0 if work.ael else 1)
     work.default("dataset.train.flip", False)

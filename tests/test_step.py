@@ -1,10 +1,14 @@
-"""One step: nothing is updated when the loss is not finite."""
+"""One step: micro-batches make the step of the whole batch, compiled or not; no update where the loss is not finite."""
 
 import numpy as np
 import pytest
-from tiny import Trainee, batch_of, context_of, same_arrays
+from mindspore import nn
+from tiny import Trainee, batch_of, context_for, context_of, same_arrays
 
 from semiseg.engine.step import NonFiniteLossError
+
+START = "trainer.sup_only_epoch=0"
+PLAIN = "trainer.unsupervised.apply_aug=none"  # partners in CutMix are of one part, as published
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_changes():
@@ -22,3 +26,105 @@ def test_the_rate_follows_the_schedule_and_the_step_alone():
     trainee = Trainee("ours", context_of("trainer.sup_only_epoch=0"))
     assert trainee.run(0, 1)[0].lr == pytest.approx(0.05)
     assert trainee.run(3, 4)[0].lr == pytest.approx(0.05 * 0.25**0.9)
+
+
+def test_compiled_and_plain_steps_agree():
+    plain = Trainee("ours", context_of("trainer.sup_only_epoch=0"))
+    compiled = Trainee("ours", context_of("trainer.sup_only_epoch=0", "trainer.jit=true"))
+    # One step: over several, any two float32 executions drift apart.
+    first, second = plain.run(0, 1)[0], compiled.run(0, 1)[0]
+    assert second.loss == pytest.approx(first.loss, rel=1e-4)
+    assert second.terms == pytest.approx(first.terms, rel=1e-3, abs=1e-4)
+    expected, found = plain.arrays(), compiled.arrays()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=2e-3, atol=2e-3, err_msg=name)
+    before = compiled.arrays()
+    compiled.run(1, 2)  # later steps really train too
+    assert not np.array_equal(
+        compiled.arrays()["student.encoder.conv1.0.weight"], before["student.encoder.conv1.0.weight"]
+    )
+
+
+def frozen(trainee):
+    """BatchNorm by its stored statistics, which do not see how the batch is divided."""
+    for _, cell in trainee.method.student.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d):
+            cell.use_batch_statistics = False
+    return trainee
+
+
+def uneven(step, kind, size):
+    """A batch whose images have very different numbers of labelled pixels."""
+    batch = batch_of(step, kind, size)
+    if batch.labels is not None:
+        for image, rows in zip(batch.labels, (30, 0, 12, 33), strict=True):
+            image[:rows] = 255
+    return batch
+
+
+def one_step(name, *overrides, batch, accumulate):
+    context = context_for(name, f"trainer.accumulate={accumulate}", *overrides, batch=batch)
+    trainee = frozen(Trainee(name, context))
+    return trainee.step(0, uneven(0, "labeled", 4), uneven(0, "unlabeled", 4)), trainee.arrays()
+
+
+CASES = {
+    "supervised": ("suponly", []),
+    "supervised with auxiliary loss": ("suponly", ["net.aux_loss={}"]),
+    "mean teacher": ("mean_teacher", [START, PLAIN]),
+    "divided by confident pixels": ("mean_teacher", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
+    "prototypes": ("ours", [START, PLAIN]),
+    "prototypes, confident": ("ours", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
+    "prototypes and class confidences": ("ours", [START, PLAIN, "trainer.adaptive={momentum: 0.9}"]),
+}
+
+
+# One labelled image alone is refused in steps without unlabelled ones.
+DIVISIONS = [(case, parts) for case, (name, _) in CASES.items() for parts in (2, 4) if parts == 2 or name != "suponly"]
+
+
+@pytest.mark.parametrize(("case", "accumulate"), DIVISIONS)
+def test_micro_batches_make_the_step_of_the_whole_batch(case, accumulate):
+    name, overrides = CASES[case]
+    whole, expected = one_step(name, *overrides, batch=4, accumulate=1)
+    divided, found = one_step(name, *overrides, batch=4 // accumulate, accumulate=accumulate)
+    assert divided.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert divided.terms == pytest.approx(whole.terms, rel=1e-5, abs=1e-6)
+    assert divided.lr == whole.lr
+    if accumulate == 4 and "unsup" in whole.terms:
+        found = {n: a for n, a in found.items() if not n.startswith("previous.")}
+    assert found.keys() == expected.keys()
+    for key, array in expected.items():
+        np.testing.assert_allclose(found[key], array, rtol=1e-4, atol=2e-6, err_msg=key)
+
+
+def test_plain_averages_over_micro_batches_would_differ():
+    # The test above compares something: the labelled pixels of these images are 0 to 1,000.
+    counts = [(labels != 255).sum() for labels in uneven(0, "labeled", 4).labels]
+    assert min(counts) == 0
+    assert max(counts) > 900
+
+
+def test_ohem_and_rule_entropy_choose_within_a_part_and_are_averaged():
+    overrides = [START, PLAIN, "criterion={type: ohem, kwargs: {thresh: 0.7, min_kept: 100}}"]
+    overrides.append("trainer.unsupervised={rule: entropy, drop_percent: 60}")
+    divided, _ = one_step("mean_teacher", *overrides, batch=2, accumulate=2)
+    parts = []
+    for rows in (slice(0, 2), slice(2, 4)):
+        context = context_for("mean_teacher", *overrides, "net.decoder.kwargs.dropout=0")
+        labeled, unlabeled = (uneven(0, kind, 4) for kind in ("labeled", "unlabeled"))
+        labeled = labeled._replace(images=labeled.images[rows], labels=labeled.labels[rows])
+        unlabeled = unlabeled._replace(images=unlabeled.images[rows])
+        parts.append(frozen(Trainee("mean_teacher", context)).step(0, labeled, unlabeled).terms)
+    again, _ = one_step("mean_teacher", *overrides, "net.decoder.kwargs.dropout=0", batch=2, accumulate=2)
+    for name, value in again.terms.items():
+        assert value == pytest.approx(np.mean([part[name] for part in parts]), rel=1e-5), name
+    assert divided.terms["sup"] != again.terms["sup"]  # dropout does something here
+
+
+@pytest.mark.parametrize("name", ["ael", "u2pl"])
+def test_methods_that_choose_images_or_pixels_of_a_part_train_in_micro_batches(name):
+    trainee = Trainee(name, context_for(name, START, "trainer.accumulate=2"))
+    results = [trainee.step(step, batch_of(step, "labeled", 4), batch_of(step, "unlabeled", 4)) for step in (0, 1)]
+    assert all(np.isfinite(list(result.terms.values())).all() for result in results)
+    assert all(np.isfinite(array).all() for array in trainee.arrays().values())

@@ -57,6 +57,21 @@ def test_batches_have_the_stated_shapes_and_types(dataset):
     assert (batch.labels.shape, batch.labels.dtype) == ((3, 16, 20), np.int32)
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_parts_of_a_batch_make_it_up_again(dataset, labels):
+    (batch,) = take(dataset, 1, batch_size=4)
+    batch = batch if labels else batch._replace(labels=None)
+    assert batch.part(0, 1) is batch
+    parts = [batch.part(number, 2) for number in (0, 1)]
+    assert [part.step for part in parts] == [batch.step] * 2
+    assert [part.ids for part in parts] == [batch.ids[:2], batch.ids[2:]]
+    assert np.array_equal(np.concatenate([part.images for part in parts]), batch.images)
+    if labels:
+        assert np.array_equal(np.concatenate([part.labels for part in parts]), batch.labels)
+    else:
+        assert [part.labels for part in parts] == [None, None]
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_number_of_workers_changes_nothing(dataset, workers):
     inline, threaded = take(dataset, 9), take(dataset, 9, workers=workers)

@@ -28,6 +28,13 @@ def test_the_rate_follows_the_schedule_and_the_step_alone():
     assert trainee.run(3, 4)[0].lr == pytest.approx(0.05 * 0.25**0.9)
 
 
+@pytest.mark.parametrize(("name", "accumulate", "images"), [("suponly", 1, 2), ("suponly", 2, 4), ("ours", 2, 8)])
+def test_the_images_that_the_student_saw_are_counted_over_all_parts(name, accumulate, images):
+    trainee = Trainee(name, context_for(name, START, f"trainer.accumulate={accumulate}"))
+    result = trainee.step(0, batch_of(0, "labeled", 2 * accumulate), batch_of(0, "unlabeled", 2 * accumulate))
+    assert result.images == images
+
+
 def test_compiled_and_plain_steps_agree():
     plain = Trainee("ours", context_of("trainer.sup_only_epoch=0"))
     compiled = Trainee("ours", context_of("trainer.sup_only_epoch=0", "trainer.jit=true"))

@@ -35,6 +35,7 @@ def test_the_images_that_the_student_saw_are_counted_over_all_parts(name, accumu
     assert result.images == images
 
 
+@pytest.mark.usefixtures("shallow")
 def test_compiled_and_plain_steps_agree():
     plain = Trainee("ours", context_of("trainer.sup_only_epoch=0"))
     compiled = Trainee("ours", context_of("trainer.sup_only_epoch=0", "trainer.jit=true"))

@@ -1,5 +1,7 @@
 """One suite for every method of METHODS. A new method is tested here by being in the table."""
 
+import functools
+
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -11,15 +13,21 @@ from semiseg.methods import METHODS, get_method
 EVERY = pytest.mark.parametrize("name", METHODS)
 
 
+class Trained:
+    """Steps 0..2 of a method, the first supervised: their ``results``; ``arrays[n]`` is the state after n steps."""
+
+    def __init__(self, name):
+        self.trainee = Trainee(name, context_for(name))
+        self.arrays, self.results = [self.trainee.arrays()], []
+        for step in range(3):
+            self.results += self.trainee.run(step, step + 1)
+            self.arrays.append(self.trainee.arrays())
+
+
 @pytest.fixture(scope="module")
 def trained():
-    """name -> (state before, results of the steps 0..2, Trainee); step 0 is supervised."""
-    found = {}
-    for name in METHODS:
-        trainee = Trainee(name, context_for(name))
-        before = trainee.arrays()
-        found[name] = (before, trainee.run(0, 3), trainee)
-    return found
+    """Gives what was Trained by a method's name, made once. Not to be trained on."""
+    return functools.cache(Trained)
 
 
 def part(arrays, prefix):
@@ -28,19 +36,18 @@ def part(arrays, prefix):
 
 @EVERY
 def test_loss_and_terms_are_finite_numbers_and_named(trained, name):
-    _, results, trainee = trained[name]
-    for step, result in enumerate(results):
+    method = trained(name).trainee.method
+    for step, result in enumerate(trained(name).results):
         assert np.isfinite(result.loss)
         assert "sup" in result.terms
         assert all(np.isfinite(value) for value in result.terms.values())
-        assert ("unsup" in result.terms) == trainee.method.semi_phase(step)
+        assert ("unsup" in result.terms) == method.semi_phase(step)
         assert 0 <= result.terms.get("mask_ratio", 0) <= 1
 
 
 @EVERY
 def test_every_trained_weight_moves_and_stays_finite(trained, name):
-    before, _, trainee = trained[name]
-    after = trainee.arrays()
+    trainee, before, after = trained(name).trainee, trained(name).arrays[0], trained(name).arrays[-1]
     assert all(np.isfinite(array).all() for array in after.values())
     weights = {f"student.{n}" for n, p in trainee.method.student.parameters_and_names() if p.requires_grad}
     assert [n for n in sorted(weights) if np.array_equal(before[n], after[n])] == []
@@ -50,8 +57,8 @@ def test_every_trained_weight_moves_and_stays_finite(trained, name):
 
 @EVERY
 def test_the_teacher_is_another_network_of_the_same_shape(trained, name):
-    before, _, trainee = trained[name]
-    student, teacher = part(trainee.arrays(), "student."), part(trainee.arrays(), "teacher.")
+    trainee, before, after = trained(name).trainee, trained(name).arrays[0], trained(name).arrays[-1]
+    student, teacher = part(after, "student."), part(after, "teacher.")
     assert student.keys() == teacher.keys()
     assert same_arrays(part(before, "student."), part(before, "teacher."))
     averaged = [n for n in student if not n.startswith("proto_net.")]
@@ -61,33 +68,34 @@ def test_the_teacher_is_another_network_of_the_same_shape(trained, name):
 
 @EVERY
 @pytest.mark.parametrize("done", [1, 2], ids=["before the phase changes", "after it"])
-def test_the_state_holds_everything_that_lives_between_steps(name, done):
+def test_the_state_holds_everything_that_lives_between_steps(trained, name, done):
     # A second process with other initial weights takes the state over and makes the next step bit for bit.
-    trainee = Trainee(name, context_for(name), seed=1)
-    trainee.run(0, done)
-    saved = trainee.arrays()
+    saved, expected = trained(name).arrays[done : done + 2]
     other = Trainee(name, context_for(name), seed=2)
     assert other.state.keys() == saved.keys()
     for key, parameter in other.state.items():
         parameter.set_data(Tensor(saved[key]))
-    assert other.run(done, done + 1) == trainee.run(done, done + 1)
-    assert same_arrays(other.arrays(), trainee.arrays())
+    assert other.run(done, done + 1) == trained(name).results[done : done + 1]
+    assert same_arrays(other.arrays(), expected)
     assert not same_arrays(other.arrays(), saved)
 
 
 @EVERY
 def test_the_inputs_of_a_step_depend_on_seed_and_step_alone(name):
-    def masks(seed, step):
-        method = Trainee(name, context_for(name, f"trainer.seed={seed}")).method
-        return method.inputs(step, step_batch(0)).dropout[0].asnumpy()
+    def masks(method, step):
+        return np.concatenate([mask.asnumpy().ravel() for mask in method.inputs(step, step_batch(0)).dropout])
 
-    assert np.array_equal(masks(1, 0), masks(1, 0))
-    assert not np.array_equal(masks(1, 0), masks(2, 0))
+    method, same, other = (Trainee(name, context_for(name, f"trainer.seed={seed}")).method for seed in (1, 1, 2))
+    first = masks(method, 1)
+    assert not np.array_equal(first, masks(method, 2))
+    assert np.array_equal(first, masks(method, 1))  # whatever was asked for in between
+    assert np.array_equal(first, masks(same, 1))
+    assert not np.array_equal(first, masks(other, 1))
 
 
 @EVERY
 def test_the_evaluated_network_scores_whole_images(trained, name):
-    _, _, trainee = trained[name]
+    trainee = trained(name).trainee
     for step in (1, 3):
         assert trainee.method.evaluated(step).network in trainee.method.networks.values()
     out = trainee.method.evaluated(3).network(Tensor(batch_of(0, "labeled").images))

@@ -1,5 +1,7 @@
 """One step: micro-batches make the step of the whole batch, compiled or not; no update where the loss is not finite."""
 
+import functools
+
 import numpy as np
 import pytest
 from mindspore import nn
@@ -76,6 +78,13 @@ def one_step(name, *overrides, batch, accumulate):
     return trainee.step(0, uneven(0, "labeled", 4), uneven(0, "unlabeled", 4)), trainee.arrays()
 
 
+@functools.cache
+def of_case(case, accumulate):
+    """``one_step`` of four images of each kind."""
+    name, overrides = CASES[case]
+    return one_step(name, *overrides, batch=4 // accumulate, accumulate=accumulate)
+
+
 CASES = {
     "supervised": ("suponly", []),
     "supervised with auxiliary loss": ("suponly", ["net.aux_loss={}"]),
@@ -93,9 +102,7 @@ DIVISIONS = [(case, parts) for case, (name, _) in CASES.items() for parts in (2,
 
 @pytest.mark.parametrize(("case", "accumulate"), DIVISIONS)
 def test_micro_batches_make_the_step_of_the_whole_batch(case, accumulate):
-    name, overrides = CASES[case]
-    whole, expected = one_step(name, *overrides, batch=4, accumulate=1)
-    divided, found = one_step(name, *overrides, batch=4 // accumulate, accumulate=accumulate)
+    (whole, expected), (divided, found) = of_case(case, 1), of_case(case, accumulate)
     assert divided.loss == pytest.approx(whole.loss, rel=1e-5)
     assert divided.terms == pytest.approx(whole.terms, rel=1e-5, abs=1e-6)
     assert divided.lr == whole.lr

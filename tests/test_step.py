@@ -7,6 +7,7 @@ import pytest
 from mindspore import nn
 from tiny import Trainee, batch_of, context_for, context_of, same_arrays
 
+from semiseg.engine.optim import SGD
 from semiseg.engine.step import NonFiniteLossError
 
 START = "trainer.sup_only_epoch=0"
@@ -37,18 +38,37 @@ def test_the_images_that_the_student_saw_are_counted_over_all_parts(name, accumu
     assert result.images == images
 
 
+@pytest.fixture
+def gradients(monkeypatch):
+    """Those of each update so far, in the order of the optimizer's weights."""
+    taken, real = [], SGD.__call__
+
+    def call(self, gradients, factor):
+        taken.append([gradient.asnumpy() for gradient in gradients])
+        return real(self, gradients, factor)
+
+    monkeypatch.setattr(SGD, "__call__", call)
+    return taken
+
+
 @pytest.mark.usefixtures("shallow")
-def test_compiled_and_plain_steps_agree():
-    plain = Trainee("ours", context_of("trainer.sup_only_epoch=0"))
-    compiled = Trainee("ours", context_of("trainer.sup_only_epoch=0", "trainer.jit=true"))
+def test_compiled_and_plain_steps_agree(gradients):
+    semi = [START, "net.aux_loss={}", "trainer.unsupervised.aug_prob=1"]
+    semi.append("criterion={type: ohem, kwargs: {thresh: 0.3, min_kept: 200}}")
+    plain, compiled = (Trainee("ours", context_of(*semi, f"trainer.jit={jit}")) for jit in ("false", "true"))
     # One step: over several, any two float32 executions drift apart.
     first, second = plain.run(0, 1)[0], compiled.run(0, 1)[0]
-    assert second.loss == pytest.approx(first.loss, rel=1e-4)
-    assert second.terms == pytest.approx(first.terms, rel=1e-3, abs=1e-4)
-    expected, found = plain.arrays(), compiled.arrays()
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=2e-3, atol=2e-3, err_msg=name)
+    assert second.loss == pytest.approx(first.loss, rel=5e-5)
+    assert second.terms == pytest.approx(first.terms, rel=5e-5)
+    # A bias before a BatchNorm has a gradient of exactly 0: it is measured against a thousandth of the largest of all.
+    least = 1e-3 * max(np.abs(gradient).max() for gradient in gradients[0])
+    for weight, expected, found in zip(plain.optimizer.weights, *gradients, strict=True):
+        assert np.abs(found - expected).max() < 1e-3 * max(np.abs(expected).max(), least), weight.name
     before = compiled.arrays()
+    for name, expected in plain.arrays().items():
+        largest = np.abs(expected).max()
+        limit = 1e-3 * max(largest, least) if name.startswith("optimizer.") else 5e-5 * largest
+        assert np.abs(before[name] - expected).max() <= limit, name
     compiled.run(1, 2)  # later steps really train too
     assert not np.array_equal(
         compiled.arrays()["student.encoder.conv1.0.weight"], before["student.encoder.conv1.0.weight"]

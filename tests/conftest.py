@@ -2,7 +2,6 @@
 
 import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ from semiseg.engine import build
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
 from semiseg.models.resnet import DEPTHS
-
-os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")  # as device.set_device does on CPU; not every test calls it
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
-from tiny import Trainee, context_of, same_arrays, step_batch
+from tiny import Trainee, context_of, step_batch
 
 from semiseg.methods import get_method
 
 
 def test_without_the_prototype_head_it_is_the_cutmix_mean_teacher():
-    context = context_of("net.proto_head=null", "trainer.sup_only_epoch=0")
     assert get_method("ours", proto_head=False) is get_method("mean_teacher")
-    trainee, same = Trainee("ours", context), Trainee("mean_teacher", context)
-    result = trainee.run(0, 1)[-1]
-    assert result == same.run(0, 1)[-1]
-    assert same_arrays(trainee.arrays(), same.arrays())
+    trainee = Trainee("ours", context_of("net.proto_head=null", "trainer.sup_only_epoch=0"))
+    (result,) = trainee.run(0, 1)
     assert set(result.terms) == {"sup", "unsup", "mask_ratio"}
     assert result.loss == pytest.approx(result.terms["sup"] + result.terms["unsup"], rel=1e-5)
     assert not [name for name in trainee.state if "proto" in name]

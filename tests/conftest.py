@@ -2,7 +2,6 @@
 
 import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,7 @@ from semiseg.data import build as data_build
 from semiseg.engine import build
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
-
-os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")  # as device.set_device does on CPU; not every test calls it
+from semiseg.models.resnet import DEPTHS
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +60,10 @@ def ready(tiny_config, tiny_overrides, tmp_path):
 
 
 PROTO = ["net.proto_head.select_granularity=8", "net.proto_head.init_samples=100"]
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Networks of resnet18 have one block a stage: for what is compiled, where each layer costs a tenth of a second."""
+    block, _ = DEPTHS["resnet18"]
+    monkeypatch.setitem(DEPTHS, "resnet18", (block, (1, 1, 1, 1)))

@@ -75,6 +75,16 @@ def test_every_part_has_its_arrows_and_the_top_stays_small():
     assert len(top) <= 8
 
 
+def test_methods_and_engine_have_a_test_file_for_each_module_named_after_it():
+    tests = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
+    of_the_suite = {"supervised", "method"}  # a whole method: test_methods.py runs all of them
+    for path in FILES:
+        *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
+        if part_of(path) in ("methods", "engine") and name not in {"__init__"} | of_the_suite:
+            names = {"_".join(["test", *folders[start:], name]) for start in range(len(folders) + 1)}
+            assert names & tests, path
+
+
 def test_the_whole_configuration_is_seen_by_what_builds_and_by_command_lines_alone():
     users = {p.relative_to(PACKAGE).with_suffix("").as_posix() for p in FILES if "config.keys.Config" in inside(p)}
     users = {name for name in users if not name.startswith("config/")}

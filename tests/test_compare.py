@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,14 +12,24 @@ from PIL import Image
 from tiny import ROOT, TINY_NET
 from tool import load_tool
 
+from semiseg import cli
 from semiseg.reporting.comparison_runs import common_methods
 
 TOOL = ROOT / "tools" / "compare.py"
 CLASSES = ["background", "disk", "ring", "triangle", "cross", "bar"]
 
 
-def compare(*arguments):
-    return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True, cwd="/")
+@pytest.fixture
+def compare(capsys):
+    """Calls the tool in this process; returncode, stdout and stderr."""
+    tool = load_tool("compare")
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = cli.run(tool.main, list(map(str, arguments)))
+        return SimpleNamespace(returncode=code, **dict(zip(("stdout", "stderr"), capsys.readouterr(), strict=True)))
+
+    return run
 
 
 def finished(out, split, method, seed, miou, proto=None):
@@ -39,7 +50,7 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_finished_runs_become_a_table_a_csv_and_a_chart(runs):
+def test_finished_runs_become_a_table_a_csv_and_a_chart(compare, runs):
     done = compare("--collect", "--out", runs, "--splits", 16, 32, "--methods", "suponly", "ours", "--seeds", 2)
     assert done.returncode == 0, done.stderr
     assert "| 16 | suponly | 60.0 | 62.0 | 61.0 | 1.4 | - | - | 51.0 |" in done.stdout
@@ -54,13 +65,13 @@ def test_finished_runs_become_a_table_a_csv_and_a_chart(runs):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
 
 
-def test_the_gain_is_over_common_seeds(runs):
+def test_the_gain_is_over_common_seeds(compare, runs):
     finished(runs, "32", "ours", 1, 99.0)
     done = compare("--collect", "--out", runs, "--splits", 32, "--methods", "suponly", "ours", "--seeds", 2)
     assert "| 32 | ours | not run | 99.0 | 99.0 | 0.0 | - | - | 89.0 |" in done.stdout
 
 
-def test_nothing_finished_is_said(tmp_path):
+def test_nothing_finished_is_said(compare, tmp_path):
     done = compare("--collect", "--out", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no finished run" in done.stderr
@@ -74,7 +85,7 @@ def test_nothing_finished_is_said(tmp_path):
         (["--seeds", "0"], "--seeds and --jobs: expected 1 or more"),
     ],
 )
-def test_what_is_not_there_is_named(arguments, message):
+def test_what_is_not_there_is_named(compare, arguments, message):
     done = compare("--collect", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -105,7 +116,7 @@ def test_methods_of_ones_own_follow_the_known_ones(tmp_path):
     assert common_methods(tmp_path, ["7"], ["zebra", "ours"]) == ["zebra", "ours"]
 
 
-def test_damaged_scores_are_one_line(runs):
+def test_damaged_scores_are_one_line(compare, runs):
     (runs / "synthetic/16_s0/ours/scores.json").write_text('{"miou": 3}')
     done = compare("--collect", "--out", runs, "--methods", "ours", "--seeds", 1)
     assert done.returncode == 2
@@ -114,11 +125,12 @@ def test_damaged_scores_are_one_line(runs):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_run_is_made_once(tmp_path, tiny_data):
+def test_a_run_is_made_once(compare, tmp_path, tiny_data):
     data = [f"dataset.data_root={tiny_data}", f"dataset.splits={tiny_data}/splits", "dataset.split=4"]
     tiny = [*TINY_NET, "dataset.train.crop.size=[33, 33]", "trainer.epochs=1", "trainer.sup_only_epoch=1"]
     arguments = ["--out", tmp_path, "--methods", "suponly", "--seeds", 1, *data, *tiny, "trainer.jit=false"]
-    done = compare(*arguments)
+    program = [sys.executable, TOOL, *arguments]
+    done = subprocess.run(list(map(str, program)), capture_output=True, text=True, cwd="/", check=False)
     assert done.returncode == 0, (tmp_path / "synthetic/16_s0/suponly/output.txt").read_text()
     scores = tmp_path / "synthetic/16_s0/suponly/scores.json"
     written = scores.stat().st_mtime_ns
@@ -127,7 +139,7 @@ def test_a_run_is_made_once(tmp_path, tiny_data):
     assert scores.stat().st_mtime_ns == written
 
 
-def test_a_run_that_fails_is_named(tmp_path):
+def test_a_run_that_fails_is_named(compare, tmp_path):
     done = compare("--out", tmp_path, "--methods", "suponly", "--seeds", 1, f"dataset.splits={tmp_path}/none")
     assert done.returncode == 1
     assert "a run failed" in done.stderr

@@ -1,7 +1,6 @@
 """Data of one's own from a YAML alone: description, masks of every kind, a folder of unlabelled images, a whole run."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from own_data import COLORS, QUICK, add, make_set, mask_of, write_config, write_
 from PIL import Image
 from tiny import ROOT
 
+from semiseg import cli, evaluate, train
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
 from semiseg.data import build as data_build
@@ -222,39 +222,32 @@ def test_images_without_masks_are_unlabelled_by_themselves(folder):
 # ---- the whole way, as a user goes it
 
 
-def run(folder, *arguments):
+def program(folder, *arguments):
     """python ARGUMENTS from another working directory; standard output and error."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
 
-def test_own_data_is_split_checked_trained_and_evaluated(tmp_path):
+def test_own_data_is_split_checked_trained_and_evaluated(tmp_path, monkeypatch, capsys):
+    def run(main, *arguments):
+        assert cli.run(main, list(map(str, arguments))) == 0
+        return "".join(capsys.readouterr())
+
     folder = tmp_path / "my field"
     make_set(folder / "data", count=10, without_mask=4, color=True)
     add(folder / "data", "deep/extra", with_mask=False)
     config = write_config(folder, "ours", split="4", custom={"mask_kind": "color"})
-    run(folder, ROOT / "tools/make_splits.py", "--config", config, "--count", 4, "--val-count", 3, "--class-aware")
-    assert "no problems found" in run(folder, ROOT / "tools/check_data.py", "--config", config)
+    program(folder, ROOT / "tools/make_splits.py", "--config", config, "--count", 4, "--val-count", 3, "--class-aware")
+    assert "no problems found" in program(folder, ROOT / "tools/check_data.py", "--config", config)
     options = (*QUICK, "dataset.batch_size=4", "trainer.epochs=2", "trainer.sup_only_epoch=1", "trainer.eval_every=2")
-    said = run(folder, "-m", "semiseg.train", "--config", config, *options)
+    monkeypatch.chdir(folder)
+    said = run(train.main, "--config", config, *options)
     assert "split 4: 4 labelled, 8 unlabelled, 3 validation images" in said
     assert "2 epochs of 2 steps = 4 steps" in said
     assert (folder / "runs/field/4/semiseg_with_proto/checkpoints/best.ckpt").is_file()
-    run(
-        folder,
-        "-m",
-        "semiseg.evaluate",
-        "--config",
-        config,
-        "--json",
-        folder / "s.json",
-        "--save",
-        folder / "p",
-        *QUICK,
-    )
+    run(evaluate.main, "--config", config, "--json", folder / "s.json", "--save", folder / "p", *QUICK)
     scores = json.loads((folder / "s.json").read_text())
     assert scores["images"] == 3
     assert list(scores["iou"]) == ["ground", "crop", "weed"]

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tiny import ROOT, TINY_NET, write_voc
 
+from semiseg import cli, train
 from semiseg.data.specs import get_spec
 
 SMALL = [*TINY_NET, "dataset.train.crop.size=[48, 48]", "net.proto_head.select_granularity=8"]
@@ -59,7 +60,7 @@ def test_synthetic_data_train_and_evaluate(tmp_path):
     assert scores["proto_miou"] == pytest.approx(found["proto_miou"])
 
 
-def test_real_sized_voc_images_through_the_experiment_of_92_labels(tmp_path):
+def test_real_sized_voc_images_through_the_experiment_of_92_labels(tmp_path, monkeypatch):
     data, leaf = tmp_path / "VOC2012", ROOT / "experiments/pascal/92/ours"
     write_voc(data, {"labeled": 2, "unlabeled": 3, "val": 2}, (375, 500), 21, "92")
     changes = [
@@ -73,8 +74,8 @@ def test_real_sized_voc_images_through_the_experiment_of_92_labels(tmp_path):
         "net.proto_head.init_samples=500",
         "dataset.train.crop.size=[65, 65]",
     ]
-    command = [sys.executable, "-m", "semiseg.train", "--config", leaf / "config.yaml"]
-    call(*command, *changes, *SCHEDULE, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(train.main, ["--config", str(leaf / "config.yaml"), *changes, *SCHEDULE]) == 0
     options = ["--json", tmp_path / "scores.json", "--save", tmp_path / "pictures", "device=cpu"]
     done = call("bash", leaf / "eval.sh", *options, *changes, cwd=tmp_path)
     found = check_report(tmp_path / "scores.json", "pascal", 2)

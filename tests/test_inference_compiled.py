@@ -28,6 +28,7 @@ def same(found, expected):
     )
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("change", ["net.aux_loss={}", "net.proto_head=null"])
 def test_a_compiled_size_gives_the_plain_networks_bits(change):
     network = network_of(context_of(change).net)
@@ -38,6 +39,7 @@ def test_a_compiled_size_gives_the_plain_networks_bits(change):
         assert np.array_equal(compiled.logits(x).asnumpy(), network.logits(x).asnumpy())
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_graph_reads_the_weights_of_the_moment():
     network = network_of(context_of().net)
     compiled, x = CompiledNetwork(network, patience=0.0), image()

@@ -57,6 +57,20 @@ def test_batches_have_the_stated_shapes_and_types(dataset):
     assert (batch.labels.shape, batch.labels.dtype) == ((3, 16, 20), np.int32)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_parts_of_a_batch_make_it_up_again(dataset, whole):
+    (batch,) = take(dataset, 1, batch_size=4)
+    batch = batch._replace(inside=batch.labels < 9) if whole else batch._replace(labels=None)
+    assert batch.part(0, 1) is batch
+    parts = [batch.part(number, 2) for number in (0, 1)]
+    assert [part.step for part in parts] == [batch.step] * 2
+    assert [part.ids for part in parts] == [batch.ids[:2], batch.ids[2:]]
+    for field in ("images", "labels", "inside") if whole else ("images",):
+        assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(batch, field))
+    if not whole:
+        assert [(part.labels, part.inside) for part in parts] == [(None, None)] * 2
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_number_of_workers_changes_nothing(dataset, workers):
     inline, threaded = take(dataset, 9), take(dataset, 9, workers=workers)

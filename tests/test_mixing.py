@@ -1,12 +1,18 @@
-"""CutMix boxes against the rule in words, and their masks against plain slices."""
+"""CutMix, ClassMix and Cutout: the boxes against the rule in words, what is mixed, and with what."""
 
 import numpy as np
 import pytest
-import scipy.ndimage
+from mindspore import Tensor
+from teaching import MixingTeacher, images, reliable, teacher_scores
+from tiny import CROP, Trainee, batch_of, context_for
 
 from semiseg.common.rng import generator
-from semiseg.methods.ael.adaptive_cutmix import component_box
+from semiseg.methods.context import StepBatch
 from semiseg.methods.mixing import box_masks, class_masks, cutmix_boxes
+from semiseg.methods.pseudo_labels import BLANK
+from semiseg.methods.sampling import BatchSlice
+
+SEMI = "trainer.sup_only_epoch=0"
 
 
 @pytest.mark.parametrize(("height", "width"), [(513, 513), (769, 769), (96, 64), (7, 31), (5, 3)])
@@ -69,33 +75,108 @@ def test_class_masks_keep_half_of_the_classes_rounded_down():
     assert set(kept) == {0, 1, 2, 3, 4}
 
 
-def blobs():
-    """Three components of 1, 6 and 4 pixels; the last two touch the border, the last is joined at corners alone."""
-    pixels = np.zeros((8, 10), bool)
-    pixels[2, 5] = True
-    pixels[0:2, 0:3] = True
-    pixels[[4, 5, 6, 7], [9, 8, 7, 6]] = True
-    return pixels
+@pytest.mark.parametrize("size", [2, 3])
+def test_cutmix_pastes_image_label_and_reliability_of_the_next_image_alike(size):
+    teacher = MixingTeacher("trainer.unsupervised.confid_thresh=0.4", batch=size)
+    x = images(size=size)
+    pseudo = teacher(7, x)
+    label, probability = teacher_scores(teacher, x)
+    mask = box_masks(cutmix_boxes(size, *CROP, generator(5, "cutmix", 7)), *CROP)
+    nxt = np.roll(np.arange(size), -1)
+    assert np.array_equal(pseudo.image.asnumpy(), np.where(mask[:, None], x[nxt], x))
+    assert np.array_equal(pseudo.label.asnumpy(), np.where(mask, label[nxt], label))
+    sure = probability.max(1) >= 0.4
+    assert np.array_equal(reliable(pseudo, teacher), np.where(mask, sure[nxt], sure).astype(np.float32))
 
 
-def test_the_box_of_a_component_is_its_bounding_box():
-    pixels = blobs()
-    labels, count = scipy.ndimage.label(pixels, structure=np.ones((3, 3)))
-    boxes = [
-        (rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
-        for rows, cols in scipy.ndimage.find_objects(labels)
-    ]
-    areas = np.bincount(labels.ravel())[1:]
-    assert count == 3
-    for min_area in (0, 1, 4, 5):
-        found = {tuple(component_box(pixels, min_area, generator(seed, "test"))) for seed in range(60)}
-        assert found == {box for box, area in zip(boxes, areas, strict=True) if area > min_area}
+def test_classmix_keeps_half_of_an_images_classes_and_takes_the_rest_from_the_next():
+    teacher = MixingTeacher("trainer.unsupervised.apply_aug=classmix")
+    x = images()
+    pseudo = teacher(2, x)
+    label, _ = teacher_scores(teacher, x)
+    mask = class_masks(label, generator(5, "cutmix", 2))
+    assert 0 < mask.mean() < 1
+    assert np.array_equal(pseudo.image.asnumpy(), np.where(mask[:, None], x[::-1], x))
+    assert np.array_equal(pseudo.label.asnumpy(), np.where(mask, label[::-1], label))
 
 
-def test_without_a_large_component_there_is_no_box_and_one_number_is_drawn_in_any_case():
-    for pixels, min_area in ((blobs(), 6), (np.zeros((4, 4), bool), 0), (np.ones((4, 4), bool), 3)):
-        rng, other = generator(3, "test"), generator(3, "test")
-        found = component_box(pixels, min_area, rng)
-        assert (found is None) == (min_area != 3)
-        other.random()
-        assert rng.random() == other.random()
+@pytest.mark.parametrize("rule", ["confidence", "entropy"])
+def test_cutout_blanks_a_box_that_then_counts_nowhere(rule):
+    teacher = MixingTeacher(f"trainer.unsupervised={{apply_aug: cutout, rule: {rule}}}", batch=1)
+    x = images(size=1)
+    pseudo = teacher(4, x)  # needs no partner: also the first step of a batch of one is blanked
+    box = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 4)), *CROP)
+    label, probability = teacher_scores(teacher, x)
+    assert np.array_equal(pseudo.label.asnumpy(), np.where(box, BLANK, label))
+    assert (pseudo.image.asnumpy()[np.broadcast_to(box[:, None], x.shape)] == 0).all()
+    sure = reliable(pseudo, teacher, 50).astype(bool)
+    assert not sure[box].any()
+    if rule == "entropy":
+        entropy = -(probability * np.log(probability + 1e-10)).sum(1)
+        assert sure[~box].mean() == pytest.approx(0.5, abs=0.02)
+        assert entropy[sure].max() <= np.median(entropy[~box]) + 1e-5
+
+
+def test_the_share_of_mixing_steps_is_aug_prob():
+    teacher = MixingTeacher("trainer.unsupervised.aug_prob=0.3")
+    x = images()
+    known = teacher.method.teacher_labels(x)
+    teacher.method.teacher_labels = lambda images: known  # the teacher's forward is not what is counted here
+    mixed = [not np.array_equal(teacher(step, x).image.asnumpy(), x) for step in range(100)]
+    assert 0.12 < np.mean(mixed) < 0.48  # four standard deviations
+    never = MixingTeacher("trainer.unsupervised.aug_prob=0")
+    assert all(np.array_equal(never(step, x).image.asnumpy(), x) for step in range(5))
+
+
+def test_a_batch_of_one_is_mixed_with_the_image_of_the_step_before():
+    teacher = MixingTeacher("trainer.unsupervised.confid_thresh=0.4", batch=1)
+    first, second = images(0, 1), images(1, 1)
+    assert np.array_equal(teacher(0, first).image.asnumpy(), first)  # nothing has gone before
+    pseudo = teacher(1, second)
+    mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 1)), *CROP)
+    labels = [teacher_scores(teacher, x)[0] for x in (first, second)]
+    assert np.array_equal(pseudo.image.asnumpy(), np.where(mask[:, None], first, second))
+    assert np.array_equal(pseudo.label.asnumpy(), np.where(mask, *labels))
+    third = teacher(2, images(2, 1)).image.asnumpy()
+    mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 2)), *CROP)
+    assert np.array_equal(third, np.where(mask[:, None], second, images(2, 1)))  # the plain one, not the mixed one
+
+
+def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
+    assert MixingTeacher().state() == {}
+    teacher = MixingTeacher(batch=1)
+    teacher(0, images(0, 1))
+    restored = MixingTeacher(batch=1)
+    for name, parameter in restored.state().items():
+        parameter.set_data(Tensor(teacher.state()[name].asnumpy()))
+    for a, b in zip(teacher(1, images(1, 1)), restored(1, images(1, 1)), strict=True):
+        assert np.array_equal(a.asnumpy(), b.asnumpy())
+
+
+@pytest.mark.parametrize("name", ["classmix", "cutmix"])
+def test_parts_get_other_boxes(name):
+    context = context_for(
+        "mean_teacher", "trainer.sup_only_epoch=0", f"trainer.unsupervised={{apply_aug: {name}, aug_prob: 1}}"
+    )
+    method = Trainee("mean_teacher", context).method
+    batch = batch_of(0, "unlabeled")
+
+    def mask(images, first, count):
+        place = StepBatch(None, batch, BatchSlice(first, count, 6))
+        return method.mixer.replacement(0, method.teacher_labels(images), place)[0]
+
+    masks = [mask(batch.images, first, 2) for first in (0, 2, 4)]
+    assert not np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[1], masks[2])
+    if name == "cutmix":
+        same_images = np.concatenate([batch.images[:1]] * 6)
+        np.testing.assert_array_equal(mask(same_images[:2], 2, 2), mask(same_images, 0, 6)[2:4])
+
+
+def test_the_previous_image_of_a_part_of_one_is_state_of_each_device():
+    trainee = Trainee("mean_teacher", context_for("mean_teacher", SEMI, "trainer.accumulate=2", batch=1))
+    own = {name for name, value in trainee.state.items() if getattr(value, "per_device", False)}
+    assert own == {"previous.image", "previous.label", "previous.score", "previous.filled"}
+    images = batch_of(0, "unlabeled", 2)
+    trainee.step(0, batch_of(0, "labeled", 2), images)
+    np.testing.assert_array_equal(trainee.state["previous.image"].asnumpy()[0], images.images[1])

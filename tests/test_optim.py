@@ -59,3 +59,26 @@ def test_one_wrong_gradient_is_noticed(wrong):
     assert optimizer.all_finite(tuple(map(Tensor, gradients)))
     gradients[7].flat[3] = wrong
     assert not optimizer.all_finite(tuple(map(Tensor, gradients)))
+
+
+def test_two_networks_are_two_updates_whose_momenta_are_named_by_role():
+    context = context_of("trainer.optimizer={kwargs: {lr: 0.1}, decoder_lr_times: 3}")
+    together = {"student": network_of(context.net, 1), "second": network_of(context.net, 2)}
+    alone = network_of(context.net, 1), network_of(context.net, 2)
+    both, *each = (SGD(n, context.trainer) for n in (together, *({"student": network} for network in alone)))
+    count = len(each[0].weights)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        gradients = tuple(Tensor(rng.normal(size=w.shape).astype(np.float32)) for w in both.weights)
+        both(gradients, 1.0)
+        each[0](gradients[:count], 1.0)
+        each[1](gradients[count:], 1.0)
+    state = both.state()
+    assert len(state) == 2 * count
+    for role, network, single, optimizer in zip(("", "second."), together.values(), alone, each, strict=True):
+        for parameter, expected in zip(network.get_parameters(), single.get_parameters(), strict=True):
+            assert np.array_equal(parameter.asnumpy(), expected.asnumpy())
+        for name, momentum in optimizer.state().items():
+            found = state[f"optimizer.{role}{name.removeprefix('optimizer.')}"]
+            assert np.array_equal(found.asnumpy(), momentum.asnumpy())
+            assert momentum.asnumpy().any()

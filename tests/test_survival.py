@@ -6,33 +6,20 @@ docs/reliability.md.
 
 import json
 import os
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from conftest import PROTO
+from faulty_training import Training
 from tiny import ROOT, TINY_NET
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.engine.lock import RunLock
 
-FAULTS = ROOT / "benchmarks" / "faults.py"
 SIGKILLED, REFUSED = -9, 2
 # 6 steps, the first 3 supervised; scored after 3 and 6.
 TRAIN = ["trainer.epochs=2", "trainer.eval_every=1", "saver.every=2", "trainer.log_every=1", "dataset.workers=1"]
-
-
-def start(config, folder, overrides, fault="none:0"):
-    command = [sys.executable, FAULTS, fault, "--config", config, *overrides, *TRAIN, f"saver.main_dir={folder}"]
-    return subprocess.Popen(
-        list(map(str, command)),
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def outcome(folder):
@@ -66,26 +53,21 @@ def whole(tmp_path_factory, tiny_data):
     overrides = [*TINY_NET, "dataset.train.crop.size=[33, 33]", *PROTO]
 
     def begin(folder, fault="none:0"):
-        return start(config, folder, overrides, fault)
+        arguments = [fault, "--config", str(config), *overrides, *TRAIN, f"saver.main_dir={folder}"]
+        return Training(arguments, place / "stderr.txt")
 
-    done, stderr = ended(begin(place / "whole"))
+    done, stderr = begin(place / "whole").ended()
     assert done == 0, stderr
     return begin, outcome(place / "whole")
 
 
-def ended(process):
-    """(exit code, what it wrote to stderr)."""
-    _, stderr = process.communicate(timeout=120)
-    return process.returncode, stderr
-
-
 def killed_at_random(process, metrics, lines, rng):
     """SIGKILL after so many lines of the log, and a random time on top; whether the run was still going."""
-    while process.poll() is None and (not metrics.is_file() or len(metrics.read_bytes().splitlines()) < lines):
+    while process.going() and (not metrics.is_file() or len(metrics.read_bytes().splitlines()) < lines):
         time.sleep(0.02)
     time.sleep(rng.uniform(0, 0.4))
     process.kill()
-    return ended(process)[0] == SIGKILLED
+    return process.ended()[0] == SIGKILLED
 
 
 def test_kills_at_any_moment_and_a_full_disk_change_nothing(tmp_path, whole):
@@ -98,12 +80,12 @@ def test_kills_at_any_moment_and_a_full_disk_change_nothing(tmp_path, whole):
         ("in an evaluation:2", SIGKILLED),
     ]
     for fault, code in faults:
-        found, stderr = ended(begin(tmp_path / "run", fault))
+        found, stderr = begin(tmp_path / "run", fault).ended()
         assert found == code, f"{fault}: {stderr}"
         if code == REFUSED:
             assert "cannot be written" in stderr.splitlines()[-1]
     assert killed_at_random(begin(tmp_path / "run"), tmp_path / "run/metrics.jsonl", 4, np.random.default_rng(11))
-    assert ended(begin(tmp_path / "run"))[0] == 0
+    assert begin(tmp_path / "run").ended()[0] == 0
     assert_same(tmp_path / "run", expected)
     assert not [path for path in (tmp_path / "run").rglob(".*") if path.is_file()]  # nothing half-written is left
 
@@ -113,7 +95,7 @@ def test_a_second_start_is_refused_while_a_run_writes(tmp_path, whole):
     folder = tmp_path / "run"
     folder.mkdir()
     with RunLock(folder):
-        code, stderr = ended(begin(folder))
+        code, stderr = begin(folder).ended()
     assert code == REFUSED
     assert f"process {os.getpid()} on " in stderr
     assert list(folder.iterdir()) == []

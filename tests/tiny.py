@@ -3,6 +3,7 @@
 import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from semiseg.methods.context import StepBatch
 from semiseg.methods.sampling import BatchSlice
 from semiseg.models import SegmentationNetwork, build_model
 
+os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")  # as device.set_device does on CPU; not every test calls it
 ms.set_device("CPU")  # here, because MindSpore takes no device after the first operation
 ROOT = Path(__file__).resolve().parents[1]
 CROP = (33, 37)

@@ -1,10 +1,11 @@
-"""The teacher's average against the formula, name by name."""
+"""The teacher: its average against the formula, name by name; where it starts and where its statistics come from."""
 
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import context_of, network_of
+from tiny import Trainee, context_for, context_of, network_of, same_arrays
 
+from semiseg.common.errors import ConfigError
 from semiseg.methods.teacher import ExponentialMovingAverage, ema_decay
 
 
@@ -82,3 +83,43 @@ def test_the_hundreds_of_parameters_of_a_resnet_101_compile():
         expected = 0.75 * expected[0] + 0.25 * expected[1], expected[1]
     found = teacher.encoder.layer3[22].bn3.gamma.asnumpy()
     np.testing.assert_allclose(found, expected[0], rtol=1e-5)
+
+
+def part(arrays, prefix):
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def test_the_teacher_forward_is_refused_where_there_is_no_teacher():
+    with pytest.raises(ConfigError, match="teacher_bn"):
+        Trainee("suponly", context_for("suponly", "trainer.teacher_bn=forward"))
+
+
+def test_a_teacher_that_starts_with_the_semi_phase_is_a_copy_there():
+    trainee = Trainee("ours", context_of("trainer.teacher_start=semi_phase"))
+    start = part(trainee.arrays(), "teacher.")
+    trainee.run(0, 1)
+    assert same_arrays(part(trainee.arrays(), "teacher."), start)  # waits
+    trainee.run(1, 2)
+    arrays = trainee.arrays()
+    assert same_arrays(part(arrays, "teacher."), part(arrays, "student."))  # first update: decay 0
+    trainee.run(2, 3)
+    arrays = trainee.arrays()
+    assert not same_arrays(part(arrays, "teacher."), part(arrays, "student."))
+
+
+def test_teacher_statistics_by_forward_follow_the_teachers_own_activations():
+    trainee = Trainee("ours", context_of("trainer={teacher_bn: forward, sup_only_epoch: 1}"))
+    start = trainee.arrays()
+    name = "encoder.bn1.moving_mean"
+    trainee.run(0, 1)
+    assert np.array_equal(trainee.arrays()[f"teacher.{name}"], start[f"teacher.{name}"])  # no forward so far
+    trainee.method.enter_step(1)
+    entered = trainee.arrays()
+    assert np.array_equal(entered[f"teacher.{name}"], entered[f"student.{name}"])  # not those of the random start
+    trainee.run(1, 3)
+    arrays = trainee.arrays()
+    assert not np.array_equal(arrays[f"teacher.{name}"], entered[f"teacher.{name}"])
+    assert not np.array_equal(arrays[f"teacher.{name}"], arrays[f"student.{name}"])
+    assert not trainee.method.teacher.network.training
+    weight = "encoder.conv1.0.weight"
+    assert not np.array_equal(arrays[f"teacher.{weight}"], entered[f"teacher.{weight}"])  # weights: still by EMA

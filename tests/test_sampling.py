@@ -1,9 +1,10 @@
-"""The random draws of a step: by seed and step alone, and of the stated distribution."""
+"""The random draws of a step: by seed and step alone, of the stated distribution, however the batch is divided."""
 
 import numpy as np
 import pytest
 
-from semiseg.methods.sampling import BatchSlice, dropout_masks, grid_pixels, grid_points
+from semiseg.common.rng import generator
+from semiseg.methods.sampling import BatchSlice, dropout_masks, grid_pixels, grid_points, random_slice
 
 
 def test_masks_depend_on_seed_and_step_alone():
@@ -48,3 +49,22 @@ def test_pixels_change_with_the_step_only():
     where = grid_points(0, 4, (64, 64), (17, 17), 8)
     assert np.array_equal(where.pixel.asnumpy(), first[0] * 64 + first[1])
     assert where.index.shape == (4 * 64,)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_parts_of_a_batch_draw_what_the_whole_batch_draws(parts):
+    whole = [mask.asnumpy() for mask in dropout_masks(3, 7, BatchSlice(0, 4, 4), (5, 6), 0.5, kinds=2)]
+    count = 4 // parts
+    for part in range(parts):
+        first = part * count
+        found = dropout_masks(3, 7, BatchSlice(first, count, 4), (5, 6), 0.5, kinds=2)
+        for mask, expected in zip(found, whole, strict=True):
+            rows = [*range(first, first + count), *range(4 + first, 4 + first + count)]
+            np.testing.assert_array_equal(mask.asnumpy(), expected[rows])
+
+
+def test_rows_are_drawn_without_the_others():
+    whole, part = generator(1, "x", 2), generator(1, "x", 2)
+    expected = whole.random((7, 3, 2))
+    np.testing.assert_array_equal(random_slice(part, BatchSlice(2, 3, 7), (3, 2)), expected[2:5])
+    assert part.random() == whole.random()

@@ -1,14 +1,12 @@
-"""AEL's samplers: which image, which box, what is mixed and remembered."""
+"""AEL's adaptive CutMix: which image, which box, what is mixed and remembered."""
 
 import numpy as np
-import pytest
+import scipy.ndimage
 from mindspore import Tensor
-from tiny import CROP, NEEDS, Source, Trainee, batch_of, context_of, same_arrays, step_batch
+from tiny import CROP, NEEDS, Source, batch_of, context_of, step_batch
 
 from semiseg.common.rng import generator
 from semiseg.methods.ael.adaptive_cutmix import component_box
-from semiseg.methods.ael.banks import ConfidenceBank
-from semiseg.methods.ael.copy_paste import CopyPaste
 from semiseg.methods.ael.method import AEL
 from semiseg.methods.mixing import box_masks, cutmix_boxes
 from semiseg.models.interpolate import resize
@@ -70,40 +68,33 @@ def test_mixing_happens_in_the_configured_share_of_steps():
     assert source.state()["adaptive.images"].array.any()  # looked at and remembered all the same
 
 
-def test_pasting_leaves_the_batch_itself_alone():
-    context = context_of("trainer.adaptive={copy_paste: {prob: 1}}")
-    paste, batch = CopyPaste(context, ConfidenceBank(3, 0.9)), step_batch(0)
-    images, labels = batch.labeled.images.copy(), batch.labeled.labels.copy()
-    pasted = paste(0, batch)
-    assert np.array_equal(batch.labeled.images, images)
-    assert np.array_equal(batch.labeled.labels, labels)
-    assert not np.array_equal(pasted.images, images)
-    assert not (pasted.labels != labels)[labels == pasted.labels].any()
+def blobs():
+    """Three components of 1, 6 and 4 pixels; the last two touch the border, the last is joined at corners alone."""
+    pixels = np.zeros((8, 10), bool)
+    pixels[2, 5] = True
+    pixels[0:2, 0:3] = True
+    pixels[[4, 5, 6, 7], [9, 8, 7, 6]] = True
+    return pixels
 
 
-@pytest.mark.parametrize(
-    ("name", "overrides"),
-    [
-        ("ael", ["trainer.adaptive.cutmix=null"]),
-        ("ael", ["trainer.adaptive.copy_paste=null", "trainer.adaptive.sample=false", "trainer.adaptive.gamma=0"]),
-        ("ael", ["trainer.teacher_bn=forward"]),
-        ("u2pl", ["trainer.adaptive={cutmix: {}, copy_paste: {}}"]),
-        ("mean_teacher", ["net.proto_head=null", "trainer.adaptive={cutmix: {}, copy_paste: {}}"]),
-        ("ours", ["trainer.adaptive={cutmix: {}, copy_paste: {}}"]),
-    ],
-    ids=lambda value: value if isinstance(value, str) else " ".join(value),
-)
-def test_every_combination_trains_and_resumes(name, overrides):
-    context = context_of(*NEEDS.get(name, []), "trainer.sup_only_epoch=0", *overrides)
-    trainee, other = Trainee(name, context, seed=1), Trainee(name, context, seed=2)
-    first = trainee.run(0, 2)
-    assert all(np.isfinite(list(result.terms.values())).all() for result in first)
-    saved = trainee.arrays()
-    assert saved["adaptive.confidence"].any()
-    assert ("adaptive.images" in saved) == ("trainer.adaptive.cutmix=null" not in overrides)
-    for key, item in other.state.items():
-        item.set_data(Tensor(saved[key]))
-    trainee.run(2, 3)
-    other.run(2, 3)
-    assert same_arrays(other.arrays(), trainee.arrays())
-    assert all(np.isfinite(array).all() for array in trainee.arrays().values())
+def test_the_box_of_a_component_is_its_bounding_box():
+    pixels = blobs()
+    labels, count = scipy.ndimage.label(pixels, structure=np.ones((3, 3)))
+    boxes = [
+        (rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+        for rows, cols in scipy.ndimage.find_objects(labels)
+    ]
+    areas = np.bincount(labels.ravel())[1:]
+    assert count == 3
+    for min_area in (0, 1, 4, 5):
+        found = {tuple(component_box(pixels, min_area, generator(seed, "test"))) for seed in range(60)}
+        assert found == {box for box, area in zip(boxes, areas, strict=True) if area > min_area}
+
+
+def test_without_a_large_component_there_is_no_box_and_one_number_is_drawn_in_any_case():
+    for pixels, min_area in ((blobs(), 6), (np.zeros((4, 4), bool), 0), (np.ones((4, 4), bool), 3)):
+        rng, other = generator(3, "test"), generator(3, "test")
+        found = component_box(pixels, min_area, rng)
+        assert (found is None) == (min_area != 3)
+        other.random()
+        assert rng.random() == other.random()

@@ -1,0 +1,108 @@
+"""What methods are made of: refusals, and a second network that is trained."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from mindspore import Tensor, ops
+from tiny import Trainee, context_for, context_of, same_arrays
+
+from semiseg.common.errors import ConfigError
+from semiseg.losses import cross_entropy
+from semiseg.methods import METHODS
+from semiseg.methods.base import Method, Objective
+from semiseg.models.interpolate import resize
+
+
+@pytest.mark.parametrize("name", ["suponly", "mean_teacher"])
+def test_a_prototype_head_is_refused_where_it_would_stay_untrained(name):
+    with pytest.raises(ConfigError, match=rf"net\.proto_head: method {name} does not train"):
+        Trainee(name, context_of())
+
+
+@pytest.mark.parametrize(("name", "warm_up"), [("suponly", 0), ("suponly", 1), ("ours", 1)])
+def test_one_image_a_step_is_refused_where_it_would_be_alone(name, warm_up):
+    with pytest.raises(ConfigError, match=r"dataset\.batch_size: expected at least 2 .* got 1"):
+        Trainee(name, context_for(name, f"trainer.sup_only_epoch={warm_up}", batch=1))
+
+
+# Two students
+
+
+class CrossInputs(NamedTuple):
+    """Both kinds of images, and each student's own dropout."""
+
+    image_l: Tensor
+    label_l: Tensor
+    image_u: Tensor
+    dropout: tuple[Tensor, ...]
+    second_dropout: tuple[Tensor, ...]
+
+
+class CrossPseudoSupervision(Method):
+    """Each of two students follows the labels that the other one gives."""
+
+    uses_unlabeled = True
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.second = context.new_network().set_train(True)
+        for name, parameter in self.second.parameters_and_names():
+            parameter.name = f"second.{name}"
+
+    @property
+    def optimized(self):
+        return {"student": self.student, "second": self.second}
+
+    def semi_inputs(self, step, batch):
+        images = Tensor(batch.labeled.images), Tensor(batch.labeled.labels), Tensor(batch.unlabeled.images)
+        return CrossInputs(*images, self.dropout(step, batch, kinds=2), self.dropout(step + 1000, batch, kinds=2))
+
+    def semi_objective(self):
+        return Objective(self.cross_function, {"sup": 1.0, "second_sup": 1.0, "cross": 0.5}, lambda inputs: {})
+
+    def cross_function(self, inputs):
+        images, label = ops.concat((inputs["image_l"], inputs["image_u"]), 0), inputs["label_l"]
+        count, size = label.shape[0], label.shape[1:]
+        first = self.student.forward(images, inputs["dropout"])[0]
+        second = self.second.forward(images, inputs["second_dropout"])[0]
+        sup, second_sup = (self.supervised_loss(pred[:count], None, label) for pred in (first, second))
+        first, second = resize(first[count:], size), resize(second[count:], size)
+        labels = (ops.argmax(logits, 1).astype("int32") for logits in (second, first))
+        return (sup, second_sup, sum(map(cross_entropy, (first, second), labels))), ()
+
+
+@pytest.fixture
+def cross(monkeypatch):
+    """Makes Trainees of the method with two students, from the first step on with unlabelled images."""
+    monkeypatch.setitem(METHODS, "cross", CrossPseudoSupervision)
+    return lambda seed: Trainee("cross", context_for("cross", "trainer.sup_only_epoch=0"), seed)
+
+
+def test_two_trained_networks_both_move_and_no_two_numbers_share_a_name(cross):
+    trainee = cross(0)
+    before = trainee.arrays()
+    (result,) = trainee.run(0, 1)
+    assert list(result.terms) == ["sup", "second_sup", "cross"]
+    assert result.terms["sup"] != result.terms["second_sup"]  # equal weights, but other dropout
+    after = trainee.arrays()
+    roles = {"student.": "optimizer.", "second.": "optimizer.second."}
+    for role, momenta in roles.items():
+        trained = [n for n, p in trainee.method.networks[role[:-1]].parameters_and_names() if p.requires_grad]
+        assert [n for n in trained if np.array_equal(before[role + n], after[role + n])] == []
+        assert [n for n in trained if not after[momenta + n].any()] == []
+    one, other = ({n.removeprefix(role): a for n, a in after.items() if n.startswith(role)} for role in roles)
+    assert one.keys() == other.keys()
+    assert not same_arrays(one, other)
+    assert len(after) == len(set(trainee.state)) == sum(map(len, (one, other))) + len(trainee.optimizer.momenta)
+
+
+def test_two_trained_networks_resume_bit_for_bit(cross):
+    trainee, restored = cross(1), cross(2)
+    trainee.run(0, 2)
+    saved = trainee.arrays()
+    for name, parameter in restored.state.items():
+        parameter.set_data(Tensor(saved[name]))
+    assert restored.run(2, 3) == trainee.run(2, 3)
+    assert same_arrays(restored.arrays(), trainee.arrays())
+    assert not same_arrays(restored.arrays(), saved)

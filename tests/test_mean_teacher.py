@@ -1,0 +1,41 @@
+"""The unsupervised loss: threshold, rules, normalisation; ``ours`` without its head."""
+
+import numpy as np
+import pytest
+from tiny import Trainee, context_of, step_batch
+
+from semiseg.methods import get_method
+
+
+def test_without_the_prototype_head_it_is_the_cutmix_mean_teacher():
+    assert get_method("ours", proto_head=False) is get_method("mean_teacher")
+    trainee = Trainee("ours", context_of("net.proto_head=null", "trainer.sup_only_epoch=0"))
+    (result,) = trainee.run(0, 1)
+    assert set(result.terms) == {"sup", "unsup", "mask_ratio"}
+    assert result.loss == pytest.approx(result.terms["sup"] + result.terms["unsup"], rel=1e-5)
+    assert not [name for name in trainee.state if "proto" in name]
+
+
+def test_a_threshold_of_zero_keeps_every_pixel_so_that_both_normalisations_agree():
+    results = []
+    for normalize in ("all", "confident"):
+        unsup = f"trainer.unsupervised={{confid_thresh: 0, normalize: {normalize}}}"
+        results.append(Trainee("ours", context_of("trainer.sup_only_epoch=0", unsup)).run(0, 1)[0])
+    assert results[0].terms["mask_ratio"] == results[1].terms["mask_ratio"] == 1
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-6)
+
+
+def test_a_threshold_of_one_keeps_nothing_and_stays_finite():
+    trainee = Trainee("ours", context_of("trainer.sup_only_epoch=0", "trainer.unsupervised.confid_thresh=1"))
+    result = trainee.run(0, 1)[0]
+    assert (result.terms["mask_ratio"], result.terms["unsup"], result.terms["proto_unsup"]) == (0, 0, 0)
+    assert all(np.isfinite(array).all() for array in trainee.arrays().values())
+
+
+def test_rule_entropy_keeps_more_as_epochs_pass():
+    context = context_of(
+        "trainer.sup_only_epoch=0", "trainer.unsupervised={rule: entropy, drop_percent: 60, apply_aug: none}"
+    )
+    trainee = Trainee("ours", context)
+    ratios = [trainee.method.inputs(step, step_batch(0)).mask_u.asnumpy().mean() for step in range(4)]
+    assert ratios == pytest.approx([0.6, 0.7, 0.8, 0.9], abs=0.01)

@@ -1,4 +1,6 @@
-"""YAML text to plain values and back, with the plain scalars of YAML 1.2; a key that is written twice is an error."""
+"""YAML text to plain values and back, with the plain scalars of YAML 1.2 and ``<<`` of 1.1; a key that is written twice
+is an error.
+"""
 
 import re
 from collections.abc import Hashable
@@ -13,10 +15,27 @@ from semiseg.common.errors import ConfigError
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the plain scalars of YAML 1.2: ``1e-3`` is a number; ``1_16``, ``007`` and ``on`` are text."""
 
-    def construct_mapping(self, node, deep=False):
+    def __init__(self, stream):
+        super().__init__(stream)
+        self._checked = set()
+
+    def construct_whole(self, node):
+        """A mapping or list at once: one that holds itself (&a {b: *a}) is an error then, not a tree without end."""
+        make = self.construct_mapping if isinstance(node, yaml.MappingNode) else self.construct_sequence
+        return make(node, deep=True)
+
+    def flatten_mapping(self, node):
+        # As written: afterwards the keys of what is merged (<<) stand before those that replace them.
+        if id(node) not in self._checked:
+            self._checked.add(id(node))
+            self._refuse_twice(node)
+        super().flatten_mapping(node)
+
+    def _refuse_twice(self, node):
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            merges = key_node.tag == "tag:yaml.org,2002:merge"
+            key = key_node.value if merges else self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             if key in seen:
@@ -24,13 +43,14 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"key {key!r} is written twice", key_node.start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes text which ``_Loader`` would take for something else (``1e3``)."""
 
 
+for _tag in ("map", "seq"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_whole)
 _DECIMAL = r"(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?"
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
@@ -38,6 +58,7 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
     ("float", rf"[-+]?({_DECIMAL}|[0-9]+[eE][-+]?[0-9]+)|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+0123456789."),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
 ):
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
@@ -63,6 +84,8 @@ def parse_scalar_or_tree(text: str, where: str) -> Any:
     """YAML text to plain Python values; ConfigError with the line on a syntax error."""
     try:
         return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise ConfigError(f"{where}: is not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a tag that its value does not fit, as in "!!int x"
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

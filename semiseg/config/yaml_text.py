@@ -11,13 +11,15 @@ import yaml
 
 from semiseg.common.errors import ConfigError
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the plain scalars of YAML 1.2: ``1e-3`` is a number; ``1_16``, ``007`` and ``on`` are text."""
 
     def __init__(self, stream):
         super().__init__(stream)
-        self._checked = set()
+        self._flat, self._open = set(), set()  # ids of mappings whose merges are done, and are being done
 
     def construct_whole(self, node):
         """A mapping or list at once: one that holds itself (&a {b: *a}) is an error then, not a tree without end."""
@@ -25,24 +27,50 @@ class _Loader(yaml.SafeLoader):
         return make(node, deep=True)
 
     def flatten_mapping(self, node):
-        # As written: afterwards the keys of what is merged (<<) stand before those that replace them.
-        if id(node) not in self._checked:
-            self._checked.add(id(node))
-            self._refuse_twice(node)
-        super().flatten_mapping(node)
+        """Puts what is merged (<<) into a mapping: its own keys win, then the first of a list. PyYAML's own compares
+        keys by the identity of their text, so that it depends on chance which one wins.
+        """
+        if id(node) in self._flat:
+            return
+        if id(node) in self._open:
+            raise yaml.constructor.ConstructorError(None, None, "a mapping merges itself (<<)", node.start_mark)
+        self._open.add(id(node))
+        pairs = self._named(node)
+        for source in self._merged(node):
+            self.flatten_mapping(source)
+            pairs = self._named(source) | pairs
+        node.value = list(pairs.values())
+        self._flat.add(id(node))
 
-    def _refuse_twice(self, node):
-        seen = set()
-        for key_node, _ in node.value:
-            merges = key_node.tag == "tag:yaml.org,2002:merge"
-            key = key_node.value if merges else self.construct_object(key_node, deep=True)
+    def _named(self, node):
+        """Key -> (key node, value node), without merges."""
+        named = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is written twice", key_node.start_mark
-                )
-            seen.add(key)
+            if key in named:
+                raise _twice(key, key_node)
+            named[key] = (key_node, value_node)
+        return named
+
+    def _merged(self, node):
+        """The mappings that a mapping merges, what wins first."""
+        values = [pair for pair in node.value if pair[0].tag == _MERGE]
+        if len(values) > 1:
+            raise _twice("<<", values[1][0])
+        for _, value in values:
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    problem = "<< expects a mapping or a list of mappings"
+                    raise yaml.constructor.ConstructorError(None, None, problem, source.start_mark)
+                yield source
+
+
+def _twice(key, node):
+    return yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):

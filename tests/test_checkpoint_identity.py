@@ -231,6 +231,20 @@ def test_predictions_need_no_configuration(trained, photo, tmp_path, capsys, nam
     assert "--config or --checkpoint: name one" in capsys.readouterr().err
 
 
+def test_scoring_without_a_configuration_needs_the_places_of_the_images_alone(trained, tiny_data, tmp_path, capsys):
+    path, base, own, folder = trained
+    best, out = folder / "checkpoints/best.ckpt", tmp_path / "x.json"
+    places = [f"dataset.data_root={tiny_data}", f"dataset.splits={tiny_data}/splits", "device=cpu"]
+    found = []
+    for named in (["--config", str(path), *base, *own], places):
+        assert cli.run(evaluate.main, ["--checkpoint", str(best), "--json", str(out), *named]) == 0
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    capsys.readouterr()
+    assert cli.run(evaluate.main, ["--checkpoint", str(best), "--json", str(best), *places]) == 2
+    assert "is read by this command" in capsys.readouterr().err
+
+
 def test_export_and_prototypes_take_the_checkpoints_values(trained, photo, tmp_path, capsys):
     path, base, _, folder = trained
     best = folder / "checkpoints/best.ckpt"

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import os
 import re
 import runpy
@@ -99,6 +100,7 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    _print_anything()
     try:
         return work(arguments) or 0
     except UserError as error:
@@ -110,8 +112,27 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output left (| head): not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        _flush_output()
+
+
+def _print_anything() -> None:
+    """Makes the terminal show what its encoding does not know as escapes: a class name must not cost a result."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    """Writes what is left to write. Where the reader has left, all further output goes nowhere: else Python would
+    complain of it when it ends.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(command: str, **options: Any) -> argparse.ArgumentParser:

@@ -4,12 +4,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg import cli
+from semiseg.checkpoints.identity import differing, identity_of, require_same
+from semiseg.common.errors import CheckpointError, ConfigError
 from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
-from semiseg.config import load
+from semiseg.config import flatten, load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
 from semiseg.data.paths import run_folder
@@ -19,30 +22,112 @@ from semiseg.engine import build
 from semiseg.engine.device import set_device
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.evaluation import compare, evaluate, report, table
+from semiseg.interop.network_files import NetworkFile, read_file
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.models import SegmentationNetwork
+
+AS_TRAINED = "where the configuration differs from what the checkpoint was trained with, take the checkpoint's values"
+ADVICE = "Mend these keys, or take the checkpoint's own values with --as-trained"
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A checkpoint that was read, and the configuration that it is used with. ``note``: a remark on the checkpoint;
+    ``taken``: keys whose values are the checkpoint's and not those of the configuration.
+    """
+
+    config: Config
+    spec: DatasetSpec
+    checkpoint: Path
+    file: NetworkFile
+    note: str = ""
+    taken: tuple[str, ...] = ()
+
+    def load(self) -> SegmentationNetwork:
+        """The network in evaluation mode with the checkpoint's weights.
+
+        Raises:
+            CheckpointError: names or shapes differ.
+        """
+        network = build.fresh_network(self.config, seed=0)
+        load_evaluated(network, self.checkpoint, self.file.state)
+        return network.set_train(False)
+
+    def lines(self) -> list[str]:
+        """What a command says of the checkpoint."""
+        remark = f" ({self.file.note})" if self.file.note else ""
+        taken = f"as trained: {', '.join(self.taken)} (the checkpoint's, not the configuration's)"
+        return [f"checkpoint: {self.checkpoint}{remark}{self.note}", *([taken] if self.taken else [])]
 
 
 def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
     """The network of ``config`` in evaluation mode with the weights of a checkpoint, every name and shape matched.
 
-    A checkpoint that holds student and teacher gives the teacher. Reads best.ckpt (ours and the authors'), last.ckpt
-    and PyTorch's .pth.
+    Of trained and averaged weights (student and teacher) it takes the averaged ones. Reads best.ckpt (ours and the
+    authors'), last.ckpt and PyTorch's .pth.
 
     Raises:
-        CheckpointError: missing, damaged, or of another network; says what differs.
+        CheckpointError: missing, damaged, of another network, or trained with other values than ``config`` has where
+            these leave no trace in shapes; says what differs.
     """
-    config, _ = data_build.complete(config)
-    network = build.fresh_network(config, seed=0)
-    load_evaluated(network, Path(checkpoint))
-    return network.set_train(False)
+    return trained_network(config, Path(checkpoint)).load()
+
+
+def trained_network(config: Config, checkpoint: Path, own: bool = False, note: str = "") -> TrainedNetwork:
+    """Reads a checkpoint to be used with ``config``; ``own``: with the values that it was trained with.
+
+    Raises:
+        CheckpointError: missing, damaged, or trained with other values; or it does not say with which, and ``own``.
+    """
+    file = read_file(checkpoint)
+    config, spec = data_build.complete(config)
+    here = identity_of(flatten(config), spec.classes)
+    if not own:
+        require_same(file.identity, here, str(checkpoint), ADVICE)
+        return TrainedNetwork(config, spec, checkpoint, file, note)
+    if file.identity is None:
+        raise CheckpointError(f"{checkpoint}: does not say what it was trained as; leave --as-trained out")
+    taken = tuple(key for key, _, _ in differing(file.identity, here))
+    config, spec = data_build.complete(build.as_trained(config, file.identity, checkpoint, "classes" in taken))
+    require_same(file.identity, identity_of(flatten(config), spec.classes), str(checkpoint), "Mend these keys")
+    return TrainedNetwork(config, spec, checkpoint, file, note, taken)
+
+
+def named_network(args: argparse.Namespace) -> TrainedNetwork:
+    """What --config, --checkpoint, --as-trained and the overrides of a command line name.
+
+    Raises:
+        ConfigError: neither a configuration nor a checkpoint is named. CheckpointError: see ``trained_network``;
+            without --config also for a checkpoint that does not say what it was trained as.
+    """
+    if args.config:
+        config, spec = data_build.complete(load(args.config, args.overrides))
+        checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
+        return trained_network(config, checkpoint, args.as_trained, note)
+    if not args.checkpoint:
+        raise ConfigError("--config or --checkpoint: name one; a checkpoint of ours says what it was trained as")
+    file = read_file(args.checkpoint)
+    if file.identity is None:
+        raise CheckpointError(f"{args.checkpoint}: does not say what it was trained as; name its --config")
+    config, spec = data_build.complete(build.from_identity(file.identity, args.checkpoint, args.overrides))
+    here = identity_of(flatten(config), spec.classes)
+    require_same(file.identity, here, str(args.checkpoint), "Leave these keys out")
+    return TrainedNetwork(config, spec, args.checkpoint, file)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """--config, --checkpoint and --as-trained, as ``named_network`` reads them."""
+    parser.add_argument(
+        "--config", help="a config.yaml, or the folder that holds it; a checkpoint of ours does without one"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    parser.add_argument("--as-trained", action="store_true", help=AS_TRAINED)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = cli.parser("evaluate")
-    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
-    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    add_network_options(parser)
     parser.add_argument("--save", type=Path, metavar="DIR", help="write index and colour PNGs of every prediction")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
@@ -52,24 +137,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
-    config, spec = data_build.complete(load(args.config, args.overrides))
-    checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
+    trained = named_network(args)
+    config, spec = trained.config, trained.spec
     outputs = outputs_of(args)
-    check_outputs(outputs, inputs_of(args, checkpoint))
+    check_outputs(outputs, inputs_of(args, trained.checkpoint))
     loader = build.EvalLoader(config, spec)
     for line in config.notes:
         print(f"note: {line}")
     print(f"device: {set_device(config.device)}")
-    print(f"checkpoint: {checkpoint}{note}")
+    print("\n".join(trained.lines()))
     print(f"images: {len(loader)} of {spec.name}, {config.evaluation.mode}")
-    network = for_evaluation(load_network(config, checkpoint), config.trainer.jit)
+    network = for_evaluation(trained.load(), config.trainer.jit)
     make_folders(outputs)
     writer = PredictionWriter(args.save, spec) if args.save else None
     scores = report(evaluate(network, loader, config.evaluation, writer), spec.classes)
-    scores |= {"checkpoint": str(checkpoint), "images": len(loader), "mode": config.evaluation.mode}
-    print("\n".join([*table(scores), *(compare(scores, config.expected) if config.expected else [])]))
-    if args.json:
+    scores |= {"checkpoint": str(trained.checkpoint), "images": len(loader), "mode": config.evaluation.mode}
+    if args.json:  # before anything is printed: a terminal that fails must not cost the scores
         replace_file(args.json, json.dumps(scores, indent=1) + "\n")
+    print("\n".join([*table(scores), *(compare(scores, config.expected) if config.expected else [])]))
     return 0
 
 
@@ -82,7 +167,7 @@ def outputs_of(args: argparse.Namespace) -> list[Output]:
 
 def inputs_of(args: argparse.Namespace, checkpoint: Path) -> tuple[Path, ...]:
     """The files that a command reads and must not replace; --config names the file or its folder."""
-    return checkpoint, Path(args.config), Path(args.config) / "config.yaml"
+    return checkpoint, *((Path(args.config), Path(args.config) / "config.yaml") if args.config else ())
 
 
 def find_checkpoint(named: Path | None, config: Config, spec: DatasetSpec) -> tuple[Path, str]:

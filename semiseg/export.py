@@ -14,12 +14,9 @@ from semiseg import __version__, cli
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
-from semiseg.config import load
 from semiseg.config.keys import Config
-from semiseg.data import build as data_build
-from semiseg.data.specs import DatasetSpec
 from semiseg.engine.device import set_device
-from semiseg.evaluate import find_checkpoint, inputs_of, load_network
+from semiseg.evaluate import TrainedNetwork, add_network_options, inputs_of, named_network
 from semiseg.inference.export import exported, verify
 from semiseg.inference.exportable import ExportableNetwork
 
@@ -27,8 +24,7 @@ from semiseg.inference.exportable import ExportableNetwork
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = cli.parser("export")
-    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
-    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    add_network_options(parser)
     parser.add_argument("--format", choices=("onnx", "mindir"), required=True)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the file to write; FILE.json beside it"
@@ -48,20 +44,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
-    config, spec = data_build.complete(load(args.config, args.overrides))
+    trained = named_network(args)
+    config = trained.config
     size = tuple(args.size or default_size(config))
     if min(size) < 1:
         raise ConfigError(f"--size: expected height and width of at least 1 px, got {size[0]} {size[1]}")
-    checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)
     outputs = outputs_of(args)
-    check_outputs(outputs, inputs_of(args, checkpoint))
+    check_outputs(outputs, inputs_of(args, trained.checkpoint))
     set_device(config.device)
-    network = load_network(config, checkpoint)
+    network = trained.load()
     make_folders(outputs)
     content = exported(ExportableNetwork(network, size), size, args.format)
     checked = verify(content, network, size, args.format)
     replace_file(args.out, content)
-    replace_file(about_path(args.out), json.dumps(about(config, spec, args, size, checkpoint), indent=1) + "\n")
+    replace_file(about_path(args.out), json.dumps(about(trained, args, size), indent=1) + "\n")
+    print("\n".join(trained.lines()))
     print(f"{args.out}: {args.format}, input 1 x 3 x {size[0]} x {size[1]}, {checked}")
     return 0
 
@@ -83,16 +80,15 @@ def outputs_of(args: argparse.Namespace) -> list[Output]:
     return [Output("--out", path, replace=args.overwrite, otherwise=otherwise) for path in files]
 
 
-def about(
-    config: Config, spec: DatasetSpec, args: argparse.Namespace, size: tuple[int, ...], checkpoint: Path
-) -> dict[str, Any]:
+def about(trained: TrainedNetwork, args: argparse.Namespace, size: tuple[int, ...]) -> dict[str, Any]:
     """What FILE.json says."""
+    config, spec = trained.config, trained.spec
     return {
         "file": args.out.name,
         "format": args.format,
         "made_by": f"semiseg {__version__}",
         "method": config.method,
-        "checkpoint": checkpoint.name,
+        "checkpoint": trained.checkpoint.name,
         "input": {"name": "x", "shape": [1, 3, *size], "type": "float32"},
         "preprocessing": [
             "decode to RGB, 8 bits a channel, upright",

@@ -1,4 +1,4 @@
-"""Predicting images: ``python -m semiseg.predict --config F [--checkpoint C] IMAGE_OR_FOLDER... --out DIR``."""
+"""Predicting images: ``python -m semiseg.predict [--config F] [--checkpoint C] IMAGE_OR_FOLDER... --out DIR``."""
 
 import argparse
 import sys
@@ -11,13 +11,10 @@ from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.common.text import shortened
-from semiseg.config import load
-from semiseg.config.keys import Config
-from semiseg.data import build as data_build
 from semiseg.data.image_files import read_image
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
-from semiseg.evaluate import find_checkpoint, inputs_of, load_network
+from semiseg.evaluate import TrainedNetwork, add_network_options, inputs_of, named_network
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.images import Item, find_items
 from semiseg.inference.outputs import ResultWriter
@@ -30,8 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "predict",
         epilog="Exit code 0: all predicted; 1: some images could not be read, all others are done; 2: nothing done.",
     )
-    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
-    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    add_network_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--overwrite", action="store_true", help="DIR may hold files; those of the same name go")
     parser.add_argument("--probabilities", action="store_true", help="also write each class's probability (.npz)")
@@ -83,17 +79,16 @@ def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
     check_numbers(args)
-    config, spec = data_build.complete(load(args.config, args.overrides))
+    trained = named_network(args)
     items = find_items(args.inputs, args.out)
-    checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     otherwise = ", or replace results of the same name with --overwrite"
     outputs = [Output("--out", args.out, is_folder=True, replace=args.overwrite, otherwise=otherwise)]
-    check_outputs(outputs, inputs_of(args, checkpoint))
-    device = set_device(config.device)
-    predictor = build_predictor(config, checkpoint, args)
+    check_outputs(outputs, inputs_of(args, trained.checkpoint))
+    device = set_device(trained.config.device)
+    predictor = build_predictor(trained, args)
     make_folders(outputs)
-    print(f"device: {device}\ncheckpoint: {checkpoint}{note}")
-    with ResultWriter(args.out, spec) as writer:
+    print("\n".join([f"device: {device}", *trained.lines()]))
+    with ResultWriter(args.out, trained.spec) as writer:
         failed = predict_items(items, predictor, writer, args.probabilities)
     print(f"{len(items) - len(failed)} of {len(items)} images predicted: {args.out}")
     if failed:
@@ -102,10 +97,11 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def build_predictor(config: Config, checkpoint: Path, args: argparse.Namespace) -> Predictor:
+def build_predictor(trained: TrainedNetwork, args: argparse.Namespace) -> Predictor:
     """The network with the checkpoint's weights, and how images go through it."""
+    config = trained.config
     return Predictor(
-        for_evaluation(load_network(config, checkpoint), config.trainer.jit),
+        for_evaluation(trained.load(), config.trainer.jit),
         config.evaluation,
         config.dataset.mean,
         config.dataset.std,

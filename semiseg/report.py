@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from semiseg import cli
+from semiseg.checkpoints.identity import IdentityError, compared, identity_of
 from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
@@ -22,7 +23,7 @@ from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
-from semiseg.evaluate import load_network
+from semiseg.evaluate import AS_TRAINED, TrainedNetwork, trained_network
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.evaluation import center_crop, evaluate, report
 from semiseg.interop.published import find_best
@@ -36,6 +37,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = cli.parser("report")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html, of several ./report.html")
+    parser.add_argument("--as-trained", action="store_true", help=AS_TRAINED)
     parser.add_argument("--no-scoring", action="store_true", help="only what was logged and scored before")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; key=value, e.g. dataset.data_root=DIR")
     args = parser.parse_intermixed_args(argv)
@@ -73,31 +75,36 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
     points, evaluations = read_metrics(folder / "metrics.jsonl")
     scores, why_not = None, ""
     try:
-        scores = scored(folder, config, spec, args.no_scoring)
+        scores = scored(folder, config, spec, args)
+    except IdentityError:
+        raise
     except UserError as error:  # data or checkpoint are not here: the rest of the page is worth having
         why_not = str(error)
     return RunRecord(name, folder, spec, flatten(config), points, evaluations, list_sizes(folder), scores, why_not)
 
 
-def scored(folder: Path, config: Config, spec: DatasetSpec, kept_only: bool) -> dict[str, Any]:
+def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Namespace) -> dict[str, Any]:
     """The scores of the run's best.ckpt, its confusion matrix and its worst and best images.
 
     They are taken from evaluation.json where that was made of the same file in the same way.
 
     Raises:
-        UserError: no checkpoint, no data, or ``kept_only`` and nothing is kept.
+        UserError: no checkpoint, no data, or --no-scoring and nothing is kept. IdentityError: the checkpoint was
+            trained with other values.
     """
     checkpoint, _ = find_best(folder / config.saver.snapshot_dir / "best.ckpt")
     cache, stat = folder / "evaluation.json", checkpoint.stat()
     how = config.evaluation.model_dump(mode="json")
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
+    made_of |= {"identity": compared(identity_of(flatten(config), spec.classes)), "as_trained": args.as_trained}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or not written by us
         scores = json.loads(cache.read_text(encoding="utf-8"))
-        if scores["made_of"] == made_of:
+        if made_of | scores["made_of"] == made_of:  # earlier versions did not say all of it
             return scores
-    if kept_only:
+    if args.no_scoring:
         raise ConfigError("nothing is kept from an earlier report (--no-scoring)")
-    scores = {"made_of": made_of, "checkpoint": checkpoint.name} | score(config, spec, checkpoint)
+    scores = {"made_of": made_of, "checkpoint": checkpoint.name}
+    scores |= score(trained_network(config, checkpoint, args.as_trained))
     replace_file(cache, json.dumps(scores))
     return scores
 
@@ -123,12 +130,13 @@ class LastSampleLoader:
             yield name, image, mask
 
 
-def score(config: Config, spec: DatasetSpec, checkpoint: Path) -> dict[str, Any]:
+def score(trained: TrainedNetwork) -> dict[str, Any]:
     """Evaluates a checkpoint; the result can be written as JSON."""
+    config, spec = trained.config, trained.spec
     mode, data = config.evaluation, config.dataset
     loader, gallery = LastSampleLoader(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
     set_device(config.device)
-    network = for_evaluation(load_network(config, checkpoint), config.trainer.jit)
+    network = for_evaluation(trained.load(), config.trainer.jit)
     result = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
     worst, best = gallery.rows()
     return report(result, spec.classes) | {

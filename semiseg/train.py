@@ -5,11 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from semiseg import cli
+from semiseg.checkpoints.identity import identity_of
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common import distributed
 from semiseg.common.distributed import Group
 from semiseg.common.files import replace_file
-from semiseg.config import dump, load
+from semiseg.config import dump, flatten, load
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
 from semiseg.engine import build, loop
@@ -42,16 +43,14 @@ def run(plan: Plan, device: str, group: Group) -> int:
     with build.TrainData(plan, group) as data:
         method = plan.method(build.run_context(plan, data, group))
         optimizer = build.optimizer(plan, method)
-        checkpoints = Checkpoints(plan.folder, config.saver, method.state() | optimizer.state(), group)
+        identity = identity_of(flatten(config), plan.spec.classes)
+        checkpoints = Checkpoints(plan.folder, config.saver, method.state() | optimizer.state(), group, identity)
         fresh = Progress(devices=group.world, images=plan.images)
         progress, lines = begin(checkpoints, fresh, method, plan, group)
         if progress.step >= plan.steps and not progress.to_score:
             if group.first:
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, best mIoU {progress.best:.2f})")
             return 0
-        if group.first:
-            replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
-            save_lists(plan.folder, plan.split)
         work = loop.Run(
             folder=plan.folder,
             saver=config.saver,
@@ -63,9 +62,13 @@ def run(plan: Plan, device: str, group: Group) -> int:
             skipped=data.taken_skips if config.dataset.on_error == "skip" else None,
             monitor=build.monitor(plan, method) if group.first else None,
             group=group,
+            identity=identity,
         )
         with log_of(plan, progress, group) as log:
-            for line in (*opening_lines(plan, device, group, progress.step), *lines):
+            if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
+                replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
+                save_lists(plan.folder, plan.split)
+            for line in (*opening_lines(plan, device, group, progress.step), *plan.extension(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)
             log.line(closing_line(progress, work))
@@ -81,11 +84,11 @@ def begin(
     Raises:
         CheckpointError: last.ckpt or net.encoder.pretrained cannot be read or does not fit.
     """
-    if plan.config.trainer.resume == "auto":
-        progress, lines = checkpoints.resume(fresh)
-    else:
+    if plan.config.trainer.resume == "never":
         progress, lines = fresh, []
         checkpoints.start_over()
+    else:
+        progress, lines = checkpoints.resume(fresh)
     weights = plan.config.net.encoder.pretrained
     if group.first and not progress.step and weights:
         lines += [load_encoder(network.encoder, weights) for network in method.networks.values()][:1]

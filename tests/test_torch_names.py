@@ -58,19 +58,19 @@ def test_a_module_named_bn_without_statistics_keeps_its_names():
 
 def test_teacher_is_preferred_and_either_can_be_chosen():
     both = {"model_state": {"w": np.zeros(1)}, "teacher_state": {"w": np.ones(1)}, "epoch": 3, "best_miou": 0.5}
-    assert select_state(both, None, "f")["w"] == 1
-    assert select_state(both, "teacher", "f")["w"] == 1
-    assert select_state(both, "student", "f")["w"] == 0
+    assert select_state(both, None, "f").state["w"] == 1
+    assert select_state(both, "teacher", "f").state["w"] == 1
+    assert select_state(both, "student", "f").state["w"] == 0
     del both["teacher_state"]
-    assert select_state(both, None, "f")["w"] == 0
-    with pytest.raises(CheckpointError, match=r"f: expected weights under teacher_state, found model_state, epoch"):
+    assert select_state(both, None, "f").state["w"] == 0
+    with pytest.raises(CheckpointError, match=r"f: expected averaged weights .* found model_state, epoch"):
         select_state(both, "teacher", "f")
 
 
 def test_bare_and_wrapped_states():
     state = {"w": np.zeros(1)}
-    assert select_state(state, None, "f") == state
-    assert select_state({"state_dict": state, "epoch": 1}, None, "f") == state
+    assert select_state(state, None, "f").state == state
+    assert select_state({"state_dict": state, "epoch": 1}, None, "f").state == state
     with pytest.raises(CheckpointError, match="no student to choose"):
         select_state(state, "student", "f")
     for nothing in ({}, {"epoch": 1}, {"model_state": {}}, {"model_state": {"w": 1.0}}):
@@ -90,7 +90,7 @@ def backbone(stem):
 
 def test_deep_stem_backbone_goes_under_encoder():
     stem = {**conv("conv1.0", 4, 3, 3, 3), **norm("conv1.1"), **norm("bn1", 8)}
-    state = from_torch(backbone(stem), "f")
+    state = from_torch(backbone(stem), "f").state
     assert state["encoder.conv1.0.weight"].shape == (4, 3, 3, 3)
     assert state["encoder.bn1.gamma"].shape == (8,)
     assert "encoder.layer1.0.bn1.moving_mean" in state
@@ -105,7 +105,7 @@ def test_pspnet_numbered_stem_means_the_same():
         **conv("conv1", 4, 3, 3, 3), **norm("bn1"), **conv("conv2", 4, 4, 3, 3), **norm("bn2", 5),
         **conv("conv3", 8, 4, 3, 3), **norm("bn3", 8),
     }  # fmt: skip
-    state = from_torch(backbone(numbered), "f")
+    state = from_torch(backbone(numbered), "f").state
     shapes = {name: array.shape[0] for name, array in state.items() if "layer" not in name and "fc" not in name}
     ours = {"conv1.0.weight": 4, "conv1.3.weight": 4, "conv1.6.weight": 8}
     ours |= {f"{bn}.{leaf}": n for bn, n in (("conv1.1", 4), ("conv1.4", 5), ("bn1", 8))
@@ -140,7 +140,7 @@ def shapes_of_network():
 
 
 def test_u2pl_checkpoint_fits_with_its_named_ignorable_part():
-    state = from_torch(u2pl(), "f")
+    state = from_torch(u2pl(), "f").state
     report = match(shapes_of(state), shapes_of_network(), IGNORABLE_U2PL)
     assert report.complete
     assert report.ignored == ("decoder.representation.0.weight",)
@@ -162,7 +162,7 @@ def test_every_name_of_the_twin_is_mapped(tmp_path):
     twin = Network(NetworkSpec(depth=50, width=2, inner_planes=4, aux=True, prototypes=2))
     path = tmp_path / "x.pth"
     torch.save({"model_state": {f"module.{k}": v for k, v in twin.state_dict().items()}, "best_miou": 0.0}, path)
-    state = from_torch(read_torch(path), str(path))
+    state = from_torch(read_torch(path), str(path)).state
     kinds = {name: module for name, module in twin.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
     gammas = {name.removesuffix(".gamma") for name in state if name.endswith(".gamma")}
     assert gammas == kinds.keys()

@@ -1,4 +1,4 @@
-"""Look at prototypes: python tools/show_prototypes.py --config F [--checkpoint C] --out FILE.html (see --help).
+"""Look at prototypes: python tools/show_prototypes.py [--config F] [--checkpoint C] --out FILE.html (see --help).
 
 One page with the image patches nearest to each prototype of each class, and features and prototypes in a plane.
 """
@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone
 from semiseg import cli
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
-from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
 from semiseg.data.dataset import SegmentationDataset
@@ -25,7 +24,7 @@ from semiseg.data.loaders import eval_samples
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import normalize
 from semiseg.engine.device import set_device
-from semiseg.evaluate import find_checkpoint, load_network
+from semiseg.evaluate import add_network_options, named_network
 from semiseg.reporting.prototypes import FeatureSample, Nearest, look, render_prototypes
 from semiseg.reporting.templates import check_out
 
@@ -33,8 +32,7 @@ from semiseg.reporting.templates import check_out
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="show_prototypes.py", description="Look at the prototypes of a run.")
-    parser.add_argument("--config", required=True, help="a config.yaml, or the folder that holds it")
-    parser.add_argument("--checkpoint", type=Path, help="default: the run folder's best.ckpt")
+    add_network_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write")
     parser.add_argument("--part", choices=("labeled", "val"), default="val", help="which images (%(default)s)")
     parser.add_argument("--images", type=int, default=300, metavar="N", help="look at the first N (%(default)s)")
@@ -66,12 +64,12 @@ def main(arguments: Sequence[str]) -> int:
     from mindspore import Tensor  # after semiseg, which sets what MindSpore reads at its own import
 
     args = parse(arguments)
-    config, spec = data_build.complete(load(args.config, args.overrides))
+    trained = named_network(args)
+    config, spec, checkpoint = trained.config, trained.spec, trained.checkpoint
     check_request(args, config)
     data = dataset_of(args, config, spec)
-    checkpoint, _ = find_checkpoint(args.checkpoint, config, spec)
     set_device(config.device)
-    network = load_network(config, checkpoint)
+    network = trained.load()
     prototypes = network.proto_net.proto_list.asnumpy()
     nearest = Nearest(len(prototypes), args.nearest, args.patch)
     sample = FeatureSample(spec.num_classes, len(data), config.trainer.seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor
 
+from semiseg.checkpoints import identity as checkpoint_identity
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.io import Saved
 from semiseg.common.distributed import ALONE, Group
@@ -45,6 +46,7 @@ class Checkpoints:
     Args:
         state: everything that lives between steps, by name. Of what is ``per_device`` (see ``HostArray``) a file holds
             that of all devices, world x shape.
+        identity: what the network and its preprocessing are, kept beside the progress; see ``checkpoints.identity``.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Checkpoints:
         saver: SaverConfig,
         state: Mapping[str, Saved],
         group: Group = ALONE,
+        identity: Mapping[str, Any] | None = None,
     ):
+        self._identity = identity
         self.last = folder / saver.snapshot_dir / "last.ckpt"
         self._keep, self._state, self._group = saver.keep, state, group
         own = (name for name, value in state.items() if getattr(value, "per_device", False))
@@ -79,7 +83,8 @@ class Checkpoints:
             arrays[name] = Tensor(self._group.gather(self._state[name].asnumpy()))
         if not self._group.first:
             return
-        checkpoint_io.save(self.last, arrays, vars(progress), before=self._retain)
+        record = vars(progress) | ({checkpoint_identity.RECORD: self._identity} if self._identity else {})
+        checkpoint_io.save(self.last, arrays, record, before=self._retain)
         self._last_step = progress.step
         for path in self._older()[0 if self._start_over else self._keep - 1 :]:
             with contextlib.suppress(OSError):
@@ -93,7 +98,8 @@ class Checkpoints:
         last.ckpt is passed over where an older one is whole. On other ranks nothing happens until ``share``.
 
         Raises:
-            CheckpointError: damaged, of another network, not a run's last.ckpt, or of other devices or batches.
+            CheckpointError: damaged, of another network or preprocessing, not a run's last.ckpt, or of other devices or
+                batches.
         """
         if not self._group.first:
             return fresh, []
@@ -143,10 +149,15 @@ class Checkpoints:
     def _fill(
         self, path: Path, arrays: dict[str, np.ndarray], record: dict[str, Any] | None, fresh: Progress
     ) -> Progress:
-        known = set(vars(fresh))
+        known = {*vars(fresh), checkpoint_identity.RECORD}
         if record is None or not _ALWAYS <= set(record) <= known:
             what = "holds no training run that this version continues; move it away to start anew"
             raise CheckpointError(f"{path}: {what}")
+        trained = checkpoint_identity.identity_in(record)
+        if self._identity:
+            advice = "choose another folder, e.g. saver.name=mine, or move this one away"
+            checkpoint_identity.require_same(trained, self._identity, str(path), advice)
+        record = {name: value for name, value in record.items() if name != checkpoint_identity.RECORD}
         before = Progress(**record | {"sums": _renamed(record["sums"])})
         if before.images not in (0, fresh.images):
             raise CheckpointError(

@@ -2,6 +2,7 @@
 
 import sys
 
+from semiseg import cli
 from semiseg.config.loading import main
 
-sys.exit(main())
+sys.exit(cli.run(main))

@@ -278,7 +278,10 @@ class TrainerConfig(Section):
     teacher_bn: Literal["ema", "forward"] = key(
         "ema", "its BatchNorm statistics: averaged, or of its own forward passes"
     )
-    resume: Literal["auto", "never"] = key("auto", "auto: go on from last.ckpt; never: start anew")
+    resume: Literal["auto", "never", "extend"] = key(
+        "auto",
+        "auto: go on from last.ckpt; never: start anew; extend: go on although trainer.epochs is larger than the run's",
+    )
     accumulate: int = key(
         1,
         "micro-batches of dataset.batch_size whose gradients make one step, on each device",

@@ -21,10 +21,11 @@ there. The same command writes [experiments/schema.json](../experiments/schema.j
 first line names it, as those in `experiments/` do.
 
 A configuration is a YAML file with these sections. `base:` names one file or a list of files that it starts from;
-mappings merge, everything else replaces. Keys on the command line (`trainer.epochs=40`) win over files. Relative paths
-start at the file that holds them, on the command line at the working directory. Unknown keys and impossible values are
-errors. A key that is written for a run in which nothing reads it is named at the start of the run. `python -m
-semiseg.config show FOLDER` prints what a run would use and which file said so.
+mappings merge, everything else replaces. Anchors, aliases and merges of YAML (`val: {crop: {<<: *crop}}`) work within
+a file. Keys on the command line (`trainer.epochs=40`) win over files. Relative paths start at the file that holds
+them, on the command line at the working directory. Unknown keys and impossible values are errors. A key that is
+written for a run in which nothing reads it is named at the start of the run. `python -m semiseg.config show FOLDER`
+prints what a run would use and which file said so.
 
 `null` as a default means "not set". Ranges are those at the defaults of the other keys.
 """

@@ -1,4 +1,6 @@
-"""YAML text to plain values and back, with the plain scalars of YAML 1.2; keys that are written twice are told."""
+"""YAML text to plain values and back, with the plain scalars of YAML 1.2 and ``<<`` of 1.1; keys that are written
+twice are told.
+"""
 
 import re
 from collections.abc import Hashable
@@ -8,6 +10,8 @@ from typing import Any
 import yaml
 
 from semiseg.common.errors import ConfigError
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
@@ -19,23 +23,62 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream):
         super().__init__(stream)
         self.twice: list[tuple[Any, int]] = []
+        self._flat, self._open = set(), set()  # ids of mappings whose merges are done, and are being done
 
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
+    def construct_whole(self, node):
+        """A mapping or list at once: one that holds itself (&a {b: *a}) is an error then, not a tree without end."""
+        make = self.construct_mapping if isinstance(node, yaml.MappingNode) else self.construct_sequence
+        return make(node, deep=True)
+
+    def flatten_mapping(self, node):
+        """Puts what is merged (<<) into a mapping: its own keys win, then the first of a list. PyYAML's own compares
+        keys by the identity of their text, so that it depends on chance which one wins.
+        """
+        if id(node) in self._flat:
+            return
+        if id(node) in self._open:
+            raise yaml.constructor.ConstructorError(None, None, "a mapping merges itself (<<)", node.start_mark)
+        self._open.add(id(node))
+        pairs = self._named(node)
+        for source in self._merged(node):
+            self.flatten_mapping(source)
+            pairs = self._named(source) | pairs
+        node.value = list(pairs.values())
+        self._flat.add(id(node))
+
+    def _named(self, node):
+        """Key -> (key node, value node), without merges."""
+        named = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
-            if key in seen:
+            if key in named:
                 self.twice.append((key, key_node.start_mark.line + 1))
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+            named[key] = (key_node, value_node)
+        return named
+
+    def _merged(self, node):
+        """The mappings that a mapping merges, what wins first."""
+        values = [pair for pair in node.value if pair[0].tag == _MERGE]
+        if len(values) > 1:
+            raise yaml.constructor.ConstructorError(None, None, "key '<<' is written twice", values[1][0].start_mark)
+        for _, value in values:
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    problem = "<< expects a mapping or a list of mappings"
+                    raise yaml.constructor.ConstructorError(None, None, problem, source.start_mark)
+                yield source
 
 
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes text which ``_Loader`` would take for something else (``1e3``)."""
 
 
+for _tag in ("map", "seq"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_whole)
 _DECIMAL = r"(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?"
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
@@ -43,6 +86,7 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
     ("float", rf"[-+]?({_DECIMAL}|[0-9]+[eE][-+]?[0-9]+)|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+0123456789."),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
 ):
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
@@ -95,6 +139,8 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[Any, int]]]:
             return loader.get_single_data(), loader.twice
         finally:
             loader.dispose()
+    except RecursionError:
+        raise ConfigError(f"{where}: is not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a tag that its value does not fit, as in "!!int x"
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

@@ -4,16 +4,22 @@ Used by the command lines alone; everything below takes its own part of the conf
 ``data.build``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import mindspore as ms
 import numpy as np
 
+from semiseg.checkpoints.identity import Identity, tree_of
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError
+from semiseg.config import dump, schema
 from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.config.loading import from_tree
 from semiseg.config.retired import check_stated
+from semiseg.config.rules import validate
+from semiseg.config.yaml_text import parse_scalar_or_tree
 from semiseg.data.build import dataset
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.lists import Split, read_val
@@ -41,6 +47,38 @@ def fresh_network(config: Config, seed: int, world: int = 1) -> SegmentationNetw
     check_stated(config, "net.aux_loss.aux_plane", network.encoder.out_planes[2], "this network")
     check_stated(config, "net.proto_head.in_planes", network.decoder.out_planes, "this network")
     return network
+
+
+def from_identity(identity: Identity, checkpoint: Path, overrides: Sequence[str]) -> Config:
+    """The configuration that a checkpoint carries: network, preprocessing, classes, evaluation; no files.
+
+    Raises:
+        ConfigError: it does not fit this version, or an override is wrong.
+    """
+    config = from_tree(tree_of(identity, str(checkpoint)), overrides)
+    validate(config)
+    return config
+
+
+def as_trained(config: Config, identity: Identity, checkpoint: Path, with_classes: bool) -> Config:
+    """``config`` with the network and the preprocessing of a checkpoint. Scoring and the places of images stay.
+
+    ``with_classes``: also the classes and their colours. Of a described data set the places of its files stay too.
+
+    Raises:
+        ConfigError: what the checkpoint carries does not fit this version or the rest.
+    """
+    keys = ["net.", "dataset.mean", "dataset.std", "dataset.ignore_label"]
+    if with_classes:
+        described = config.dataset.custom is not None and identity.get("dataset.type") == "custom"
+        one = ["dataset.custom.classes", "dataset.custom.colors"]
+        keys += one if described else ["dataset.type", "dataset.custom"]
+    written = schema.annotate(parse_scalar_or_tree(dump(config), str(checkpoint)), str(checkpoint))
+    made = from_tree(schema.merge(written, tree_of(identity, str(checkpoint), keys)))
+    kept = {name: getattr(config, name) for name in ("origins", "notes", "stated")}
+    made = made.model_copy(update=kept)
+    validate(made)
+    return made
 
 
 class TrainData:

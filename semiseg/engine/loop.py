@@ -3,14 +3,15 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.identity import RECORD
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common.distributed import ALONE, Group
 from semiseg.config.keys import SaverConfig
@@ -40,6 +41,7 @@ class Run:
     skipped: Callable[[], list[str]] | None = None  # a message for each unreadable image replaced since the last call
     monitor: Monitor | None = None
     group: Group = ALONE
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what best.ckpt says of the network, if anything
 
     @property
     def best(self) -> Path:
@@ -136,7 +138,8 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
         progress.best, progress.best_step = scores["miou"], progress.step
         if run.group.first:
             arrays = checkpoint_io.network_arrays(run.method.evaluated(progress.step).network)
-            checkpoint_io.save(run.best, arrays, {"step": progress.step, "miou": scores["miou"]})
+            record = {"step": progress.step, "miou": scores["miou"]}
+            checkpoint_io.save(run.best, arrays, record | ({RECORD: dict(run.identity)} if run.identity else {}))
     progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
     skipped = f", {scores['skipped']} unreadable images left out" if scores.get("skipped") else ""

@@ -15,6 +15,7 @@ from semiseg.data.lists import Split, read_split
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.weights import random_weights_warning
+from semiseg.engine.optim import poly
 from semiseg.methods import Method, get_method
 
 # What may change between two starts of one run: it does not touch the result. How a step's images are divided may
@@ -27,8 +28,10 @@ _FREE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that the configuration and the files allow. ``notes``: lines for the log. ``warning``: "", or what may make
-    the whole run worthless.
+    """A run that the configuration and the files allow.
+
+    notes: lines for the log. warning: "", or what may make the whole run worthless. epochs_before: of the run that
+    trainer.resume=extend prolongs, None where none is.
     """
 
     config: Config
@@ -41,11 +44,25 @@ class Plan:
     lr_factor: float
     notes: tuple[str, ...]
     warning: str = ""
+    epochs_before: int | None = None
 
     @property
     def steps(self) -> int:
         """All steps of the run."""
         return self.config.trainer.epochs * self.steps_per_epoch
+
+    def extension(self, step: int) -> list[str]:
+        """What a run that is prolonged after ``step`` steps says of its schedules; nothing of any other."""
+        if self.epochs_before is None or not step:
+            return []
+        trainer, steps = self.config.trainer, self.epochs_before * self.steps_per_epoch
+        base, power = trainer.optimizer.kwargs.lr * self.lr_factor, trainer.lr_scheduler.kwargs.power
+        before, now = (base * poly(min(step, end), end, power) for end in (steps, self.steps))
+        return [
+            f"prolonged (trainer.resume=extend): trainer.epochs {self.epochs_before} -> {trainer.epochs}, {steps} -> "
+            f"{self.steps} steps; every schedule goes by the new length from here on: at step {step} the learning rate "
+            f"jumps from {before:.3g} to {now:.3g}"
+        ]
 
 
 def make_plan(config: Config, world: int) -> Plan:
@@ -56,7 +73,7 @@ def make_plan(config: Config, world: int) -> Plan:
     """
     config, spec = complete(config)
     folder = run_folder(config, spec)
-    check_folder(folder, config)
+    epochs_before = check_folder(folder, config)
     split = read_split(config, spec)
     method = get_method(config.method, config.net.proto_head is not None)
     notes = quick_check(config, spec, split, method.uses_unlabeled)
@@ -65,7 +82,7 @@ def make_plan(config: Config, world: int) -> Plan:
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
     warning = random_weights_warning(spec, config.net.encoder.pretrained)
-    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warning)
+    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warning, epochs_before)
 
 
 def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "labeled"] = "unlabeled") -> int:
@@ -77,12 +94,16 @@ def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "l
     return max(1, -(-len(images_of_epoch) // images))
 
 
-def check_folder(folder: Path, config: Config) -> None:
+def check_folder(folder: Path, config: Config) -> int | None:
     """A run folder belongs to one configuration; another one is refused with what differs.
 
+    Returns trainer.epochs of the run that is there, where trainer.resume=extend makes it longer; else None.
+
     Raises:
-        ConfigError: the folder holds a run of another configuration, or a best.ckpt that no run of ours wrote.
+        ConfigError: the folder holds a run of another configuration, or a best.ckpt that no run of ours wrote; or there
+            is no run to extend.
     """
+    extend, epochs = config.trainer.resume == "extend", config.trainer.epochs
     written = folder / "config.resolved.yaml"
     best = folder / config.saver.snapshot_dir / "best.ckpt"
     if best.is_file() and not (written.is_file() and checkpoint_io.is_ours(best)):
@@ -91,18 +112,23 @@ def check_folder(folder: Path, config: Config) -> None:
             "overwrite it; choose another folder, e.g. saver.name=mine"
         )
     if not written.is_file():
-        return
+        if extend:
+            raise ConfigError(f"{folder}: trainer.resume is extend, but no run is there to prolong; leave the key out")
+        return None
     before, now = flatten(load(written)), flatten(config)
-    changed = [
-        f"{key} was {before.get(key)}, now {now.get(key)}"
-        for key in now | before  # a section that is null on one side has its keys on the other only
-        if before.get(key) != now.get(key) and not key.startswith(_FREE)
-    ]
+    # A section that is null on one side has its keys on the other only.
+    changed = [key for key in now | before if before.get(key) != now.get(key) and not key.startswith(_FREE)]
+    longer = epochs > before["trainer.epochs"]
+    if extend and longer:
+        changed.remove("trainer.epochs")
     if changed:
+        differences = (f"{key} was {before.get(key)}, now {now.get(key)}" for key in changed)
+        prolong = "trainer.resume=extend prolongs the run, else " if changed == ["trainer.epochs"] and longer else ""
         raise ConfigError(
-            f"{folder}: holds a run of another configuration ({shortened(changed, 4, '; ')}); choose another folder, "
-            "e.g. saver.name=mine, or move this one away"
+            f"{folder}: holds a run of another configuration ({shortened(differences, 4, '; ')}); {prolong}choose "
+            "another folder, e.g. saver.name=mine, or move this one away"
         )
+    return before["trainer.epochs"] if extend and longer else None
 
 
 def learning_rate_factor(config: Config, spec: DatasetSpec, images: int) -> tuple[float, list[str]]:

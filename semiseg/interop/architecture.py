@@ -13,7 +13,7 @@ from semiseg.config.keys import (
     NetConfig,
     ProtoHeadConfig,
 )
-from semiseg.interop.torch_names import State
+from semiseg.interop.averaged import State
 from semiseg.models.resnet import DEPTHS, Bottleneck
 
 _REP_HEAD = "decoder.representation.8.weight"

@@ -14,18 +14,21 @@ from mindspore import Tensor
 
 from semiseg import cli
 from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.identity import RECORD, identity_of, require_same
 from semiseg.checkpoints.match import match, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.common.outputs import Output, check_outputs
-from semiseg.config import load
+from semiseg.config import flatten, load
 from semiseg.data import build
 from semiseg.interop.architecture import encoder_type, infer_network
-from semiseg.interop.network_files import check_finite, read_network, with_zero_bias
-from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL, State
+from semiseg.interop.averaged import Which
+from semiseg.interop.network_files import NetworkFile, check_finite, read_file, with_zero_bias
+from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL
 from semiseg.models import build_model
 from semiseg.models.resnet import DEPTHS, ResNet
 
 Shapes = dict[str, tuple[int, ...]]
+_WHICH: dict[str, Which] = {"teacher": "teacher", "ema": "teacher", "student": "student", "model": "student"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,22 +39,24 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", metavar="F", help="match against this configuration's network")
     parser.add_argument(
         "--which",
-        choices=("teacher", "student", "model"),
-        help="network of a file with several (default: the teacher); model is U2PL's word for the student",
+        choices=list(_WHICH),
+        help="network of a file with several: teacher or ema, the averaged weights (default), student or model, the "
+        "trained ones",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
     args = parser.parse_args(argv)
     _check_target(args.source, args.target, args.overwrite)
-    arrays = read_network(args.source, "student" if args.which == "model" else args.which)
-    name, shapes = _expected(args.config, arrays, args.source)
-    arrays = with_zero_bias(arrays, shapes)
+    file = read_file(args.source, _WHICH.get(args.which))
+    name, shapes = _expected(args.config, file, args.source)
+    arrays = with_zero_bias(file.state, shapes)
     report = match(shapes_of(arrays), shapes, (*IGNORABLE_U2PL, *IGNORABLE_BACKBONE))
-    print(f"network: {name}")
+    print(f"network: {name}{f' ({file.note})' if file.note else ''}")
     print(report.table())
     report.require_complete(str(args.source))
     check_finite(arrays, report, args.source)
     tensors = {checkpoint_io.PREFIX + key: Tensor(np.asarray(arrays[key], np.float32)) for key in report.matched}
-    checkpoint_io.save(args.target, tensors, {"converted_from": args.source.name})
+    record = {"converted_from": args.source.name} | ({RECORD: file.identity} if file.identity else {})
+    checkpoint_io.save(args.target, tensors, record)
     print(f"written: {args.target}")
     return 0
 
@@ -63,10 +68,13 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     check_outputs([output], [source])
 
 
-def _expected(config: str | None, arrays: State, source: Path) -> tuple[str, Shapes]:
+def _expected(config: str | None, file: NetworkFile, source: Path) -> tuple[str, Shapes]:
     """A description of the network and the shape of each of its parameters."""
+    arrays = file.state
     if config:
-        net = build.complete(load(config))[0].net
+        whole, spec = build.complete(load(config))
+        require_same(file.identity, identity_of(flatten(whole), spec.classes), str(source), "leave --config out")
+        net = whole.net
     elif not any(name.startswith("decoder.") for name in arrays):
         kind = encoder_type(arrays, str(source))
         stem = arrays.get("encoder.conv1.0.weight")

@@ -6,38 +6,69 @@ names are compared. The exception is our own last.ckpt, whose other parts (optim
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 from mindspore import Parameter, Tensor
 
 from semiseg.checkpoints import io as checkpoint_io
+from semiseg.checkpoints.identity import Identity, identity_in
 from semiseg.checkpoints.match import MatchReport, require_match, shapes_of
 from semiseg.common.errors import CheckpointError
+from semiseg.interop.averaged import State, Which, prefixes_in, select_by_prefix
 from semiseg.interop.torch_checkpoint import read_torch
-from semiseg.interop.torch_names import State, from_torch, place_backbone, strip_prefix
+from semiseg.interop.torch_names import from_torch, place_backbone, strip_prefix
 
-Which = Literal["teacher", "student"]
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
+_NETWORKS = ("teacher.", "student.")  # before the names in our last.ckpt
+_SAYS_NOTHING = "an earlier version wrote it: what it was trained as is not compared"
 # The authors' MindSpore auxiliary head has no bias in its first convolution, U2PL's has one: absent means zero.
 _ABSENT_MEANS_ZERO = {"auxor.aux.0.bias": "auxor.aux.0.weight"}
 
 
+class NetworkFile(NamedTuple):
+    """What a file says of one network. ``state``: arrays under our parameter names; ``note``: which weights of several,
+    "" where there is nothing to say; ``identity``: what it was trained as, see ``checkpoints.identity``.
+    """
+
+    state: State
+    note: str = ""
+    identity: Identity | None = None
+
+
 def read_network(path: Path, which: Which | None = None) -> State:
-    """The arrays of one network under our parameter names (a bare ResNet's under ``encoder.``).
+    """The arrays of one network under our parameter names (a bare ResNet's under ``encoder.``); see ``read_file``."""
+    return read_file(path, which).state
+
+
+def read_file(path: Path, which: Which | None = None) -> NetworkFile:
+    """One network of a checkpoint and what the file says of it.
 
     Args:
         path: .ckpt of MindSpore or .pth of PyTorch, told apart by content where the suffix says neither.
-        which: of a student and a teacher; None takes the teacher, and a file's only network where there is one.
+        which: of trained and averaged weights (student and teacher); None takes the averaged ones, and a file's only
+            network where there is one.
 
     Raises:
         CheckpointError: unreadable, the wanted network is not in it, or a ResNet with a 7x7 stem.
     """
     if _is_torch(path):
-        return from_torch(read_torch(path), str(path), which)
+        selected = from_torch(read_torch(path), str(path), which)
+        return NetworkFile(selected.state, selected.note)
     arrays, record = checkpoint_io.read(path)
-    arrays = _part_of_run(arrays, path, which, ours=record is not None)
-    return place_backbone(strip_prefix(arrays, str(path)), str(path))
+    arrays = strip_prefix(arrays if record is None else _networks(arrays), str(path))
+    if record is not None and not which and set(prefixes_in(arrays)) == {"student"}:
+        which = "student"  # a supervised run of ours: its only network is the one that it scored
+    selected = select_by_prefix(arrays, which, str(path))
+    identity = identity_in(record)
+    silent = record is not None and "step" in record and identity is None
+    note = ", ".join(filter(None, (selected.note, _SAYS_NOTHING if silent else "")))
+    return NetworkFile(place_backbone(strip_prefix(selected.state, str(path)), str(path)), note, identity)
+
+
+def _networks(arrays: State) -> State:
+    """Of a run of ours the networks alone: what else is in it, the optimizer and the like, is known."""
+    return {name: array for name, array in arrays.items() if name.startswith(_NETWORKS)} or arrays
 
 
 def _is_torch(path: Path) -> bool:
@@ -46,22 +77,6 @@ def _is_torch(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(2)
     return head == b"PK" or head[:1] == b"\x80"
-
-
-def _part_of_run(arrays: State, path: Path, which: Which | None, ours: bool) -> State:
-    """teacher.* or student.* without the prefix, where there are such names; else everything."""
-    held = [part for part in ("teacher", "student") if any(name.startswith(f"{part}.") for name in arrays)]
-    if not held:
-        if which:
-            raise CheckpointError(f"{path}: holds one network, no {which} to choose; leave the choice out")
-        return arrays
-    wanted = which or "teacher"
-    if wanted not in held:
-        raise CheckpointError(f"{path}: expected a {wanted}, found only a {held[0]}; ask for the {held[0]} by name")
-    known = ("teacher.", "student.")
-    left = {} if ours else {name: array for name, array in arrays.items() if not name.startswith(known)}
-    prefix = f"{wanted}."
-    return left | {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorable: Iterable[str] = ()) -> MatchReport:

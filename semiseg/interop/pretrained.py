@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from semiseg.interop.network_files import fill, read_network
+from semiseg.interop.network_files import fill, read_file
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE
 from semiseg.models.resnet import ResNet
 
@@ -17,5 +17,6 @@ def load_encoder(encoder: ResNet, path: Path) -> str:
         CheckpointError: unreadable, of another depth or width, a 7x7 stem, or more than an encoder.
     """
     parameters = {f"encoder.{name}": parameter for name, parameter in encoder.parameters_and_names()}
-    report = fill(parameters, read_network(path), path, IGNORABLE_BACKBONE)
-    return f"encoder: {len(report.matched)} arrays from {path}"
+    file = read_file(path)
+    report = fill(parameters, file.state, path, IGNORABLE_BACKBONE)
+    return f"encoder: {len(report.matched)} arrays from {path}{f' ({file.note})' if file.note else ''}"

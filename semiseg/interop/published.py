@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from semiseg.common.errors import CheckpointError
+from semiseg.interop.averaged import State
 from semiseg.interop.network_files import fill, read_network
 from semiseg.interop.torch_names import IGNORABLE_U2PL
 from semiseg.models import SegmentationNetwork
@@ -37,10 +38,13 @@ def find_best(path: Path) -> tuple[Path, str]:
     )
 
 
-def load_evaluated(network: SegmentationNetwork, path: Path) -> None:
-    """Fills ``network`` from a checkpoint of any kind, strictly; of student and teacher it takes the teacher.
+def load_evaluated(network: SegmentationNetwork, path: Path, state: State | None = None) -> None:
+    """Fills ``network`` from a checkpoint of any kind, strictly; of trained and averaged weights it takes the averaged.
+
+    ``state``: what was read from ``path`` before. What the checkpoint was trained as is not compared here.
 
     Raises:
         CheckpointError: unreadable, or names or shapes differ.
     """
-    fill(dict(network.parameters_and_names()), read_network(path), path, IGNORABLE_U2PL)
+    state = read_network(path) if state is None else state
+    fill(dict(network.parameters_and_names()), state, path, IGNORABLE_U2PL)

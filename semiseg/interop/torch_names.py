@@ -5,13 +5,23 @@ moving_mean and moving_variance. Pure functions on {name: array}; nothing here r
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from semiseg.common.errors import CheckpointError
-
-State = dict[str, np.ndarray]
+from semiseg.interop.averaged import (
+    TRAINED,
+    Selected,
+    State,
+    Which,
+    holds_weights,
+    is_averaged,
+    is_state,
+    prefixes_in,
+    select_by_prefix,
+    state_in,
+)
 
 BATCH_NORM = {
     "weight": "gamma",
@@ -33,36 +43,38 @@ IGNORABLE_BACKBONE = ("encoder.fc.*",)
 IGNORABLE_U2PL = ("decoder.representation.*",)
 
 
-def select_state(checkpoint: Mapping[str, Any], choice: Literal["teacher", "student"] | None, source: str) -> State:
-    """The weights inside a checkpoint: its teacher, its student, or the checkpoint itself where it is a bare state.
+def select_state(checkpoint: Mapping[str, Any], choice: Which | None, source: str) -> Selected:
+    """The weights inside a checkpoint: averaged ones, trained ones, or the checkpoint itself where it is a bare state.
 
     Args:
-        checkpoint: what ``read_torch`` gave. U2PL keeps ``model_state`` (the student) and ``teacher_state``.
-        choice: which of the two; None takes the teacher where there is one.
+        checkpoint: what ``read_torch`` gave. U2PL keeps ``model_state`` (the student) and ``teacher_state``, others
+            ``model`` and ``model_ema``, or one state that holds both by prefixes.
+        choice: teacher for averaged weights, student for trained ones; None takes averaged ones where there are any.
         source: the file's name, for errors.
 
     Raises:
-        CheckpointError: the wanted part is not there, or no part holds weights.
+        CheckpointError: the wanted part is not there, no part holds weights, or averaged weights have no names.
     """
-    keys = {"teacher": ("teacher_state",), "student": ("model_state", "state_dict", "model")}
-    if _is_state(checkpoint):
-        if choice is not None:
-            raise CheckpointError(f"{source}: holds one network, no {choice} to choose; leave the choice out")
-        return dict(checkpoint)
-    wanted = keys[choice] if choice else (*keys["teacher"], *keys["student"])
-    for key in wanted:
-        if _is_state(checkpoint.get(key)):
-            return dict(checkpoint[key])
+    if is_state(checkpoint):
+        return select_by_prefix(strip_prefix(checkpoint, source), choice, source)
+    averaged = [key for key, value in checkpoint.items() if is_averaged(key) and holds_weights(value)]
+    if averaged and choice != "student":
+        state = next(((key, state) for key in averaged if (state := state_in(checkpoint[key]))), None)
+        if state is None:
+            raise CheckpointError(
+                f"{source}: holds averaged weights under {averaged[0]}, but without the names of a state_dict(); save "
+                "one, or take the trained weights with semiseg convert-checkpoint --which student"
+            )
+        return Selected(state[1], str(state[0]), averaged=True)
+    for key in TRAINED:
+        state = state_in(checkpoint.get(key))
+        inner = prefixes_in(strip_prefix(state, source)) if state else {}
+        if inner or (state and choice != "teacher"):
+            return select_by_prefix(strip_prefix(state, source), choice if inner else None, source, key)
     held = ", ".join(map(str, checkpoint))[:120] or "nothing"
-    raise CheckpointError(f"{source}: expected weights under {' or '.join(wanted)}, found {held}; save a state_dict()")
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(name, str) and isinstance(array, np.ndarray) for name, array in value.items())
-    )
+    averages, trained = "averaged weights (teacher_state, model_ema, ...)", f"weights under {' or '.join(TRAINED)}"
+    expected = {"teacher": averages, "student": trained, None: f"{trained}, or {averages}"}[choice]
+    raise CheckpointError(f"{source}: expected {expected}, found {held}; save a state_dict()")
 
 
 def strip_prefix(state: Mapping[str, np.ndarray], source: str, prefix: str = "module.") -> State:
@@ -123,9 +135,8 @@ def to_mindspore_names(state: Mapping[str, np.ndarray]) -> State:
     return renamed
 
 
-def from_torch(
-    checkpoint: Mapping[str, Any], source: str, choice: Literal["teacher", "student"] | None = None
-) -> State:
+def from_torch(checkpoint: Mapping[str, Any], source: str, choice: Which | None = None) -> Selected:
     """All of the above in order: a checkpoint as ``read_torch`` gives it -> arrays under our parameter names."""
-    state = strip_prefix(select_state(checkpoint, choice, source), source)
-    return to_mindspore_names(place_backbone(state, source))
+    selected = select_state(checkpoint, choice, source)
+    state = {name: array for name, array in selected.state.items() if name != "n_averaged"}  # torch's AveragedModel
+    return selected._replace(state=to_mindspore_names(place_backbone(strip_prefix(state, source), source)))

@@ -1,0 +1,131 @@
+"""What a checkpoint belongs to: the facts on a network and its preprocessing that leave no trace in names and shapes.
+
+Weights fit a network of other dilations, or images that were normalised otherwise, without a word, and score less. The
+record of a checkpoint therefore holds these facts under ``identity``, by the dotted keys of the configuration, with
+``classes`` beside them; and what a command needs that has no configuration: how images are scored, and their sizes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from semiseg.common.errors import CheckpointError
+from semiseg.config.schema import Leaf, Node, merge
+
+Identity = Mapping[str, Any]  # dotted key -> value, as JSON holds it
+RECORD = "identity"  # its name in the record of a checkpoint
+CLASSES = "classes"
+
+# What must be the same for a score to mean anything. Of a section that may be null, whether it is.
+SAME = (
+    "net.encoder.type",
+    "net.encoder.kwargs.width",
+    "net.encoder.kwargs.multi_grid",
+    "net.encoder.kwargs.replace_stride_with_dilation",
+    "net.decoder.kwargs.inner_planes",
+    "net.decoder.kwargs.dilations",
+    "net.aux_loss",
+    "net.proto_head",
+    "net.proto_head.num_micro_proto",
+    "net.proto_head.temperature",
+    "dataset.mean",
+    "dataset.std",
+    "dataset.ignore_label",
+)
+# What a checkpoint says beside them. Nothing here names a folder: files travel.
+_RECORDED = (
+    *("method", "net.", "dataset.type", "dataset.custom", "dataset.mean", "dataset.std", "dataset.ignore_label"),
+    *("dataset.train.crop.", "dataset.val.crop.", "evaluation."),
+)
+_NOT_RECORDED = ("net.encoder.pretrained", "net.proto_head.init_proto_path")
+_SET = "set"  # a section that is not null, in comparisons
+_CLASS_ROWS = 3  # class names shown in the table of differences
+_WORDS = ((None, "null"), (True, "true"), (False, "false"))
+
+
+class IdentityError(CheckpointError):
+    """A checkpoint was trained as something else than the configuration says; the message is a table of both."""
+
+
+def identity_of(flat: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint records of a run. ``flat``: every dotted key of its configuration; ``classes``: their names."""
+    kept = {key: value for key, value in flat.items() if key.startswith(_RECORDED) and key not in _NOT_RECORDED}
+    return {**{key: _plain(value) for key, value in kept.items()}, CLASSES: list(classes)}
+
+
+def identity_in(record: Mapping[str, Any] | None) -> Identity | None:
+    """The identity in a checkpoint's record; None where there is none: a published file, or one of an older version."""
+    identity = (record or {}).get(RECORD)
+    return identity if isinstance(identity, dict) and isinstance(identity.get(CLASSES), list) else None
+
+
+def compared(identity: Identity) -> dict[str, Any]:
+    """The part of an identity that must be the same, sections that are not null in one word."""
+    facts = {key: identity[key] for key in SAME if key in identity}
+    for key in SAME:
+        if key not in facts and any(name.startswith(f"{key}.") for name in identity):
+            facts[key] = _SET
+    return facts | ({CLASSES: identity[CLASSES]} if CLASSES in identity else {})
+
+
+def differing(trained: Identity, here: Identity) -> list[tuple[str, Any, Any]]:
+    """(key, value in the checkpoint, value here) of all that must be the same and is not. A key that one side does not
+    know is passed over: the section that it belongs to is compared, and other versions know other keys.
+    """
+    first, second = compared(trained), compared(here)
+    return [(key, first[key], second[key]) for key in first if key in second and first[key] != second[key]]
+
+
+def require_same(trained: Identity | None, here: Identity, source: str, advice: str) -> None:
+    """Compares what a checkpoint was trained as with a configuration; a checkpoint that says nothing passes.
+
+    Raises:
+        IdentityError: they differ; ``source`` names the file, ``advice`` says what to do, below a table of both.
+    """
+    rows = differing(trained, here) if trained is not None else []
+    if rows:
+        what = "was trained with other values than this configuration has, so its scores would mean nothing"
+        raise IdentityError(f"{source}: {what}:\n{_table(rows)}\n{advice}")
+
+
+def tree_of(identity: Identity, origin: str, keys: Iterable[str] | None = None) -> Node:
+    """The identity, or those of its keys that begin as one of ``keys``, as a tree of a configuration."""
+    tree = Node({}, origin)
+    for dotted, value in identity.items():
+        if dotted == CLASSES or (keys is not None and not dotted.startswith(tuple(keys))):
+            continue
+        branch: Any = Leaf(value, origin)
+        for part in reversed(dotted.split(".")):
+            branch = Node({part: branch}, origin)
+        tree = merge(tree, branch)
+    return tree
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _table(rows: Sequence[tuple[str, Any, Any]]) -> str:
+    lines = [("", "in the checkpoint", "in the configuration")]
+    for key, trained, here in rows:
+        lines += _class_rows(trained, here) if key == CLASSES else [(key, _text(trained), _text(here))]
+    widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
+    return "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in lines)
+
+
+def _class_rows(trained: Sequence[str], here: Sequence[str]) -> list[tuple[str, str, str]]:
+    """How many classes there are, where that differs, and the first names that do."""
+    rows = [("number of classes", str(len(trained)), str(len(here)))] if len(trained) != len(here) else []
+    longest = max(len(trained), len(here))
+    names = [[*side, *["-"] * (longest - len(side))] for side in (trained, here)]
+    other = [(f"class {index}", str(a), str(b)) for index, (a, b) in enumerate(zip(*names, strict=True)) if a != b]
+    rest = [("other classes that differ", str(len(other) - _CLASS_ROWS), "")] if len(other) > _CLASS_ROWS else []
+    return [*rows, *other[:_CLASS_ROWS], *rest]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    return next((word for known, word in _WORDS if value is known), str(value))

@@ -29,6 +29,18 @@ def finished(tiny_config, tiny_overrides, tmp_path):
     return path, overrides, tmp_path / "run"
 
 
+def stop_at(patch, number):
+    """SIGTERM in the middle of a step."""
+    real = TrainStep.__call__
+
+    def call(self, step, labeled, unlabeled):
+        if step == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, step, labeled, unlabeled)
+
+    patch.setattr(TrainStep, "__call__", call)
+
+
 def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -59,15 +71,8 @@ def test_two_runs_that_are_prolonged_alike_are_equal_one_of_them_stopped_on_the_
     other = [*overrides, f"saver.main_dir={tmp_path}/other"]
     assert run(path, other, SHORT) == 0
     assert run(path, overrides, LONG, EXTEND) == 0
-    real = TrainStep.__call__
-
-    def stop(self, step, labeled, unlabeled):
-        if step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, step, labeled, unlabeled)
-
     with monkeypatch.context() as patch:
-        patch.setattr(TrainStep, "__call__", stop)
+        stop_at(patch, 4)
         assert run(path, other, LONG, EXTEND) == 130
     assert run(path, other, LONG, EXTEND) == 0  # the same command continues
     assert lines(tmp_path / "other") == lines(folder)
@@ -78,6 +83,19 @@ def test_two_runs_that_are_prolonged_alike_are_equal_one_of_them_stopped_on_the_
         assert record == known
         assert found.keys() == expected.keys()
         assert [key for key in found if not np.array_equal(found[key], expected[key])] == []
+
+
+def test_a_run_that_is_not_finished_can_be_prolonged_too(tiny_config, tiny_overrides, tmp_path, monkeypatch):
+    path, overrides = tiny_config(), [*tiny_overrides, "trainer.log_every=1", "trainer.eval_on=false"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        assert run(path, overrides, SHORT) == 130
+    assert run(path, overrides, LONG, EXTEND) == 0
+    base = load(path, overrides).trainer.optimizer.kwargs.lr
+    expected = [poly(0, 3, 0.9), poly(1, 3, 0.9), *(poly(step, 6, 0.9) for step in range(2, 6))]
+    assert [line["lr"] for line in lines(tmp_path / "run")] == pytest.approx([base * factor for factor in expected])
+    jump = f"at step 2 the learning rate jumps from {base * poly(2, 3, 0.9):.3g} to {base * poly(2, 6, 0.9):.3g}"
+    assert jump in (tmp_path / "run/log.txt").read_text()
 
 
 def snapshot(folder):

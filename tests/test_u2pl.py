@@ -31,3 +31,13 @@ def test_the_published_bank_begins_with_a_row_of_zeros(negatives, count):
     state = method.state()
     assert state["bank.count"].array.tolist() == [count] * method.context.net.num_classes
     assert not state["bank.rows"].array.any()
+
+
+def test_with_published_negatives_the_loss_trains_from_the_first_step_on():
+    """The row of zeros stands for negatives where none have come in; the bank and the loss stay finite and move."""
+    trainee = Trainee("u2pl", context_of(*NEEDS["u2pl"], "trainer.contrastive.negatives=published"))
+    results = trainee.run(1, 4)
+    losses = [result.terms["contrast"] for result in results]
+    assert all(np.isfinite(losses))
+    assert min(losses) > 0
+    assert len(set(losses)) == 3

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from semiseg import cli
@@ -14,6 +15,8 @@ from semiseg.common.text import shortened
 from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build as data_build
+from semiseg.data.decode import MAX_PIXELS
+from semiseg.data.discover import MaskFiles
 from semiseg.data.image_files import read_image
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
@@ -66,11 +69,15 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def predict_items(
-    items: Sequence[Item], predictor: Predictor, writer: ResultWriter, keep: bool
+    items: Sequence[Item], predictor: Predictor, writer: ResultWriter, keep: bool, max_pixels: int = MAX_PIXELS
 ) -> list[tuple[Path, DataError]]:
     """Predicts every image that can be read, under a progress bar; returns the others, each with its reason."""
+
+    def read(item: Item) -> np.ndarray:
+        return read_image(item.path, upright=True, max_pixels=max_pixels)
+
     failed = []
-    for item, image in over_files(lambda item: read_image(item.path, upright=True), items, 1, "predict"):
+    for item, image in over_files(read, items, 1, "predict"):
         if isinstance(image, DataError):
             failed.append((item.path, image))
             tqdm.write(f"left out: {image}", file=sys.stderr)
@@ -84,7 +91,8 @@ def main(argv: Sequence[str]) -> int:
     args = parse(argv)
     check_numbers(args)
     config, spec = data_build.complete(load(args.config, args.overrides))
-    items = find_items(args.inputs, args.out)
+    masks = MaskFiles(spec, config.dataset.train.data_root or config.dataset.data_root)
+    items = find_items(args.inputs, args.out, masks, lambda note: print(f"note: {note}"))
     checkpoint, note = find_checkpoint(args.checkpoint, config, spec)
     otherwise = ", or replace results of the same name with --overwrite"
     outputs = [Output("--out", args.out, is_folder=True, replace=args.overwrite, otherwise=otherwise)]
@@ -94,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     make_folders(outputs)
     print(f"device: {device}\ncheckpoint: {checkpoint}{note}")
     with ResultWriter(args.out, spec) as writer:
-        failed = predict_items(items, predictor, writer, args.probabilities)
+        failed = predict_items(items, predictor, writer, args.probabilities, config.dataset.max_pixels)
     print(f"{len(items) - len(failed)} of {len(items)} images predicted: {args.out}")
     if failed:
         names = shortened((path for path, _ in failed), 5)

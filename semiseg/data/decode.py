@@ -166,7 +166,7 @@ def _tiff(data: bytes, max_pixels: int) -> Picture:
         if not is_rgb:
             raise tags.unreadable()
         return _from_planes(data, tags)
-    if is_rgb and tags.bits == 16:
+    if is_rgb and tags.bits == 16 and tags.bands <= 4:
         values = _opencv(data, cv2.IMREAD_UNCHANGED)
         if values is not None and values.dtype == np.uint16:
             pixels, bits = to_eight_bits(values[..., :3], tags.declared)

@@ -37,7 +37,7 @@ def read_picture(
         raise not_readable(path, "image", error, "copy or download it again") from None
     if picture.bits not in (None, 16):
         warnings.warn(
-            Note(f"16-bit images whose values fit into {picture.bits} bits are scaled by these"), stacklevel=2
+            Note(f"16-bit images whose values fit into {picture.bits} bits are scaled by these"), stacklevel=1
         )
     pixels = picture.pixels
     fits_turned = size is not None and pixels.shape[:2] != tuple(size) == pixels.shape[1::-1]

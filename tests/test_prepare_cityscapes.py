@@ -119,6 +119,23 @@ def test_polygons_are_drawn_where_only_they_are_there(capsys, root):
     assert np.array_equal(result(root), expected)
 
 
+def test_objects_without_an_area_change_nothing_and_are_counted(capsys, root):
+    (root / f"gtFine/{SAMPLE}_gtFine_labelIds.png").unlink()
+    content = json.loads(polygons_of(("road", (0, 0, 63, 31), {}), ("sky", (0, 0, 63, 9), {})))
+    path = root / f"gtFine/{SAMPLE}_gtFine_polygons.json"
+    path.write_text(json.dumps(content))
+    whole = cityscapes.read_train_ids(path)
+    content["objects"].insert(1, {"label": "person", "polygon": []})
+    content["objects"].append({"label": "car", "polygon": [[5, 5]]})
+    content["objects"].append({"label": "car", "polygon": [], "deleted": 1})
+    path.write_text(json.dumps(content))
+    code, out, _ = run_tool(capsys, TOOL, "--root", root)
+    assert code == 0
+    named = f"{path.name}: person (object 1, 0 points), {path.name}: car (object 3, 1 point)"
+    assert f"note: 2 objects of fewer than 2 points left out: {named}\n" in out
+    assert np.array_equal(result(root), whole)
+
+
 def test_label_ids_win_over_polygons_and_agree_with_them(capsys, root):
     rectangles = [("building", (0, 0, 63, 31), {}), ("car", (5, 6, 30, 20), {}), ("trailer", (20, 10, 40, 31), {})]
     path = root / f"gtFine/{SAMPLE}_gtFine_polygons.json"

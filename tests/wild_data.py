@@ -83,8 +83,8 @@ def no_images(folder):
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / ".ipynb_checkpoints/gray-checkpoint.png").touch()
     (folder / "gray_mask.png").touch()
-    (folder / "gone.png").symlink_to(folder / "moved.png")
-    (folder / "circle").symlink_to(folder, target_is_directory=True)
+    (folder / "gone.png").symlink_to("moved.png")
+    (folder / "circle").symlink_to(".", target_is_directory=True)
 
 
 def broken_masks(root):

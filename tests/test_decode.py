@@ -7,13 +7,14 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-from image_makers import chunk, png_bytes, tiff_bytes
+from image_makers import VOC, chunk, png_bytes, tiff_bytes
 from PIL import Image, ImageOps, PngImagePlugin
 
 from semiseg.common.errors import DataError, Note
 from semiseg.data.decode import decode, orientation, to_eight_bits, turned
 from semiseg.data.discover import IMAGE_SUFFIXES
 from semiseg.data.image_files import read_image
+from semiseg.data.masks import read_mask
 
 # Random pixels, so that a decoder that mixes up anything is found.
 
@@ -247,6 +248,26 @@ def test_a_png_with_a_huge_text_or_a_damaged_note_is_read(mode):
     note = bytearray(chunk(b"tEXt", b"comment\0hello"))
     note[-1] ^= 1  # its checksum
     assert np.array_equal(decode(data[:33] + bytes(note) + data[33:]).pixels, plain)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow, on metadata
+def test_mutated_files_are_read_or_refused_in_one_line_and_nothing_else(tmp_path):
+    """Flipped, removed and inserted bytes in a file of each format; found by it: TypeError, KeyError, RuntimeError."""
+    rng, path = np.random.default_rng(0), tmp_path / "a.png"
+    files = [encoded(noise(12, 16, 3), kind) for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM", "AVIF", "TGA")]
+    files += [tiff_bytes(noise(12, 16, 3), separate=True, deflate=True), encoded(noise(12, 16), "GIF")]
+    outcomes = set()
+    for data, _ in itertools.product(files, range(30)):
+        mutated = bytearray(data)
+        for at, length in rng.integers(0, [len(data), 8], (3, 2)):
+            mutated[at : at + length // 2] = rng.bytes(length)
+        path.write_bytes(mutated)
+        for read in (read_image, lambda file: read_mask(file, VOC)):
+            try:
+                outcomes.add(read(path).dtype)
+            except DataError as error:
+                outcomes.add("\n" in str(error))
+    assert outcomes == {np.dtype(np.uint8), False}
 
 
 # Size

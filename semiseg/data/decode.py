@@ -28,8 +28,11 @@ from semiseg.data.formats import (
     what_it_is,
 )
 
-# What Pillow raises for files that are cut off, damaged or of unknown kind.
-BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# What decoders raise for files that are cut off, damaged or of unknown kind; the second line comes of fuzzing them.
+BROKEN_PICTURE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError),
+    *(RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError),
+)
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower and its advice another: ``check_size`` stands for it
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG")

@@ -222,6 +222,14 @@ def test_palettes_that_name_no_other_classes_do_not_matter(mask_file, palette):
     assert (read_mask(mask_file(mask), VOC) == values).all()
 
 
+@pytest.mark.parametrize("colors", [[[0] * 3, [0, 200, 0]], [[0] * 3, [1] * 3], [[90, 60, 30], [0] * 3]])
+def test_ignored_pixels_beyond_a_short_palette_do_not_matter(mask_file, colors):
+    spec = custom_spec("own", ["soil", "crop"], "i/{id}.jpg", "m/{id}.png", colors)
+    mask = Image.fromarray(np.array([[0, 1, 255]], np.uint8))
+    mask.putpalette([*np.ravel(colors).tolist(), *bytes(762)])  # index 255 looks like a black class
+    assert read_mask(mask_file(mask), spec).tolist() == [[0, 1, 255]]
+
+
 @pytest.mark.parametrize("bits", [2, 4])
 def test_gray_of_few_bits_is_refused_as_its_values_and_indices_differ(tmp_path, bits):
     path = tmp_path / "m.png"

@@ -5,7 +5,9 @@ indices that their own palette contradicts, transparent pixels of colour masks, 
 """
 
 import io
+from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -105,32 +107,49 @@ def palette_contradiction(picture: Image.Image, spec: DatasetSpec) -> str | None
     Lossless optimizers (oxipng, pngquant, optipng) keep colours and renumber them. Refused and not mapped by colour,
     because only the owner knows which of the two is right. Palettes that name no classes do not matter.
     """
-    palette, colors = palette_of(picture), used_colors(picture)
+    if not _may_contradict(tuple(palette_of(picture)), spec):  # as always, so that pixels need not be looked at
+        return None
+    colors = {index: color for index, color in used_colors(picture).items() if index < spec.num_classes}
     labels = {color: index for index, color in enumerate(spec.palette)}
     void = {(255, 255, 255), (224, 224, 192), spec.ignore_color} - labels.keys()
     shown = {index: color for index, color in colors.items() if color not in void}
-    if all(color in labels for color in shown.values()):
-        wrong = [(index, spec.classes[labels[c]]) for index, c in shown.items() if labels[c] != index]
-        if wrong:
-            index, name = wrong[0]
-            return (
-                f"its palette shows index {index} in the color of {name!r}, which is class {spec.classes.index(name)}: "
-                f"indices and colors contradict each other, as after a lossless optimizer; if the colors are right, "
-                f"{_HOW_TO_CONVERT}; if the indices are, save it with the palette of the data set or as 8-bit gray"
-            )
-    if all(color and len(set(color)) == 1 for color in colors.values()):
-        grays = {index: color[0] for index, color in colors.items()}
-        meant = {*range(spec.num_classes), spec.ignore_label}
-        told = all(palette.count((gray,) * 3) == 1 for gray in grays.values() if gray)
-        if told and set(grays.values()) <= meant and any(0 < gray < spec.num_classes for gray in grays.values()):
-            wrong = [(index, gray) for index, gray in grays.items() if index != gray]
-            if wrong:
-                index, gray = wrong[0]
-                return (
-                    f"its palette shows index {index} as gray {gray}, which is a label as well: indices and gray "
-                    "values contradict each other, as after a lossless optimizer; save it as 8-bit gray"
-                )
+    wrong = [(index, labels[color]) for index, color in shown.items() if labels.get(color, index) != index]
+    if wrong and all(color in labels for color in shown.values()):
+        index, meant = wrong[0]
+        return (
+            f"its palette shows index {index} in the color of {spec.classes[meant]!r}, which is class {meant}: indices "
+            f"and colors contradict each other, as after a lossless optimizer; if the colors are right, "
+            f"{_HOW_TO_CONVERT}; if the indices are, save it with the palette of the data set or as 8-bit gray"
+        )
+    grays = _gray_labels(palette_of(picture), spec)
+    wrong = [(index, grays[index]) for index in colors if grays.get(index, index) != index]
+    if wrong and all(index in grays for index in colors) and any(0 < grays[i] < spec.num_classes for i in colors):
+        index, gray = wrong[0]
+        return (
+            f"its palette shows index {index} as gray {gray}, which is a label as well: indices and gray values "
+            "contradict each other, as after a lossless optimizer; save it as 8-bit gray"
+        )
     return None
+
+
+@lru_cache(maxsize=64)
+def _may_contradict(palette: tuple[tuple[int, ...], ...], spec: DatasetSpec) -> bool:
+    """Whether an index of a class is shown in the colour, or as the gray value, of another label."""
+    labels = {color: index for index, color in enumerate(spec.palette)}
+    grays = _gray_labels(palette, spec)
+    indices = range(min(len(palette), spec.num_classes))
+    return any(labels.get(palette[i], i) != i or grays.get(i, i) != i for i in indices)
+
+
+def _gray_labels(palette: Sequence[tuple[int, ...]], spec: DatasetSpec) -> dict[int, int]:
+    """Index -> the label that its gray would be. A gray that several indices have tells nothing; black is padding."""
+    labels = {*range(spec.num_classes), spec.ignore_label}
+    counts = Counter(palette)
+    return {
+        index: color[0]
+        for index, color in enumerate(palette)
+        if len(set(color)) == 1 and color[0] in labels and (counts[color] == 1 or not any(color))
+    }
 
 
 def used_colors(picture: Image.Image) -> dict[int, tuple[int, ...] | None]:

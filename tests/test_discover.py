@@ -85,6 +85,8 @@ def test_in_another_folder_a_mask_is_told_by_what_its_name_has_beside_the_id(tmp
     touch(tmp_path / "data/images", "a.png")
     masks = MaskFiles(spec(*OWN), tmp_path / "data")
     assert list_images(tmp_path / "more", masks) == ["a.png", "b.png"]
+    touch(tmp_path / "dots", "a.png", "a.label.png")
+    assert list_images(tmp_path / "dots", MaskFiles(spec("{id}.png", "gt/{id}.label.png"), None)) == ["a.png"]
     plain = MaskFiles(spec("images/{id}.jpg", "masks/{id}.png"), tmp_path / "data")
     assert list_images(tmp_path / "more", plain) == ["a.png", "a_mask.png", "b.png"]
 

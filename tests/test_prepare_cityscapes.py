@@ -154,11 +154,13 @@ def test_other_output_folder(capsys, root, tmp_path):
     assert [p.name for p in (tmp_path / "new").rglob("*.png")] == ["bonn_000000_000019_gtFine_labelTrainIds.png"]
 
 
-@pytest.mark.parametrize("kind", ["cut off", "colors", "not an id", "other size", "bad json", "unknown label"])
+@pytest.mark.parametrize("kind", ["cut off", "jpeg", "colors", "not an id", "other size", "bad json", "unknown label"])
 def test_damaged_files_are_named_and_the_others_are_made(capsys, root, kind):
     named = root / f"gtFine/{SAMPLE}_gtFine_labelIds.png"
     if kind == "cut off":
         named.write_bytes(named.read_bytes()[:-30])
+    elif kind == "jpeg":
+        Image.fromarray(np.full(SIZE, 7, np.uint8)).save(named, "JPEG")
     elif kind == "colors":
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(named)
     elif kind == "not an id":

@@ -215,4 +215,4 @@ def _by_pillow(data: bytes, max_pixels: int, tags: Tiff | None = None) -> Pictur
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if "transparency" in picture.info:  # by way of RGBA, or Pillow warns; the colours themselves stay
         return picture.convert("RGBA").convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")  # convert would make a copy

@@ -60,7 +60,7 @@ class MaskFiles:
         image_folder = spec.image.partition("{")[0].rpartition("/")[0] + "/"
         self._own_folder = self._folder != "/" and not image_folder.startswith(self._folder)
         self._names = [PurePosixPath(template).name for template in (spec.mask, spec.image)]
-        self._telling = bool(re.sub(r"\{\w+\}", "", self._names[0]).partition(".")[0]) and "{" in self._names[0]
+        self._telling = bool(re.sub(r"\{\w+\}", "", self._names[0]).rpartition(".")[0]) and "{" in self._names[0]
 
     def __call__(self, real_path: str) -> bool:
         """Whether a file, by its path without links, is a mask."""

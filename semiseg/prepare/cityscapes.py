@@ -11,6 +11,7 @@ from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
 from semiseg.common.text import counted
 from semiseg.data.decode import BROKEN_PICTURE
+from semiseg.data.formats import changes_values
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
@@ -59,10 +60,13 @@ def read_train_ids(path: Path) -> np.ndarray:
 
 def _from_label_ids(path: Path) -> np.ndarray:
     try:
+        lossy = changes_values(path.read_bytes())
         with Image.open(path) as picture:
             ids = np.asarray(picture)
     except BROKEN_PICTURE:
         raise DataError(f"{path}: not a complete, readable picture; extract gtFine_trainvaltest.zip again") from None
+    if lossy:
+        raise DataError(f"{path}: {lossy} changes label values; extract gtFine_trainvaltest.zip again")
     if ids.ndim != 2 or ids.dtype != np.uint8 or ids.max(initial=0) >= len(LABELS):
         raise DataError(f"{path}: holds something else than label ids 0..33; extract gtFine_trainvaltest.zip again")
     return _TABLE[ids]

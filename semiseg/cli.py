@@ -7,13 +7,14 @@ import os
 import re
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import semiseg
 from semiseg.common.checkout import checkout
-from semiseg.common.errors import UserError
+from semiseg.common.errors import Note, UserError
 from semiseg.common.text import did_you_mean
 
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*=.*", re.DOTALL)
@@ -101,6 +102,8 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     _print_anything()
+    warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata, which does not decide what can be read
     try:
         return work(arguments) or 0
     except UserError as error:
@@ -133,6 +136,12 @@ def _flush_output() -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+    """A note as one line, every other warning as Python shows it."""
+    text = f"note: {message}\n" if isinstance(message, Note) else None
+    sys.stderr.write(text or warnings.formatwarning(message, category, filename, lineno))
 
 
 def parser(command: str, **options: Any) -> argparse.ArgumentParser:

@@ -5,12 +5,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.common.text import shortened
+from semiseg.data.decode import MAX_PIXELS
+from semiseg.data.discover import MaskFiles
 from semiseg.data.image_files import read_image
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
@@ -62,11 +65,15 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def predict_items(
-    items: Sequence[Item], predictor: Predictor, writer: ResultWriter, keep: bool
+    items: Sequence[Item], predictor: Predictor, writer: ResultWriter, keep: bool, max_pixels: int = MAX_PIXELS
 ) -> list[tuple[Path, DataError]]:
     """Predicts every image that can be read, under a progress bar; returns the others, each with its reason."""
+
+    def read(item: Item) -> np.ndarray:
+        return read_image(item.path, upright=True, max_pixels=max_pixels)
+
     failed = []
-    for item, image in over_files(lambda item: read_image(item.path, upright=True), items, 1, "predict"):
+    for item, image in over_files(read, items, 1, "predict"):
         if isinstance(image, DataError):
             failed.append((item.path, image))
             tqdm.write(f"left out: {image}", file=sys.stderr)
@@ -80,7 +87,9 @@ def main(argv: Sequence[str]) -> int:
     args = parse(argv)
     check_numbers(args)
     trained = named_network(args)
-    items = find_items(args.inputs, args.out)
+    data = trained.config.dataset
+    masks = MaskFiles(trained.spec, data.train.data_root or data.data_root)
+    items = find_items(args.inputs, args.out, masks, lambda note: print(f"note: {note}"))
     otherwise = ", or replace results of the same name with --overwrite"
     outputs = [Output("--out", args.out, is_folder=True, replace=args.overwrite, otherwise=otherwise)]
     check_outputs(outputs, inputs_of(args, trained.checkpoint))
@@ -89,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
     make_folders(outputs)
     print("\n".join([f"device: {device}", *trained.lines()]))
     with ResultWriter(args.out, trained.spec) as writer:
-        failed = predict_items(items, predictor, writer, args.probabilities)
+        failed = predict_items(items, predictor, writer, args.probabilities, data.max_pixels)
     print(f"{len(items) - len(failed)} of {len(items)} images predicted: {args.out}")
     if failed:
         names = shortened((path for path, _ in failed), 5)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import wild_data
 from own_data import image_of, make_set, mask_of, write_config, write_ids, write_split
 from PIL import Image
+from tiny import ROOT
 from tool import run_tool
 
 from semiseg.prepare import check_data
@@ -208,6 +210,43 @@ def test_missing_masks_of_voc_name_the_tool(capsys, tmp_path, tiny_data):
         f"dataset.train.unlabeled_list={tiny_data}/splits/4/labeled.txt",
     )[1]
     assert "SegmentationClassAug/unlabeled_000.png: not there; python tools/prepare_voc.py makes the masks" in out
+
+
+ONE_OF_EVERYTHING = {
+    "jpeg_mask.png": "JPEG changes label values: masks must be PNG",
+    "renumbered_mask.png": "its palette shows index 0 in the color of 'crop', which is class 1",
+    "colors_mask.png": "this mask is a color picture",
+    "counted_from_1_mask.png": "are labels counted from 1?",
+    "two_bits_mask.png": "gray of 2 bits",
+    "other_size_mask.png": "mask is 60 x 39 pixels",
+    "missing_mask.png": "not there",
+    "half.jpg": "not a complete, readable image (Corrupt JPEG data",
+    "cut.png": "not a complete, readable image (the PNG data end early)",
+    "empty.jpg": "the file is empty",
+    "answer.jpg": "a web page",
+    "height.tif": "a TIFF of 3 bands of 32-bit floating point numbers",
+    "five_bands.tif": "a TIFF of 5 bands of 16-bit unsigned integers",
+    "pages.tif": "a TIFF of 2 pages",
+    "large.png": "60000 x 40000 pixels (width x height), more than dataset.max_pixels=500000000",
+    "weights.png": "a .safetensors file of weights",
+    "pointer.png": "run git lfs pull",
+}
+
+
+@pytest.mark.filterwarnings("ignore::semiseg.common.errors.Note")
+def test_a_folder_with_one_of_everything(capsys, tmp_path):
+    code, out, _ = check(capsys, wild_data.make(tmp_path), "--show", 99)
+    assert code == 1
+    problems = [line for line in out.splitlines() if line.startswith("problem: ")]
+    for name, problem in ONE_OF_EVERYTHING.items():
+        assert any(f"/{name}: " in line and problem in line for line in problems), name
+    assert "no labelled pixel of weed, while 7.5% of the pixels hold the ignore label 255" in problems[0]
+    assert len(problems) == len(ONE_OF_EVERYTHING) + 1  # everything else in the folder is read
+    assert "TIFF I;16 (12 of 16 bits) 1" in out
+    assert "5 of 28 files in" in out
+    shown = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    for line in out.replace(str(tmp_path), "wild").splitlines():
+        assert line in shown
 
 
 @pytest.mark.parametrize("more", ["dataset.splitt=3", "dataset.split=null", "dataset.n_sup=5", "dataset.custom=null"])

@@ -3,13 +3,14 @@
 import importlib
 import subprocess
 import sys
+import warnings
 
 import pytest
 from tiny import ROOT
 
 import semiseg
 from semiseg import cli
-from semiseg.common.errors import CheckpointError, ConfigError, DataError
+from semiseg.common.errors import CheckpointError, ConfigError, DataError, Note
 
 
 def raising(error):
@@ -39,6 +40,17 @@ def test_our_own_mistakes_keep_their_traceback():
         cli.run(raising(ZeroDivisionError()), [])
     with pytest.raises(ConfigError):
         cli.run(raising(ConfigError("x")), ["--debug"])
+
+
+def test_notes_are_one_line_each_and_said_once(capsys):
+    def work(_):
+        for _ in range(3):
+            warnings.warn(Note("16 bits"), stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert cli.run(work, []) == 0
+    assert capsys.readouterr().err == "note: 16 bits\n"
 
 
 def test_an_interruption_is_code_130(capsys):

@@ -10,7 +10,9 @@ from tiny import ROOT
 
 from semiseg import cli
 from semiseg.checkpoints import io as checkpoint_io
+from semiseg.common.errors import CheckpointError
 from semiseg.interop import convert
+from semiseg.interop.network_files import read_network
 from semiseg.interop.published import load_evaluated
 
 SCRIPT = ROOT / "tools" / "convert_checkpoint.py"
@@ -177,6 +179,13 @@ def test_broken_inputs(tmp_path, run):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.ckpt"])
+def test_safetensors_are_called_by_their_name(tmp_path, name):
+    (tmp_path / name).write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match=rf"{name}: a \.safetensors file, .*; save it as \.pth first"):
+        read_network(tmp_path / name)
+
+
 def test_a_pth_that_holds_a_whole_module(tmp_path, run):
     torch = pytest.importorskip("torch")
     from reference.network import Network, NetworkSpec

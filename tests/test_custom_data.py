@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from own_data import COLORS, QUICK, add, make_set, mask_of, write_config, write_split
+from own_data import COLORS, QUICK, add, make_set, mask_of, write_config, write_ids, write_split
 from PIL import Image
 from tiny import ROOT
 
@@ -199,6 +199,42 @@ def test_folder_with_everything_leaves_out_known_images_and_masks(folder, which)
     assert split.unlabeled == [f"{prefix}{name}.jpg" for name in NAMES[4:10]]
     assert len(split.notes) == 1
     assert split.notes[0].startswith("6 of 12 " if which.endswith("images") else "18 of 24 ")
+    data_build.quick_check(config, spec, split)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"), [("images/{id}.jpg", "masks/{id}.png"), ("{id}.jpg", "{id}_mask.png")], ids=["folders", "flat"]
+)
+def test_lists_of_absolute_paths_below_the_data_root_are_understood(folder, image, mask):
+    data = folder / "data"
+    files = [(f"{image.format(id=name)}", f"{mask.format(id=name)}") for name in NAMES]
+    write_ids(folder / "splits/4/labeled.txt", [f"{data}/{i}" for i, _ in files[:4]])
+    write_ids(folder / "splits/4/unlabeled.txt", [f"{data}/{i} {data}/{m}" for i, m in files[4:10]])
+    write_ids(folder / "splits/val.txt", ["# validation", *(f"./{i},./{m}" for i, m in files[10:])])
+    split = open_data(write_config(folder, split="4", custom={"image": image, "mask": mask}))[2]
+    assert (split.labeled, split.unlabeled, split.val) == (NAMES[:4], NAMES[4:10], NAMES[10:])
+
+
+def test_masks_beside_their_images_are_never_drawn_nor_learnt_from(folder):
+    for name in NAMES:
+        (folder / f"data/masks/{name}.png").rename(folder / f"data/images/{name}_mask.png")
+        Image.open(folder / f"data/images/{name}.jpg").save(folder / f"data/images/{name}.png")
+        (folder / f"data/images/{name}.jpg").unlink()
+    custom = {"image": "images/{id}.png", "mask": "images/{id}_mask.png"}
+    split = open_data(write_config(folder, labeled_ratio=0.3, custom=custom))[2]
+    assert sorted(split.labeled + split.unlabeled) == NAMES[:10]
+    assert len(split.notes) == 1
+    assert "12 of 24 files" in split.notes[0]
+    assert "masks: 12 (00_mask.png, 01_mask.png, ... and 10 more)" in split.notes[0]
+    split = open_data(write_config(folder, split="4", custom=custom, train={"unlabeled_dir": "data"}))[2]
+    assert split.unlabeled == [f"images/{name}.png" for name in NAMES[4:10]]
+
+
+def test_a_validation_image_behind_a_link_is_not_learnt_from(folder):
+    (folder / "more").mkdir()
+    (folder / "more/linked").symlink_to(folder / "data/images", target_is_directory=True)
+    config, spec, split = open_data(write_config(folder, split="4", train={"unlabeled_dir": "more"}))
+    assert split.unlabeled == [f"linked/{name}.jpg" for name in NAMES[4:10]]
     data_build.quick_check(config, spec, split)
 
 

@@ -6,7 +6,8 @@ from tiny import write_voc
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config import load
-from semiseg.data.image_files import read_image, read_mask
+from semiseg.data.image_files import read_image
+from semiseg.data.masks import read_mask
 from semiseg.engine import build
 from semiseg.engine.plan import make_plan
 

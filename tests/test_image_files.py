@@ -1,15 +1,12 @@
-"""Reading images and masks as people have them, and refusing those that would train silently on wrong pixels."""
+"""Reading images as people have them, and refusing those that would train silently on wrong pixels."""
 
 import numpy as np
 import pytest
-from image_makers import VOC, close, indexed, labels, picture
+from image_makers import close, picture
 from PIL import Image
 
 from semiseg.common.errors import DataError
-from semiseg.data.image_files import read_image, read_mask
-from semiseg.data.specs import custom_spec, get_spec
-
-# Images
+from semiseg.data.image_files import read_image
 
 
 def sixteen_bit():
@@ -127,119 +124,3 @@ def test_float_images_are_refused(tmp_path):
     Image.fromarray(np.random.default_rng(0).random((5, 6), dtype=np.float32)).save(path)
     with pytest.raises(DataError, match="convert the image to 8 or 16 bit"):
         read_image(path)
-
-
-# Masks
-
-
-@pytest.fixture
-def mask_file(tmp_path):
-    def save(values, name="m.png", **options):
-        path = tmp_path / name
-        (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(path, **options)
-        return path
-
-    return save
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [indexed(labels()), Image.fromarray(labels()), Image.fromarray(labels().astype(np.uint16))],
-    ids=["indexed", "gray", "16 bit"],
-)
-def test_index_masks_of_every_depth_are_read(mask_file, stored):
-    mask = read_mask(mask_file(stored), VOC)
-    assert mask.dtype == np.uint8
-    assert (mask == labels()).all()
-
-
-def test_a_one_bit_mask_is_background_and_class_one(mask_file):
-    values = np.random.default_rng(0).random((9, 11)) < 0.5
-    assert (read_mask(mask_file(Image.fromarray(values)), VOC) == values).all()
-
-
-def test_low_bit_indexed_masks_keep_their_indices(mask_file):
-    values = labels() % 3
-    mask = indexed(values)
-    assert (read_mask(mask_file(mask, bits=2), VOC) == values).all()
-
-
-def broken(value, dtype=np.uint8):
-    values = labels().astype(dtype)
-    values[1, 1] = value
-    return values
-
-
-@pytest.mark.parametrize(
-    ("type_name", "values", "message"),
-    [
-        ("pascal", broken(38), r"label values 38 are neither one of the 21 classes 0\.\.20 nor the ignore label 255"),
-        ("pascal", broken(38), "color or gray picture of the classes"),
-        ("pascal", broken(21), "counted from 1"),
-        ("cityscapes", broken(33) % 34, "labelIds, not labelTrainIds: run tools/prepare_cityscapes.py"),
-        ("pascal", broken(300, np.uint16), "label values 300 "),
-        ("pascal", broken(65535, np.uint16), "save them as 8 bit with 255 there"),
-    ],
-)
-def test_values_outside_the_classes_are_named_with_their_likely_cause(mask_file, type_name, values, message):
-    with pytest.raises(DataError, match=rf"m\.png: .*{message}"):
-        read_mask(mask_file(values), get_spec(type_name))
-
-
-def test_void_255_under_another_ignore_label_is_explained(mask_file):
-    spec = custom_spec("own", ["a", "b"], "i/{id}.jpg", "m/{id}.png", ignore_label=2)
-    with pytest.raises(DataError, match="set ignore_label: 255"):
-        read_mask(mask_file(np.array([[0, 1, 255]], np.uint8)), spec)
-    assert read_mask(mask_file(np.array([[0, 1, 2]], np.uint8)), spec).tolist() == [[0, 1, 2]]
-
-
-def test_jpeg_masks_are_recognised(mask_file):
-    with pytest.raises(DataError, match="masks must be PNG"):
-        read_mask(mask_file(Image.fromarray(labels()), "m.jpg"), VOC)
-
-
-def test_a_color_picture_is_refused_where_indices_are_expected(mask_file):
-    with pytest.raises(DataError, match=r"m\.png: this mask is a color picture \(RGB\).*mask_kind: color"):
-        read_mask(mask_file(indexed(labels()).convert("RGB")), VOC)
-
-
-def test_float_masks_are_refused(mask_file):
-    with pytest.raises(DataError, match="float32, expected class indices"):
-        read_mask(mask_file(labels().astype(np.float32), "m.tif"), VOC)
-
-
-def test_a_truncated_mask_is_an_error(mask_file):
-    path = mask_file(np.random.default_rng(0).integers(0, 21, (90, 90)).astype(np.uint8))
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"m\.png: not a complete, readable mask"):
-        read_mask(path, VOC)
-
-
-COLORED = custom_spec(
-    "own",
-    VOC.classes,
-    "images/{id}.jpg",
-    "masks/{id}.png",
-    VOC.palette,
-    mask_kind="color",
-    ignore_color=[224, 224, 192],
-)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_color_masks_are_read_through_the_palette(mask_file, mode):
-    stored = indexed(labels())
-    assert (read_mask(mask_file(stored if mode == "P" else stored.convert(mode)), COLORED) == labels()).all()
-
-
-def test_a_black_and_white_mask_is_read_as_colors(mask_file):
-    spec = custom_spec("own", ["no", "yes"], "i/{id}", "m/{id}.png", [[0] * 3, [255] * 3], mask_kind="color")
-    values = (labels() % 2 * 255).astype(np.uint8)
-    assert (read_mask(mask_file(values), spec) == values // 255).all()
-
-
-def test_colors_outside_the_palette_are_named_with_their_share(mask_file):
-    rgb = np.array(indexed(labels()).convert("RGB"))
-    rgb[3, :30] = (1, 2, 3)
-    with pytest.raises(DataError, match=r"1 colors are not in the palette of own: \(1, 2, 3\) \(2\.5% of the pixels\)"):
-        read_mask(mask_file(rgb), COLORED)

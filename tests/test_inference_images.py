@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from semiseg.common.errors import DataError
+from semiseg.data.discover import MaskFiles
+from semiseg.data.specs import custom_spec
 from semiseg.inference.images import find_items
 
 
@@ -59,6 +61,19 @@ def test_missing_images_and_empty_folders_are_refused(folder, path, message):
     with pytest.raises(DataError, match=message) as error:
         names(folder, "a", path)
     assert str(folder / path) in str(error.value)
+
+
+def test_masks_and_hidden_files_in_a_folder_are_left_out_and_told(folder):
+    for path in ("c/x.jpg", "c/x_mask.png", "c/._x.jpg", "c/.ipynb_checkpoints/x.jpg", "c/scan.JPE"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"")
+    masks, said = MaskFiles(custom_spec("own", ["a", "b"], "images/{id}.jpg", "images/{id}_mask.png"), None), []
+    items = find_items([folder / "c"], folder / "out", masks, said.append)
+    assert [item.name for item in items] == ["scan", "x"]
+    assert said == [
+        f"3 of 5 files in {folder / 'c'} are left out (hidden: 2 (._x.jpg, .ipynb_checkpoints/); masks: 1 (x_mask.png))"
+    ]
+    assert names(folder, "c/x_mask.png") == ["x_mask"]  # named, it is meant
 
 
 def test_earlier_results_are_no_input(folder):

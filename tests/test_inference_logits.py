@@ -61,6 +61,18 @@ def test_scales_are_summed_at_the_images_size():
     np.testing.assert_allclose(found.linear.asnumpy(), 4.5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 70)])
+def test_no_scale_makes_a_side_smaller_than_one_pixel(size):
+    for update in (
+        {"scales": (0.1, 1.0)},
+        {"mode": "slide", "base_size": 3, "crop_size": (5, 5), "scales": (0.1, 1.0)},
+    ):
+        echo = Echo()
+        found = image_logits(echo, Tensor(np.full((1, 3, *size), 1.5, np.float32)), WHOLE.model_copy(update=update))
+        assert min(min(seen) for seen in echo.sizes) >= 1
+        np.testing.assert_allclose(found.linear.asnumpy(), np.full((1, 3, *size), 3), rtol=1e-5)
+
+
 @pytest.mark.parametrize(("size", "expected"), [((40, 80), (64, 128)), ((80, 40), (128, 64)), ((50, 50), (128, 128))])
 def test_the_long_side_is_brought_to_the_base_size_in_sliding_only(size, expected):
     slide = WHOLE.model_copy(update={"mode": "slide", "base_size": 128, "crop_size": (128, 128)})

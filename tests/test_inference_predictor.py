@@ -52,8 +52,11 @@ def test_predictions_are_those_of_the_evaluation(network, mode, size):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (2, 3)])
 def test_the_smallest_images_have_a_prediction(network, size):
-    for mode in (WHOLE, WHOLE.model_copy(update={"mode": "slide"})):
-        assert Predictor(network, mode, MEAN, STD)(picture(*size))[0].shape == size
+    scaled = {"scales": (0.25, 1.0)}
+    for update in ({}, {"mode": "slide"}, scaled, {"mode": "slide", "base_size": 20, **scaled}):
+        for long_side in (None, 1):
+            mode = WHOLE.model_copy(update=update)
+            assert Predictor(network, mode, MEAN, STD, long_side)(picture(*size))[0].shape == size
 
 
 def test_large_images_go_through_the_window(network):

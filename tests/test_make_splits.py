@@ -41,6 +41,15 @@ def test_count_and_validation_images_are_drawn_and_recorded(capsys, config, tmp_
     assert "--seed 3" in record["command"]
 
 
+def test_what_is_no_image_is_left_out_counted_and_named(capsys, config, tmp_path):
+    for name in ("._00.jpg", "notes.txt", "40.JPG"):
+        (tmp_path / "data/images" / name).touch()
+    out = run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)[1]
+    left_out = "hidden: 1 (._00.jpg); other files: 1 (notes.txt); not named images/{id}.jpg: 1 (40.JPG)"
+    assert f"note: 3 of 38 files in {tmp_path}/data/images are left out ({left_out})\n" in out
+    assert "6 labelled, 21 unlabelled" in out
+
+
 def test_split_is_what_training_reads(capsys, config):
     run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)
     loaded = load(config, ["dataset.split=6"])

@@ -48,6 +48,19 @@ def test_bad_files_are_left_out_and_named_and_the_rest_is_predicted(ready, photo
     assert not (tmp_path / "out/probabilities/broken.npz").exists()
 
 
+def test_a_malformed_exif_block_and_a_picture_of_one_pixel_are_predicted(ready, tmp_path, capsys):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "exif.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    Image.fromarray(pixels[:1, :1]).save(folder / "dot.png")
+    Image.fromarray(pixels[:1]).save(folder / "line.png")
+    for number, options in enumerate(([], ["--long-side", 1], ["evaluation.scales=[0.25, 1.0]"])):
+        assert run(ready, folder, "--out", tmp_path / f"out{number}", *options) == 0
+        lines = (tmp_path / f"out{number}/shares.csv").read_text().splitlines()[1:]
+        assert [line.split(",")[:3] for line in lines] == [["dot", "1", "1"], ["exif", "60", "40"], ["line", "60", "1"]]
+
+
 def test_single_images_and_a_named_checkpoint(ready, photos, tmp_path, capsys):
     elsewhere = ready[2].rename(tmp_path / "mine.ckpt")
     assert run(ready, photos / "a.jpg", photos / "deep", "--out", tmp_path / "out", "--checkpoint", elsewhere) == 0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tool import run_tool, snapshot
 
-from semiseg.data.image_files import read_mask
+from semiseg.data.masks import read_mask
 from semiseg.data.specs import SPECS
 from semiseg.data.splits import read_list
 from semiseg.prepare import camvid, prepare_camvid

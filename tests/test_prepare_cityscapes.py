@@ -119,6 +119,23 @@ def test_polygons_are_drawn_where_only_they_are_there(capsys, root):
     assert np.array_equal(result(root), expected)
 
 
+def test_objects_without_an_area_change_nothing_and_are_counted(capsys, root):
+    (root / f"gtFine/{SAMPLE}_gtFine_labelIds.png").unlink()
+    content = json.loads(polygons_of(("road", (0, 0, 63, 31), {}), ("sky", (0, 0, 63, 9), {})))
+    path = root / f"gtFine/{SAMPLE}_gtFine_polygons.json"
+    path.write_text(json.dumps(content))
+    whole = cityscapes.read_train_ids(path)
+    content["objects"].insert(1, {"label": "person", "polygon": []})
+    content["objects"].append({"label": "car", "polygon": [[5, 5]]})
+    content["objects"].append({"label": "car", "polygon": [], "deleted": 1})
+    path.write_text(json.dumps(content))
+    code, out, _ = run_tool(capsys, TOOL, "--root", root)
+    assert code == 0
+    named = f"{path.name}: person (object 1, 0 points), {path.name}: car (object 3, 1 point)"
+    assert f"note: 2 objects of fewer than 2 points left out: {named}\n" in out
+    assert np.array_equal(result(root), whole)
+
+
 def test_label_ids_win_over_polygons_and_agree_with_them(capsys, root):
     rectangles = [("building", (0, 0, 63, 31), {}), ("car", (5, 6, 30, 20), {}), ("trailer", (20, 10, 40, 31), {})]
     path = root / f"gtFine/{SAMPLE}_gtFine_polygons.json"
@@ -137,11 +154,13 @@ def test_other_output_folder(capsys, root, tmp_path):
     assert [p.name for p in (tmp_path / "new").rglob("*.png")] == ["bonn_000000_000019_gtFine_labelTrainIds.png"]
 
 
-@pytest.mark.parametrize("kind", ["cut off", "colors", "not an id", "other size", "bad json", "unknown label"])
+@pytest.mark.parametrize("kind", ["cut off", "jpeg", "colors", "not an id", "other size", "bad json", "unknown label"])
 def test_damaged_files_are_named_and_the_others_are_made(capsys, root, kind):
     named = root / f"gtFine/{SAMPLE}_gtFine_labelIds.png"
     if kind == "cut off":
         named.write_bytes(named.read_bytes()[:-30])
+    elif kind == "jpeg":
+        Image.fromarray(np.full(SIZE, 7, np.uint8)).save(named, "JPEG")
     elif kind == "colors":
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(named)
     elif kind == "not an id":

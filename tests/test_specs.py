@@ -82,6 +82,54 @@ def test_voc_lines_may_be_ids_paths_or_pairs_of_paths(line):
     assert spec.mask_path("my photo 1") == "SegmentationClassAug/my photo 1.png"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "./JPEGImages/2007_000032.jpg",
+        "././2007_000032",
+        "/home/me/VOC2012/JPEGImages/2007_000032.jpg",
+        "/home/me/JPEGImages/VOC2012/JPEGImages/2007_000032.jpg",
+        "../VOC2012/JPEGImages/2007_000032.jpg",
+        "C:\\data\\VOC2012\\JPEGImages\\2007_000032.jpg",
+        "C:/data/VOC2012/JPEGImages/2007_000032.jpg",
+        "JPEGImages/2007_000032.jpg SegmentationClass/2007_000032.png",  # UniMatch
+        "JPEGImages/2007_000032.jpg,SegmentationClassAug/2007_000032.png",
+        "./JPEGImages/2007_000032.jpg; ./SegmentationClassAug/2007_000032.png",
+        '"JPEGImages/2007_000032.jpg","SegmentationClass/2007_000032.png"',
+        "/a/JPEGImages/2007_000032.jpg /a/SegmentationClassAug/2007_000032.png",
+    ],
+)
+def test_lists_of_other_programs_mean_the_same_image(line):
+    spec = SPECS["pascal"]
+    assert spec.sample_id(line) == "2007_000032"
+    assert spec.sample_id("2007_000032") == "2007_000032"
+
+
+def test_unimatchs_cityscapes_pairs_are_understood():
+    line = "leftImg8bit/train/a/a_0_0_leftImg8bit.png gtFine/train/a/a_0_0_gtFine_labelTrainIds.png"
+    assert SPECS["cityscapes"].sample_id(line) == "train/a/a_0_0"
+
+
+def test_a_path_below_the_data_root_needs_no_folder_of_images():
+    spec = custom_spec(**{**OWN, "image": "{id}.jpg", "mask": "{id}_mask.png"})
+    assert spec.sample_id("/data/leaves/north/1.jpg", ["/data/leaves"]) == "north/1"
+    assert spec.sample_id("/data/leaves/1.jpg /data/leaves/1_mask.png", ["/data/leaves"]) == "1"
+
+
+@pytest.mark.parametrize("sample", ["a,b", "my photo 2", "north/images/3", "#4", "it's", "a;b c", "images"])
+def test_ids_with_signs_of_lists_in_them_stay_what_they_are(sample):
+    for image in ("images/{id}.jpg", "images/{id}"):
+        spec = custom_spec(
+            **{**OWN, "image": image, "mask": "masks/{stem}.png" if image[-1] == "}" else "masks/{id}.png"}
+        )
+        assert spec.sample_id(sample) == sample
+        assert spec.sample_id(spec.image_path(sample)) == sample
+
+
+def test_a_pair_whose_mask_belongs_to_another_image_is_no_pair():
+    assert " " in SPECS["pascal"].sample_id("JPEGImages/1.jpg SegmentationClass/2.png")
+
+
 def test_own_data_needs_a_name_classes_and_two_paths_only():
     spec = custom_spec(**OWN)
     assert (spec.folder, spec.classes, spec.ignore_label, spec.mask_kind) == ("leaves", ("soil", "leaf"), 255, "index")

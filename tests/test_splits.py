@@ -66,6 +66,47 @@ def test_two_spellings_of_one_sample_are_duplicates(tmp_path):
         read_list(path, get_spec("cityscapes").sample_id)
 
 
+VOC = get_spec("pascal")
+
+
+def test_comments_are_skipped_and_ids_that_begin_with_a_sharp_stay(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("# made by hand\n2007_000032\n#\n#1\n# the rest\nJPEGImages/2007_000039.jpg\n")
+    assert read_list(path, VOC.sample_id) == ["2007_000032", "#1", "2007_000039"]
+    write_list(path, ["#1", "a"])
+    assert read_list(path) == ["#1", "a"]
+
+
+def test_a_list_of_pairs_is_a_list_of_images(tmp_path):
+    path = tmp_path / "unimatch.txt"
+    path.write_text("".join(f"JPEGImages/{i}.jpg SegmentationClass/{i}.png\n" for i in ("2007_1", "2007_2")))
+    assert read_list(path, VOC.sample_id) == ["2007_1", "2007_2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        (
+            "image,mask\nJPEGImages/1.jpg,SegmentationClassAug/1.png\n",
+            r"line 1 \('image,mask'\) is the header of a CSV",
+        ),
+        ('"Image_Path";"Label_Path"\n1;1\n', "is the header of a CSV table: remove it"),
+        ("id\tsplit\n1\ttrain\n", "is the header of a CSV table"),
+        ("1\nJPEGImages/2.jpg SegmentationClass/3.png\n", "line 2 .* the second is not the mask of the first"),
+        ("JPEGImages/2.jpg,SegmentationClass/2.png,0.5\n", "line 1 .* holds several columns"),
+        ('{"images": ["1"]}\n', "line 1 begins JSON"),
+        ('["1", "2"]', "line 1 begins JSON"),
+        ("../other/2.jpg\n", "leaves the data root"),
+    ],
+)
+def test_another_form_of_list_is_refused_by_its_name(tmp_path, text, form):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"list\.txt: {form}|list\.txt: line \d .*{form}") as error:
+        read_list(path, VOC.sample_id)
+    assert "expected an id a line, an image's path, or an image's path and its mask's" in str(error.value)
+
+
 def test_writing_leaves_nothing_beside_the_list(tmp_path):
     path = tmp_path / "deep" / "list.txt"
     write_list(path, ["old"])

@@ -15,3 +15,7 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint cannot be read or does not fit; the message names the file and what differs."""
+
+
+class Note(UserWarning):
+    """Something that is allowed and worth knowing; the command lines print it once, as one line."""

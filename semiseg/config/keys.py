@@ -123,6 +123,12 @@ class DatasetConfig(Section):
     on_error: Literal["stop", "skip"] = key(
         "stop", "an unreadable image: stop and name it, or take the next one and count"
     )
+    max_pixels: int = key(
+        500_000_000,
+        "larger images are refused before they are decoded; one takes at least 3 bytes a pixel",
+        ge=1,
+        expected="at least 1 pixel",
+    )
     mean: Rgb = key((123.675, 116.28, 103.53), "of RGB values 0..255")
     std: tuple[Positive, Positive, Positive] = key(
         (58.395, 57.12, 57.375), "of RGB values 0..255", expected="three numbers above 0"

@@ -7,6 +7,7 @@ from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.label_check import check_labels
 from semiseg.data.lists import Split
 from semiseg.data.paths import data_root, how_to_get, origin_of
 from semiseg.data.specs import DatasetSpec, custom_spec, get_spec
@@ -70,8 +71,10 @@ def open_part(
     """
     folder = config.dataset.train.unlabeled_dir
     if folder and part == "train" and not with_mask:
-        return SegmentationDataset(dataclasses.replace(spec, image="{id}"), folder, ids, with_mask=False)
-    return SegmentationDataset(spec, data_root(config, spec, part), ids, with_mask)
+        spec, root, with_mask = dataclasses.replace(spec, image="{id}"), folder, False
+    else:
+        root = data_root(config, spec, part)
+    return SegmentationDataset(spec, root, ids, with_mask, config.dataset.max_pixels)
 
 
 def dataset(
@@ -100,12 +103,13 @@ def parts_of(
 
 
 def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled: bool = True) -> list[str]:
-    """What can be refused about data before the first step without opening an image: roots, files, overlap.
+    """What can be refused about data before the first step without opening an image: roots, files, overlap; and
+    labelled masks that cannot be meant, of which a few are opened.
 
-    Returns notes on what will be skipped.
+    Returns notes on what will be skipped, and on classes that are not labelled.
 
-    Raises: ConfigError or DataError, see ``dataset``; DataError if one file is in two parts, or there is no unlabelled
-        image for a method that learns from them.
+    Raises: ConfigError or DataError, see ``dataset``; DataError if one file is in two parts, there is no unlabelled
+        image for a method that learns from them, or one class alone is labelled.
     """
     if with_unlabeled and not split.unlabeled:
         raise DataError(
@@ -114,10 +118,11 @@ def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled:
             "brings unlabelled ones"
         )
     parts = parts_of(config, spec, split, with_unlabeled, config.trainer.eval_on)
-    notes = [note for part in parts.values() for note in _refuse_missing(part, config.dataset.on_error == "skip")]
+    skip = config.dataset.on_error == "skip"
+    notes = [note for part in parts.values() for note in _refuse_missing(part, skip)]
     for problem in path_overlaps(parts):
         raise DataError(problem)
-    return notes
+    return [*notes, *check_labels(parts["labeled"], config.dataset.workers, skip)]
 
 
 def _refuse_missing(part: SegmentationDataset, skip: bool = False) -> list[str]:

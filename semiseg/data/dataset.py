@@ -14,24 +14,35 @@ from typing import NamedTuple
 import numpy as np
 
 from semiseg.common.errors import DataError
+from semiseg.data.decode import MAX_PIXELS, Picture
 from semiseg.data.discover import list_images
-from semiseg.data.image_files import read_image, read_mask
+from semiseg.data.image_files import read_picture
+from semiseg.data.masks import read_mask
 from semiseg.data.specs import DatasetSpec
 
 
 class SegmentationDataset:
     """Samples ``ids`` of ``spec`` below the folder ``root``; lines of a published list are accepted as ids.
 
-    With ``with_mask=False`` masks are never opened and need not exist. Reading is thread-safe.
+    With ``with_mask=False`` masks are never opened and need not exist. Files of more than ``max_pixels`` are refused.
+    Reading is thread-safe.
 
     Raises: DataError if ``root`` is no folder or there are no ids.
     """
 
-    def __init__(self, spec: DatasetSpec, root: str | os.PathLike, ids: Sequence[str], with_mask: bool = True) -> None:
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        root: str | os.PathLike,
+        ids: Sequence[str],
+        with_mask: bool = True,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.spec = spec
         self.root = Path(root)
         self.ids = [spec.sample_id(line) for line in ids]
         self.with_mask = with_mask
+        self.max_pixels = max_pixels
         if not self.root.is_dir():
             raise DataError(
                 f"{self.root}: data root not found; expected the folder of {spec.name} that holds "
@@ -57,21 +68,30 @@ class SegmentationDataset:
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """(uint8 H x W x 3 RGB, uint8 H x W of class indices and ``ignore_label``, or None without masks).
 
+        Raises: DataError, see ``look``.
+        """
+        picture, mask = self.look(index)
+        return picture.pixels, mask
+
+    def look(self, index: int) -> tuple[Picture, np.ndarray | None]:
+        """``read``, with what else is known of the image.
+
         Raises: DataError naming the file that is missing, damaged, of another size than its image, or holds other
         labels.
         """
         if not self.with_mask:
-            return read_image(self.image_path(index)), None
+            return read_picture(self.image_path(index), max_pixels=self.max_pixels), None
         mask_path = self.mask_path(index)
-        mask = read_mask(mask_path, self.spec)
-        image = read_image(self.image_path(index), size=mask.shape)
-        if image.shape[:2] != mask.shape:
+        mask = read_mask(mask_path, self.spec, self.max_pixels)
+        picture = read_picture(self.image_path(index), mask.shape, max_pixels=self.max_pixels)
+        size = picture.pixels.shape[:2]
+        if size != mask.shape:
             raise DataError(
                 f"{mask_path}: mask is {mask.shape[1]} x {mask.shape[0]} pixels (width x height), but its image "
-                f"{self.image_path(index).name} is {image.shape[1]} x {image.shape[0]}; both must have one size "
+                f"{self.image_path(index).name} is {size[1]} x {size[0]}; both must have one size "
                 "(resize a mask with nearest neighbour only)"
             )
-        return image, mask
+        return picture, mask
 
     def missing_files(self) -> list[Path]:
         """Images, and masks where they are used, that do not exist; nothing is opened."""

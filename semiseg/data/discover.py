@@ -1,51 +1,210 @@
-"""What is an image, and which ones a folder holds where no list names them."""
+"""What is an image, and which ones a folder holds where no list names them.
 
-import glob
+One rule for lists that are drawn, folders of unlabelled images, make-splits and predict: ``scan`` applies it.
+"""
+
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 from semiseg.common.errors import DataError
+from semiseg.common.text import counted, shortened
 from semiseg.data.specs import DatasetSpec
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+# Every format that ``semiseg.data.decode`` reads, by all endings that are in use for it.
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"),
+        *(".gif", ".jp2", ".j2k", ".j2c", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+    }
+)
+MASK, HIDDEN, OTHER, BROKEN = "masks", "hidden", "other files", "broken links"
 
 
-def list_images(folder: str | os.PathLike) -> list[str]:
+@dataclass
+class Found:
+    """What a folder holds. ``images``: path below the folder -> the real file. ``left_out``: reason -> the others."""
+
+    folder: Path
+    images: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, names: Iterable[str]) -> None:
+        """These are not to be used after all."""
+        for name in names:
+            self.images.pop(name, None)
+            self.left_out.setdefault(reason, []).append(name)
+
+    def notes(self) -> tuple[str, ...]:
+        """One line that counts and names what was left out, or none."""
+        count = sum(map(len, self.left_out.values()))
+        if not count:
+            return ()
+        reasons = (f"{reason}: {len(names)} ({shortened(names, 2)})" for reason, names in self.left_out.items())
+        return (f"{count} of {count + len(self.images)} files in {self.folder} are left out ({'; '.join(reasons)})",)
+
+
+class MaskFiles:
+    """Tells masks from images by the paths that ``spec`` describes, below ``root`` and, by name, anywhere else.
+
+    A file that both descriptions fit is of the kind whose description says more. Where masks have a folder of their
+    own, nothing below it is an image. Elsewhere a mask is told by what its name has beside the id ("_mask").
+    """
+
+    def __init__(self, spec: DatasetSpec, root: Path | None) -> None:
+        self._root = os.path.realpath(root) + "/" if root else None
+        self._image, self._mask = spec.image, spec.mask
+        self._folder = spec.mask.partition("{")[0].rpartition("/")[0] + "/"
+        image_folder = spec.image.partition("{")[0].rpartition("/")[0] + "/"
+        self._own_folder = self._folder != "/" and not image_folder.startswith(self._folder)
+        self._names = [PurePosixPath(template).name for template in (spec.mask, spec.image)]
+        self._telling = bool(re.sub(r"\{\w+\}", "", self._names[0]).rpartition(".")[0]) and "{" in self._names[0]
+
+    def __call__(self, real_path: str) -> bool:
+        """Whether a file, by its path without links, is a mask."""
+        if self._root and real_path.startswith(self._root):
+            below = real_path[len(self._root) :]
+            if self._own_folder and below.startswith(self._folder):
+                return True
+            if _fits(below, self._mask) > -1:
+                return _fits(below, self._mask) >= _fits(below, self._image)
+        name = real_path.rpartition("/")[2]
+        return self._telling and _fits(name, self._names[0]) > max(-1, _fits(name, self._names[1]))
+
+
+def _fits(text: str, template: str) -> int:
+    """How many letters a path has in common with a description, -1 where it is another."""
+    before, _, after = re.split(r"(\{\w+\})", template) if "{" in template else (template, "", "")
+    fits = text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after)
+    return len(before) + len(after) if fits else -1
+
+
+def why_no_image(real_path: str, masks: MaskFiles | None = None) -> str | None:
+    """Why a file is no image to use, or None where it is one: the one place that decides it."""
+    path = PurePosixPath(real_path)
+    if path.name.startswith("."):  # also ._x.jpg, which macOS puts beside x.jpg
+        return HIDDEN
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return OTHER
+    return MASK if masks and masks(real_path) else None
+
+
+def scan(folder: str | os.PathLike, masks: MaskFiles | None = None) -> Found:
+    """All images below a folder. Linked folders are followed, each folder once, by its own path where it has one.
+
+    Raises: DataError if there is no such folder, or one below it may not be listed.
+    """
+    folder = Path(folder)
+    if not _is_folder(folder):
+        raise DataError(f"{folder}: no such folder of images")
+    return _Scan(Found(folder), masks).run()
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError as error:  # below a folder that may not be entered
+        raise _not_listed(folder, error) from None
+
+
+def _not_listed(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{folder}: this folder cannot be listed ({error.strerror}); allow it (chmod u+rx), or move it away"
+    )
+
+
+@dataclass
+class _Scan:
+    found: Found
+    masks: MaskFiles | None
+    waiting: list[str] = field(default_factory=lambda: [""])  # folders below found.folder, "" or with a / at the end
+    links: list[str] = field(default_factory=list)  # linked ones, for when no other is left
+
+    def run(self) -> Found:
+        seen = set()
+        while self.waiting or self.links:
+            prefix = self.waiting.pop() if self.waiting else self.links.pop(0)
+            folder = self.found.folder / prefix
+            real = os.path.realpath(folder)
+            if real not in seen:
+                seen.add(real)
+                self._list(folder, prefix, real)
+        self.found.images = dict(sorted(self.found.images.items()))
+        self.found.left_out = {reason: sorted(names) for reason, names in sorted(self.found.left_out.items())}
+        return self.found
+
+    def _list(self, folder: Path, prefix: str, real: str) -> None:
+        try:
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    self._place(entry, prefix, real)
+        except OSError as error:
+            raise _not_listed(folder, error) from None
+
+    def _place(self, entry: os.DirEntry, prefix: str, real_folder: str) -> None:
+        name, real = f"{prefix}{entry.name}", f"{real_folder}/{entry.name}"
+        is_folder, is_file = _is(entry.is_dir), _is(entry.is_file)
+        if is_folder and not entry.name.startswith("."):
+            (self.links if entry.is_symlink() else self.waiting).append(f"{name}/")
+            return
+        reason = why_no_image(real, self.masks) if is_file or is_folder else BROKEN
+        if reason:
+            self.found.leave_out(reason, [f"{name}/" if is_folder else name])
+        else:
+            self.found.images[name] = os.path.realpath(real) if entry.is_symlink() else real
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link to itself, or into a folder that may not be entered
+        return False
+
+
+def list_images(folder: str | os.PathLike, masks: MaskFiles | None = None) -> list[str]:
     """Paths, relative to ``folder``, of all images below it, sorted: unlabelled data may be simply a folder.
 
     Raises: DataError if there is no such folder or no image in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of images")
-    names = sorted(_images_below(folder))
-    if not names:
-        raise DataError(f"{folder}: no image in this folder; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return names
+    return list(find_images(folder, masks).images)
 
 
-def find_ids(spec: DatasetSpec, root: Path, with_mask: bool = True) -> list[str]:
-    """Ids of all images below ``root`` that ``spec.image`` describes, sorted; with ``with_mask`` those with a mask.
+def find_images(folder: str | os.PathLike, masks: MaskFiles | None = None) -> Found:
+    """``scan`` of a folder that must hold an image. Raises: DataError, see there, or if there is none."""
+    found = scan(folder, masks)
+    if not found.images:
+        because = f" ({found.notes()[0]})" if found.left_out else ""
+        raise DataError(f"{folder}: no image in this folder{because}; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return found
+
+
+def find_samples(spec: DatasetSpec, root: Path) -> tuple[list[str], Found]:
+    """Ids of all images below ``root`` that ``spec.image`` describes, sorted; and what the folder holds beside them.
 
     Raises: DataError if there is none.
     """
     before, after = spec.image.split("{id}")
     folder, _, start = before.rpartition("/")  # images/left_{id}.png: in images/, names that start with left_
-    samples = [
-        name[len(start) : len(name) - len(after)]
-        for name in _images_below(root / folder, after)
-        if name.startswith(start) and len(name) > len(start) + len(after)
-    ]
-    ids = sorted(s for s in samples if not with_mask or (root / spec.mask_path(s)).is_file())
-    if not ids:
-        what = f"with a mask {spec.mask!r} " if with_mask else ""
-        raise DataError(f"{root}: no image {spec.image!r} {what}here; check dataset.data_root and the two paths")
-    return ids
+    found = scan(root / folder, MaskFiles(spec, root)) if (root / folder).is_dir() else Found(root)
+    described = {name for name in found.images if _fits(name, f"{start}{{id}}{after}") > -1}
+    found.leave_out(f"not named {spec.image}", [name for name in found.images if name not in described])
+    if not described:
+        because = f" ({found.notes()[0]})" if found.left_out else ""
+        raise DataError(
+            f"{root}: no image {spec.image!r} here{because}; check dataset.data_root and dataset.custom.image"
+        )
+    return sorted(name[len(start) : len(name) - len(after)] for name in described), found
 
 
-def _images_below(folder: Path, ending: str = "") -> Iterator[str]:
-    """Relative paths of the images below a folder whose names end in ``ending``; hidden files are none."""
-    for path in folder.rglob(f"*{glob.escape(ending)}") if folder.is_dir() else ():
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != ".":
-            yield path.relative_to(folder).as_posix()
+def with_masks(spec: DatasetSpec, root: Path, ids: Iterable[str]) -> list[str]:
+    """Those of the ids that have a mask. Raises: DataError if none has."""
+    ids = list(ids)
+    masked = [sample for sample in ids if (root / spec.mask_path(sample)).is_file()]
+    if not masked:
+        raise DataError(
+            f"{root}: none of {counted(len(ids), 'image')} {spec.image!r} has a mask {spec.mask!r}; check "
+            "dataset.data_root and dataset.custom.mask"
+        )
+    return masked

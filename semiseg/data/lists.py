@@ -1,14 +1,14 @@
 """From the Config to the ids of an experiment: labelled, unlabelled and validation lists, read, drawn or discovered."""
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
-from semiseg.data.discover import find_ids, list_images
+from semiseg.data.discover import MaskFiles, find_images, find_samples, with_masks
 from semiseg.data.paths import data_root, how_to_get_lists, list_path, origin_of, split_folders
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
@@ -40,7 +40,7 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
     if data.labeled_ratio is not None:
         pool = read_pool(config, spec, val)
         labeled, unlabeled = pool.draw(labeled_count(len(pool.ids), data.labeled_ratio), data.split_seed)
-        split = Split(labeled, unlabeled, val)
+        split = Split(labeled, unlabeled, val, pool.notes)
     elif data.train.unlabeled_dir:
         labeled = _read_labeled(config, spec)
         unlabeled, notes = _images_of_folder(config, spec, labeled, val)
@@ -48,7 +48,7 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
     else:
         labeled = _read_labeled(config, spec)
         path = list_path(config, data.train.unlabeled_list, "unlabeled.txt")
-        split = Split(labeled, read_list(path, spec.sample_id, may_be_empty=True), val)
+        split = Split(labeled, read_list(path, cleaner(config, spec, "train"), may_be_empty=True), val)
     check_stated(config, "dataset.n_sup", len(split.labeled))
     lists = split.lists()
     if data.train.unlabeled_dir:  # its ids are paths in that folder; overlap was left out by path
@@ -59,17 +59,25 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
 
 def read_val(config: Config, spec: DatasetSpec) -> list[str]:
     """The ids that are scored."""
-    return read_list(list_path(config, config.dataset.val.data_list, "val.txt"), spec.sample_id)
+    return read_list(list_path(config, config.dataset.val.data_list, "val.txt"), cleaner(config, spec, "val"))
+
+
+def cleaner(config: Config, spec: DatasetSpec, part: str) -> Callable[[str], str]:
+    """From a line of a list to the id it means; paths that begin with the data root of ``part`` are understood."""
+    root = getattr(config.dataset, part).data_root or config.dataset.data_root
+    roots = {str(root), os.path.realpath(root)} if root else ()
+    return lambda line: spec.sample_id(line, roots)
 
 
 def _read_labeled(config: Config, spec: DatasetSpec) -> list[str]:
     """The labelled ids. A written list beside a split that exists must be the split's."""
     data = config.dataset
     written = data.train.data_list
-    labeled = read_list(list_path(config, written, "labeled.txt"), spec.sample_id)
+    clean = cleaner(config, spec, "train")
+    labeled = read_list(list_path(config, written, "labeled.txt"), clean)
     of_split = data.splits / data.split / "labeled.txt" if data.splits and data.split else None
     if written and of_split and of_split.is_file():
-        others = read_list(of_split, spec.sample_id)
+        others = read_list(of_split, clean)
         if set(others) != set(labeled):
             raise ConfigError(
                 f"{origin_of(config, 'dataset.train.data_list')}: dataset.train.data_list {written} has {len(labeled)} "
@@ -85,40 +93,34 @@ def _images_of_folder(
     """The images of ``unlabeled_dir`` without labelled and validation images and masks; what was left out."""
     folder = config.dataset.train.unlabeled_dir
     known = {*_files_of(config, spec, labeled, "train"), *_files_of(config, spec, val, "val")}
-    # Masks of other images: in a folder of their own, below which nothing is an image to learn from.
-    before, after = re.split(r"\{\w+\}", spec.mask)
-    masks = str(data_root(config, spec, "train").resolve() / before) + "/" if before.endswith("/") else None
-    names, resolved = list_images(folder), folder.resolve()
-    free = [
-        name
-        for name in names
-        if resolved / name not in known
-        and not (masks and f"{resolved}/{name}".startswith(masks) and name.endswith(after))
-    ]
-    if not free:
+    found = find_images(folder, MaskFiles(spec, data_root(config, spec, "train")))
+    found.leave_out("labelled or validation images", [name for name, real in found.images.items() if real in known])
+    if not found.images:
         raise DataError(
-            f"{folder}: all {len(names)} images here are labelled images, validation images or masks; nothing is left "
-            "to learn from without labels"
+            f"{folder}: all images here are labelled images, validation images or masks; nothing is left to learn from "
+            f"without labels ({found.notes()[0]})"
         )
-    left = len(names) - len(free)
-    note = f"{left} of {len(names)} images in {folder} are labelled images, validation images or masks and are left out"
-    return free, (note,) if left else ()
+    return list(found.images), found.notes()
 
 
-def _files_of(config: Config, spec: DatasetSpec, ids: list[str], part: str) -> Iterator[Path]:
-    """Image and mask of each id."""
-    root = data_root(config, spec, part).resolve()
+def _files_of(config: Config, spec: DatasetSpec, ids: list[str], part: str) -> Iterator[str]:
+    """Image and mask of each id, links resolved."""
+    root = data_root(config, spec, part)
     for sample in ids:
-        yield root / spec.image_path(sample)
-        yield root / spec.mask_path(sample)
+        yield os.path.realpath(root / spec.image_path(sample))
+        yield os.path.realpath(root / spec.mask_path(sample))
 
 
 @dataclass(frozen=True)
 class Pool:
-    """``ids`` that a labelled part is drawn from, and ``extra`` images that can only be unlabelled (own data)."""
+    """``ids`` that a labelled part is drawn from, and ``extra`` images that can only be unlabelled (own data).
+
+    ``notes``: what was left out on the way, one sentence each.
+    """
 
     ids: list[str]
     extra: list[str]
+    notes: tuple[str, ...] = ()
 
     def draw(self, count: int, seed: int, classes_of: Mapping[str, list[int]] | None = None) -> tuple[list, list]:
         """(labelled, unlabelled), see ``draw_labeled``; the extra images come last."""
@@ -133,29 +135,30 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
 
     Raises: DataError if there is none of these.
     """
-    data = config.dataset
+    data, clean = config.dataset, cleaner(config, spec, "train")
     if data.train.data_list:
-        return Pool(read_list(data.train.data_list, spec.sample_id), [])
+        return Pool(read_list(data.train.data_list, clean), [])
     if data.splits and (data.splits / "train.txt").is_file():
-        return Pool(read_list(data.splits / "train.txt", spec.sample_id), [])
+        return Pool(read_list(data.splits / "train.txt", clean), [])
     if data.type == "custom":
         return _discovered_pool(spec, data_root(config, spec, "train"), val)
     folders = split_folders(data.splits)
     if not folders:
         raise DataError(f"{data.splits}: no split to take the pool of images from; {how_to_get_lists(data.type)}")
     files = [folders[0] / name for name in ("labeled.txt", "unlabeled.txt")]
-    parts = [read_list(path, spec.sample_id, may_be_empty=True) for path in files]
+    parts = [read_list(path, clean, may_be_empty=True) for path in files]
     return Pool(sorted({*parts[0], *parts[1]}), [])
 
 
 def _discovered_pool(spec: DatasetSpec, root: Path, val: Collection[str]) -> Pool:
     known = set(val)
-    with_mask = find_ids(spec, root)
-    extra = sorted(set(find_ids(spec, root, with_mask=False)) - set(with_mask) - known)
-    ids = [sample for sample in with_mask if sample not in known]
+    every, found = find_samples(spec, root)
+    masked = with_masks(spec, root, every)
+    extra = sorted(set(every) - set(masked) - known)
+    ids = [sample for sample in masked if sample not in known]
     if not ids:
-        raise DataError(f"{root}: all {len(with_mask)} images with a mask are in the validation list")
-    return Pool(ids, extra)
+        raise DataError(f"{root}: all {len(masked)} images with a mask are in the validation list")
+    return Pool(ids, extra, found.notes())
 
 
 def save_lists(folder: Path, split: Split) -> None:

@@ -1,7 +1,7 @@
 """What a data set is: class names, colours, and where image and mask of an id lie. A table, no code per set."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -49,27 +49,38 @@ class DatasetSpec:
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def sample_id(self, line: str) -> str:
+    def sample_id(self, line: str, roots: Collection[str] = ()) -> str:
         """The id that a line of a list means: the bare id, the image's path (with or without its folder), or "image
-        mask".
+        mask", with a space, a tab, a comma or a semicolon between them.
 
         "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png" and "train/aachen/aachen_000000_000019" are the
-        same sample.
+        same sample. So are absolute paths that begin with one of ``roots`` or hold the image's folder, and ./ in front.
+        A mask may be named in another folder, as UniMatch's lists do, if its file name is the one of the image's mask.
         """
         line = line.strip()
+        if "\\" in line and "/" not in line:  # written on Windows
+            line = line.replace("\\", "/")
         for position, char in enumerate(line):
-            if char.isspace():
-                sample = self._strip(line[:position].strip())
-                if self.mask_path(sample) == line[position:].strip().lstrip("/"):
+            if char.isspace() or char in ",;":
+                sample = self._strip(_bare(line[:position], roots))
+                if self._is_mask_of(sample, _bare(line[position + 1 :], roots).lstrip("/")):
                     return sample
-        return self._strip(line)
+        return self._strip(_bare(line, roots))
+
+    def _is_mask_of(self, sample: str, text: str) -> bool:
+        expected = self.mask_path(sample)
+        name = PurePosixPath(expected).name
+        return text == expected or (PurePosixPath(sample).stem in name and PurePosixPath(text).name == name)
 
     def _strip(self, text: str) -> str:
         prefix, suffix = self.image.split("{id}")
+        absolute = text.startswith(("/", "../")) or text[1:3] == ":/"
         text = text.lstrip("/")
         if not text.endswith(suffix):
             return text
-        return text[: len(text) - len(suffix)].removeprefix(prefix)
+        body = text[: len(text) - len(suffix)]
+        at = f"/{body}".rfind(f"/{prefix}") if absolute and "/" in prefix else -1
+        return body[at + len(prefix) :] if at > 0 else body.removeprefix(prefix)
 
     def image_path(self, sample: str) -> str:
         """Path of the image below the data root."""
@@ -86,6 +97,19 @@ class DatasetSpec:
         table[: self.num_classes] = self.palette
         table[self.ignore_label] = self.ignore_color or (255, 255, 255)
         return table
+
+
+def _bare(text: str, roots: Collection[str]) -> str:
+    """A path without quotes, ./ and a root in front."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1]
+    for root in roots:
+        if text.startswith(f"{root}/"):
+            return text[len(root) + 1 :]
+    while text.startswith("./"):
+        text = text[2:].lstrip("/")
+    return text
 
 
 def _check_classes(spec: DatasetSpec) -> None:

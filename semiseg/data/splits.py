@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
@@ -16,11 +17,13 @@ from semiseg.common.text import counted, shortened
 def read_list(
     path: str | os.PathLike, clean: Callable[[str], str] | None = None, may_be_empty: bool = False
 ) -> list[str]:
-    """The ids of a list file, one per line, in the file's order; blank lines are skipped, spaces inside names are kept.
+    """The ids of a list file, one per line, in the file's order; spaces inside names are kept.
 
-    ``clean`` turns a line into an id before duplicates are looked for, usually ``DatasetSpec.sample_id``.
+    Blank lines and lines that begin with "# " are skipped. ``clean`` turns a line into an id before
+    duplicates are looked for, usually ``DatasetSpec.sample_id``.
 
-    Raises: DataError if the file is missing, not text, empty (unless ``may_be_empty``) or names a sample twice.
+    Raises: DataError if the file is missing, not text, empty (unless ``may_be_empty``), names a sample twice, or is a
+        table or JSON.
     """
     path = Path(path)
     try:
@@ -34,8 +37,16 @@ def read_list(
     lines: dict[str, list[int]] = {}
     for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
         line = raw.strip()
-        if line:
-            lines.setdefault(clean(line) if clean else line, []).append(number)
+        if not line or line == "#" or line.startswith("# "):
+            continue
+        sample = clean(line) if clean else line
+        form = _other_form(line, sample, first=not lines) if clean else None
+        if form:
+            raise DataError(
+                f"{path}: line {number} {form}; expected an id a line, an image's path, or an image's path and its "
+                "mask's"
+            )
+        lines.setdefault(sample, []).append(number)
     if not lines and not may_be_empty:
         raise DataError(f"{path}: the list is empty; expected one sample id per line")
     twice = [(sample, numbers) for sample, numbers in lines.items() if len(numbers) > 1]
@@ -43,6 +54,25 @@ def read_list(
         shown = shortened((f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice), separator="; ")
         raise DataError(f"{path}: {counted(len(twice), 'id')} in more than one line: {shown}; keep one line of each")
     return list(lines)
+
+
+_HEADER = {"id", "ids", "image", "images", "img", "mask", "masks", "label", "labels", "path", "file", "filename"}
+_HEADER |= {"name", "image_path", "mask_path", "label_path", "image_id", "split", "set", "subset", "fold", ""}
+_TWO_PATHS = re.compile(r"\.(jpe?g|png|tiff?|bmp|webp|npy|mat)[\"']?\s*[\s,;|]\s*\S", re.IGNORECASE)
+
+
+def _other_form(line: str, sample: str, first: bool) -> str | None:
+    """What a line is that is no id in a form that is understood, or None."""
+    if first and line[0] in "[{":
+        return "begins JSON"
+    cells = [cell.strip(" \"'").lower() for cell in re.split("[,;\t]", line)]
+    if first and len(cells) > 1 and set(cells) <= _HEADER:
+        return f"({line!r}) is the header of a CSV table: remove it, and every column but image and mask"
+    if _TWO_PATHS.search(sample):
+        return f"({line!r}) holds several columns, and the second is not the mask of the first"
+    if ".." in sample.split("/"):
+        return f"({line!r}) leaves the data root"
+    return None
 
 
 def write_list(path: str | os.PathLike, ids: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from semiseg.methods import Method, get_method
 # change too; that their number stays is checked when last.ckpt is read.
 _FREE = (
     *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
+    "dataset.max_pixels",
     *("trainer.log_every", "trainer.resume", "trainer.accumulate", "saver.", "monitor.", "expected"),
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.common.errors import DataError
-from semiseg.data.discover import list_images
+from semiseg.data.discover import MaskFiles, find_images
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,34 @@ class Item:
     name: str
 
 
-def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
+def find_items(
+    inputs: Sequence[Path],
+    out: Path,
+    masks: MaskFiles | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> list[Item]:
     """The images that ``inputs`` (files and folders) mean, each once, in order; a folder means all images below it.
 
     Images in folders keep their path below the folder as their name. Where names would be equal the extension, then
-    the folder's name, is added. Earlier results in ``out`` are no input.
+    the folder's name, is added. Earlier results in ``out`` are no input, nor are ``masks`` in folders; ``say`` is
+    given a line on what a folder holds beside images.
 
     Raises:
-        DataError: an input is not there, a folder holds no image, a named file lies in ``out``, or two images cannot
-            be told apart by name.
+        DataError: an input is not there, a folder holds no image or may not be listed, a named file lies in ``out``,
+            or two images cannot be told apart by name.
     """
     below_input: dict[Path, Path] = {}  # resolved path -> path with the input folder's name in front
     inside = out.resolve()
     for path in inputs:
         if path.is_dir():
-            names = [Path(name) for name in list_images(path)]
-            free = [name for name in names if not (path / name).resolve().is_relative_to(inside)]
-            if not free:
+            found = find_images(path, masks)
+            results = [name for name, real in found.images.items() if Path(real).is_relative_to(inside)]
+            found.leave_out(f"in the output folder {out}", results)
+            if not found.images:
                 raise DataError(f"{path}: all images here lie in the output folder {out}; name the images' own folder")
+            for note in found.notes():
+                say(note)
+            free = [Path(name) for name in found.images]
             below_input.update({(path / name).resolve(): Path(path.resolve().name or "root") / name for name in free})
         elif not path.is_file():
             raise DataError(f"{path}: no such image or folder")

@@ -40,13 +40,16 @@ def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logi
 
 
 def _scaled_size(height: int, width: int, scale: float, base_size: int | None) -> tuple[int, int]:
-    """Without a base size both sides times ``scale``; with one the long side becomes scale * base_size."""
+    """Without a base size both sides times ``scale``; with one the long side becomes scale * base_size.
+
+    At least 1 px a side.
+    """
     if base_size is None:
-        return round(height * scale), round(width * scale)
-    long_side = round(scale * base_size)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    long_side = max(1, round(scale * base_size))
     if height > width:
-        return long_side, round(long_side / height * width)
-    return round(long_side / width * height), long_side
+        return long_side, max(1, round(long_side / height * width))
+    return max(1, round(long_side / width * height)), long_side
 
 
 def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[Tensor, Tensor | None]:

@@ -52,6 +52,7 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
     Raises:
         CheckpointError: unreadable, the wanted network is not in it, or a ResNet with a 7x7 stem.
     """
+    _refuse_safetensors(path)
     if _is_torch(path):
         selected = from_torch(read_torch(path), str(path), which)
         return NetworkFile(selected.state, selected.note)
@@ -77,6 +78,19 @@ def _is_torch(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(2)
     return head == b"PK" or head[:1] == b"\x80"
+
+
+def _refuse_safetensors(path: Path) -> None:
+    """Raises: CheckpointError for a .safetensors file: JSON after its length in eight bytes."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:] == b"{":
+        raise CheckpointError(
+            f"{path}: a .safetensors file, which is not read here; save it as .pth first: "
+            "torch.save(safetensors.torch.load_file(IN), OUT)"
+        )
 
 
 def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorable: Iterable[str] = ()) -> MatchReport:

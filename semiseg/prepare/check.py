@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from semiseg.common.errors import DataError
 from semiseg.common.text import shortened
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.image_files import is_turned
 from semiseg.data.read_ahead import over_files
 
 
@@ -64,14 +64,12 @@ def inspect_part(name: str, part: SegmentationDataset, workers: int) -> PartRepo
 
 
 def _look_at(part: SegmentationDataset, index: int) -> _Sample:
-    image, mask = part.read(index)
+    picture, mask = part.look(index)
     path = part.image_path(index)
-    with Image.open(path) as picture:
-        kind = f"{picture.format} {picture.mode}"
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    kind = picture.kind if picture.bits in (None, 16) else f"{picture.kind} ({picture.bits} of 16 bits)"
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return _Sample(image.shape[:2], kind, turned, histogram, digest)
+    return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest)
 
 
 def content_overlaps(first: PartReport, second: PartReport) -> str | None:

@@ -13,6 +13,7 @@ from semiseg.common.text import first_lines
 from semiseg.config import load
 from semiseg.data import build
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.label_check import LabelsSeen, label_problem
 from semiseg.data.lists import read_split
 from semiseg.data.paths import how_to_get, split_name
 from semiseg.data.read_ahead import default_workers
@@ -92,6 +93,14 @@ def notes(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
     return lines
 
 
+def label_problems(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
+    """A class that is not labelled while ignored pixels are there."""
+    labeled = next(report for report in reports if report.name == "labeled")
+    masks = sum(labeled.sizes.values())
+    problem = label_problem(spec, LabelsSeen(labeled.pixels, masks, labeled.listed)) if masks else None
+    return [problem.text] if problem else []
+
+
 def main(arguments: Sequence[str]) -> int:
     """Read, print the tables, name the problems."""
     args = parse(arguments)
@@ -112,6 +121,7 @@ def main(arguments: Sequence[str]) -> int:
     for note in [*split.notes, *notes(reports, spec), *harmless]:
         print(f"note: {note}")
     problems = [*build.path_overlaps(parts), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
+    problems += label_problems(reports, spec)
     for report in reports:
         missing = [f"{path}: not there{how_to_get(spec, Path(path))}" for path in report.missing]
         problems += first_lines(missing, args.show, f"{report.name} files not there")

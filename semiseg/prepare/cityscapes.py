@@ -9,7 +9,9 @@ from PIL import Image, ImageDraw
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
-from semiseg.data.image_files import BROKEN_PICTURE
+from semiseg.common.text import counted
+from semiseg.data.decode import BROKEN_PICTURE
+from semiseg.data.formats import changes_values
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
@@ -58,28 +60,49 @@ def read_train_ids(path: Path) -> np.ndarray:
 
 def _from_label_ids(path: Path) -> np.ndarray:
     try:
+        lossy = changes_values(path.read_bytes())
         with Image.open(path) as picture:
             ids = np.asarray(picture)
     except BROKEN_PICTURE:
         raise DataError(f"{path}: not a complete, readable picture; extract gtFine_trainvaltest.zip again") from None
+    if lossy:
+        raise DataError(f"{path}: {lossy} changes label values; extract gtFine_trainvaltest.zip again")
     if ids.ndim != 2 or ids.dtype != np.uint8 or ids.max(initial=0) >= len(LABELS):
         raise DataError(f"{path}: holds something else than label ids 0..33; extract gtFine_trainvaltest.zip again")
     return _TABLE[ids]
 
 
 def _from_polygons(path: Path) -> np.ndarray:
-    """Polygons painted one over the other in the order of the file, as the official json2labelImg does."""
+    """Polygons painted one over the other in the order of the file, as the official json2labelImg does.
+
+    Objects of no or one point have no area and change nothing; ``without_area`` names them.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         picture = Image.new("L", (int(content["imgWidth"]), int(content["imgHeight"])), _IGNORE)
         drawer = ImageDraw.Draw(picture)
         for thing in content["objects"]:
             name = _known_name(thing["label"], path)
-            if name != _NOT_DRAWN and not thing.get("deleted"):
+            if name != _NOT_DRAWN and not thing.get("deleted") and len(thing["polygon"]) > 1:
                 drawer.polygon([(x, y) for x, y in thing["polygon"]], fill=TRAIN_ID[name])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{path}: not a readable polygons file; extract gtFine_trainvaltest.zip again") from None
     return np.array(picture)
+
+
+def without_area(path: Path) -> list[str]:
+    """ "person (object 3, 1 point)" for each object of a polygons file that has no area. An unreadable file has none:
+    ``read_train_ids`` refuses it.
+    """
+    try:
+        things = json.loads(path.read_text(encoding="utf-8"))["objects"]
+        return [
+            f"{thing['label']} (object {number}, {counted(len(thing['polygon']), 'point')})"
+            for number, thing in enumerate(things)
+            if len(thing["polygon"]) < 2 and not thing.get("deleted")
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _known_name(label: str, path: Path) -> str:

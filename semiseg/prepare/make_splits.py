@@ -21,8 +21,8 @@ from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build
 from semiseg.data.dataset import SegmentationDataset
-from semiseg.data.image_files import read_mask
-from semiseg.data.lists import Pool, read_pool
+from semiseg.data.lists import Pool, cleaner, read_pool
+from semiseg.data.masks import read_mask
 from semiseg.data.paths import data_root
 from semiseg.data.read_ahead import default_workers, over_files
 from semiseg.data.specs import DatasetSpec
@@ -67,10 +67,10 @@ def draw_val(pool: list[str], count: int, seed: int) -> tuple[list[str], list[st
 
 def classes_of(config: Config, spec: DatasetSpec, pool: list[str], workers: int) -> dict[str, list[int]]:
     """id -> class indices in its mask. Raises: DataError for the first mask that cannot be read."""
-    part = SegmentationDataset(spec, data_root(config, spec, "train"), pool)
+    part = SegmentationDataset(spec, data_root(config, spec, "train"), pool, max_pixels=config.dataset.max_pixels)
 
     def look(index: int) -> list[int]:
-        mask = read_mask(part.mask_path(index), spec)
+        mask = read_mask(part.mask_path(index), spec, part.max_pixels)
         return [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if v < spec.num_classes]
 
     classes_in = {}
@@ -99,8 +99,10 @@ def main(arguments: Sequence[str]) -> int:
     if not out:
         raise ConfigError(f"{args.config}: dataset.splits is not set; --out names the folder of the splits")
     val_path = (config and config.dataset.val.data_list) or out / "val.txt"
-    known = read_list(val_path, spec.sample_id if spec else None) if val_path.is_file() else []
+    known = read_list(val_path, cleaner(config, spec, "val") if config else None) if val_path.is_file() else []
     pool = read_pool(config, spec, known) if config else Pool(read_list(args.list), [])
+    for note in pool.notes:
+        print(f"note: {note}")
     ids, val = [sample for sample in pool.ids if sample not in set(known)], []
     if args.val_count and not known:
         val, ids = draw_val(ids, args.val_count, args.seed)

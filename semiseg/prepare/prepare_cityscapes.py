@@ -12,7 +12,7 @@ from pathlib import Path
 from semiseg import cli
 from semiseg.common.checkout import home
 from semiseg.common.errors import DataError
-from semiseg.common.text import first_lines
+from semiseg.common.text import counted, first_lines, shortened
 from semiseg.data.read_ahead import default_workers, over_files
 from semiseg.data.specs import SPECS
 from semiseg.prepare import cityscapes
@@ -47,13 +47,16 @@ def convert(args: argparse.Namespace, root: Path, part: str) -> tuple[Counter, l
             problems.append(str(result))
         else:
             done[result] += 1
-    polygons = sum(path.suffix == ".json" for path in sources.values())
+    polygons = [path for path in sources.values() if path.suffix == ".json"]
     images = sum((root / SPECS["cityscapes"].image_path(sample)).is_file() for sample in sources)
-    note = f" ({polygons} drawn from polygons)" if polygons else ""
+    note = f" ({len(polygons)} drawn from polygons)" if polygons else ""
     print(
         f"{part}: {done['written']} written{note}, {done['kept']} right already, {len(problems)} problems; "
         f"{images} of {len(sources)} have their image in leftImg8bit"
     )
+    empty = [f"{path.name}: {thing}" for path in polygons for thing in cityscapes.without_area(path)]
+    if empty:
+        print(f"note: {counted(len(empty), 'object')} of fewer than 2 points left out: {shortened(empty, 2)}")
     return done, problems
 
 

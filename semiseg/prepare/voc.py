@@ -15,7 +15,8 @@ from scipy.io import loadmat
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
-from semiseg.data.image_files import BROKEN_PICTURE, read_mask
+from semiseg.data.decode import BROKEN_PICTURE
+from semiseg.data.masks import read_mask, used_colors
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
@@ -71,17 +72,12 @@ def _holds_colors(path: Path) -> bool:
         with Image.open(path) as picture:
             if picture.mode != "P":
                 return picture.mode in ("RGB", "RGBA")
-            used = [(index, _palette_color(picture, index)) for _, index in picture.getcolors(256) or ()]
+            colors = used_colors(picture)
     except BROKEN_PICTURE:
         return False  # read_mask says what is wrong
     official = [tuple(color) for color in _SPEC.full_palette().tolist()]
     known = {*_SPEC.palette, _SPEC.ignore_color}
-    return all(color in known for _, color in used) and any(official[index] != color for index, color in used)
-
-
-def _palette_color(picture: Image.Image, index: int) -> tuple[int, ...] | None:
-    palette = picture.getpalette("RGB") or []
-    return tuple(palette[3 * index : 3 * index + 3]) or None
+    return set(colors.values()) <= known and any(official[index] != color for index, color in colors.items())
 
 
 def _read_mat(path: Path) -> np.ndarray:

@@ -1,0 +1,219 @@
+"""Reading masks as class indices, and refusing those that cannot be meant as they are read.
+
+H, W: height and width in pixels. What is refused is what two programs would read differently: JPEG and its like,
+indices that their own palette contradicts, transparent pixels of colour masks, gray of less than 8 bits.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from semiseg.common.errors import DataError
+from semiseg.common.text import counted, shortened
+from semiseg.data.decode import BROKEN_PICTURE, MAX_PIXELS, check_size
+from semiseg.data.formats import Unreadable, changes_values, format_of, parse_png, tiff_tags, what_it_is
+from semiseg.data.image_files import not_readable, read_bytes
+from semiseg.data.specs import DatasetSpec
+
+_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+_HOW_TO_CONVERT = (
+    "convert it (VOC: tools/prepare_voc.py) or, for your own data set, give mask_kind: color and its colors"
+)
+
+
+def read_mask(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """uint8 H x W of class indices 0..C-1 and ``spec.ignore_label``, from an indexed, gray (8, 16 bit) or colour mask.
+
+    Raises: DataError if the file is missing, damaged, of another kind than ``spec.mask_kind``, holds other labels or
+    colours, or contradicts itself.
+    """
+    data = read_bytes(path, "mask")
+    try:
+        lossy = changes_values(data)
+        if lossy:
+            raise DataError(
+                f"{path}: {lossy} changes label values: masks must be PNG; export them anew, not by renaming"
+            )
+        with _open(data, spec, max_pixels) as picture:
+            _refuse_contradictions(picture, path, spec)
+            mode = picture.mode
+            # as it is: of mode P that is the indices, not the palette's colours
+            values = np.asarray(picture.convert("RGB") if spec.mask_kind == "color" else picture)
+    except BROKEN_PICTURE as error:
+        raise not_readable(path, "mask", error, "copy or make it again") from None
+    if spec.mask_kind == "color":
+        return _colors_to_labels(values, path, spec)
+    if values.ndim != 2:
+        raise DataError(f"{path}: this mask is a color picture ({mode}), not class indices; {_HOW_TO_CONVERT}")
+    if values.dtype.kind not in "iub":
+        raise DataError(
+            f"{path}: mask values are {values.dtype}, expected class indices; save it as 8-bit gray or indexed PNG"
+        )
+    return _check_labels(values, path, spec)
+
+
+def _open(data: bytes, spec: DatasetSpec, max_pixels: int) -> Image.Image:
+    """Pillow's picture, not decoded yet. Raises: BROKEN_PICTURE."""
+    name = format_of(data)
+    if name == "PNG":
+        png = parse_png(data)
+        if spec.mask_kind == "index" and png.kind == 0 and (png.bits in (2, 4) or (png.bits == 1 and _multi(spec))):
+            raise Unreadable(
+                f"gray of {counted(png.bits, 'bit')}: white is 255 by its value and {2**png.bits - 1} by its index",
+                "save it as 8-bit gray or indexed PNG",
+            )
+        data = png.plain
+    elif name == "TIFF":
+        pages = tiff_tags(data).pages
+        if pages > 1:
+            raise Unreadable(f"a TIFF of {pages} pages", "save the page that is meant as a file of its own")
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except Image.UnidentifiedImageError:
+        raise what_it_is(data) from None
+    check_size(*picture.size, max_pixels)
+    return picture
+
+
+def _multi(spec: DatasetSpec) -> bool:
+    """Whether white in a mask of two values may mean the ignore label as well as class 1."""
+    return spec.num_classes > 2 and spec.ignore_label == 255
+
+
+def _refuse_contradictions(picture: Image.Image, path: Path, spec: DatasetSpec) -> None:
+    if spec.mask_kind == "color":
+        if picture.mode in _ALPHA or "transparency" in picture.info:
+            alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+            if alpha.min(initial=255) < 255:
+                raise DataError(
+                    f"{path}: {(alpha < 255).mean():.1%} of the pixels are transparent, so that their colors say "
+                    "nothing; save the mask without transparency, with ignore_color where pixels do not count"
+                )
+    elif picture.mode == "P":
+        problem = palette_contradiction(picture, spec)
+        if problem:
+            raise DataError(f"{path}: {problem}")
+
+
+def palette_contradiction(picture: Image.Image, spec: DatasetSpec) -> str | None:
+    """Why an indexed picture cannot be read by its indices, or None: its palette names other classes than they do.
+
+    Lossless optimizers (oxipng, pngquant, optipng) keep colours and renumber them. Refused and not mapped by colour,
+    because only the owner knows which of the two is right. Palettes that name no classes do not matter.
+    """
+    if not _may_contradict(tuple(palette_of(picture)), spec):  # as always, so that pixels need not be looked at
+        return None
+    colors = {index: color for index, color in used_colors(picture).items() if index < spec.num_classes}
+    labels = {color: index for index, color in enumerate(spec.palette)}
+    void = {(255, 255, 255), (224, 224, 192), spec.ignore_color} - labels.keys()
+    shown = {index: color for index, color in colors.items() if color not in void}
+    wrong = [(index, labels[color]) for index, color in shown.items() if labels.get(color, index) != index]
+    if wrong and all(color in labels for color in shown.values()):
+        index, meant = wrong[0]
+        return (
+            f"its palette shows index {index} in the color of {spec.classes[meant]!r}, which is class {meant}: indices "
+            f"and colors contradict each other, as after a lossless optimizer; if the colors are right, "
+            f"{_HOW_TO_CONVERT}; if the indices are, save it with the palette of the data set or as 8-bit gray"
+        )
+    grays = _gray_labels(palette_of(picture), spec)
+    wrong = [(index, grays[index]) for index in colors if grays.get(index, index) != index]
+    if wrong and all(index in grays for index in colors) and any(0 < grays[i] < spec.num_classes for i in colors):
+        index, gray = wrong[0]
+        return (
+            f"its palette shows index {index} as gray {gray}, which is a label as well: indices and gray values "
+            "contradict each other, as after a lossless optimizer; save it as 8-bit gray"
+        )
+    return None
+
+
+@lru_cache(maxsize=64)
+def _may_contradict(palette: tuple[tuple[int, ...], ...], spec: DatasetSpec) -> bool:
+    """Whether an index of a class is shown in the colour, or as the gray value, of another label."""
+    labels = {color: index for index, color in enumerate(spec.palette)}
+    grays = _gray_labels(palette, spec)
+    indices = range(min(len(palette), spec.num_classes))
+    return any(labels.get(palette[i], i) != i or grays.get(i, i) != i for i in indices)
+
+
+def _gray_labels(palette: Sequence[tuple[int, ...]], spec: DatasetSpec) -> dict[int, int]:
+    """Index -> the label that its gray would be. A gray that several indices have tells nothing; black is padding."""
+    labels = {*range(spec.num_classes), spec.ignore_label}
+    counts = Counter(palette)
+    return {
+        index: color[0]
+        for index, color in enumerate(palette)
+        if len(set(color)) == 1 and color[0] in labels and (counts[color] == 1 or not any(color))
+    }
+
+
+def used_colors(picture: Image.Image) -> dict[int, tuple[int, ...] | None]:
+    """Index -> its colour in the palette, None beyond its end, for the indices that occur in a picture of mode P."""
+    palette = palette_of(picture)
+    used = np.flatnonzero(picture.histogram()[:256]).tolist()
+    return {index: palette[index] if index < len(palette) else None for index in used}
+
+
+def palette_of(picture: Image.Image) -> list[tuple[int, ...]]:
+    """The colours of a picture of mode P, by index."""
+    channels = picture.getpalette("RGB") or []
+    return list(zip(channels[::3], channels[1::3], channels[2::3], strict=False))
+
+
+def _check_labels(values: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndarray:
+    """``values`` as uint8, after a look at which values occur (a histogram: 0.05 ms for a VOC mask)."""
+    if values.dtype == np.uint8:
+        occurring = np.flatnonzero(cv2.calcHist([np.ascontiguousarray(values)], [0], None, [256], [0, 256]))
+    else:
+        occurring = np.unique(values)
+    bad = [int(v) for v in occurring if not 0 <= v < spec.num_classes and v != spec.ignore_label]
+    if bad:
+        shown = shortened(bad, 8)
+        raise DataError(
+            f"{path}: label values {shown} are neither one of the {spec.num_classes} classes 0..{spec.num_classes - 1} "
+            f"nor the ignore label {spec.ignore_label}; {_likely_cause(bad, set(occurring.tolist()), spec)}"
+        )
+    return values.astype(np.uint8)  # a copy: Pillow's own pixels are read-only
+
+
+def _likely_cause(bad: Sequence[int], occurring: Collection[int], spec: DatasetSpec) -> str:
+    if spec.name == "cityscapes" and max(bad) <= 33:
+        return "these look like labelIds, not labelTrainIds: run tools/prepare_cityscapes.py"
+    if bad == [255]:
+        return (
+            "if 255 marks ignored pixels here, set ignore_label: 255; a 0/255 mask of 2 classes needs mask_kind: color"
+        )
+    if bad == [65535]:
+        return "65535 marks ignored pixels in some 16-bit masks: save them as 8 bit with 255 there"
+    if bad == [spec.num_classes] and 0 not in occurring:
+        return "are labels counted from 1? they must start at 0"
+    if bad == [spec.num_classes]:
+        return "is a class missing in the list of classes, or does this value mark ignored pixels?"
+    return "is it a color or gray picture of the classes instead of their indices, or a mask of another data set?"
+
+
+def _colors_to_labels(rgb: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndarray:
+    """Index of each pixel's colour in the palette; H x W x 3 -> H x W."""
+    colors = [*spec.palette, *([spec.ignore_color] if spec.ignore_color is not None else [])]
+    labels = np.array([*range(spec.num_classes), spec.ignore_label][: len(colors)], np.uint8)
+    weights = np.array([1 << 16, 1 << 8, 1], np.int32)
+    codes = np.array(colors, np.int32) @ weights
+    order = np.argsort(codes)
+    codes, labels = codes[order], labels[order]
+    pixels = rgb.astype(np.int32) @ weights
+    index = np.minimum(np.searchsorted(codes, pixels), len(codes) - 1)
+    known = codes[index] == pixels
+    if not known.all():
+        others = np.unique(rgb[~known], axis=0)
+        shown = shortened(map(tuple, others.tolist()))
+        raise DataError(
+            f"{path}: {len(others)} colors are not in the palette of {spec.name}: {shown} ({(~known).mean():.1%} of "
+            "the pixels); add them to colors, or give the color of ignored pixels as ignore_color (smoothed or JPEG "
+            "masks cannot be read)"
+        )
+    return labels[index]

@@ -128,7 +128,7 @@ def test_names_and_shapes_that_do_not_fit(tmp_path, run):
     assert_refused(result, target, "1 wrong shape (first: encoder.layer3.0.bn1.beta: [3] in the file")
     odd = {name: array for name, array in arrays.items() if not name.startswith("encoder.layer3.1")}
     result = run(write_ckpt(tmp_path / "d.ckpt", odd), target)
-    assert_refused(result, target, "stages of (2, 2, 1, 2) basic blocks", "resnet18, resnet50, resnet101")
+    assert_refused(result, target, "stages of (2, 2, 1, 2) basic blocks", "resnet18, resnet34, resnet50, resnet101")
 
 
 def test_a_configuration_to_match_against(tmp_path, run):

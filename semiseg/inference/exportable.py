@@ -10,6 +10,7 @@ from mindspore import Tensor, nn, ops
 
 from semiseg.models.deeplabv3plus import SegmentationNetwork
 from semiseg.models.interpolate import axis_weights
+from semiseg.models.resnet import ResNet
 
 
 def interpolation_matrix(target: int, source: int) -> np.ndarray:
@@ -35,13 +36,14 @@ class Resize(nn.Cell):
 
 
 class PaddedMaxPool(nn.Cell):
-    """nn.MaxPool2d(3, 2, padding=1, ceil_mode=True) for input that is not negative, of one shape B x C x H x W."""
+    """nn.MaxPool2d(3, 2, padding=1, ceil_mode) for input that is not negative, of one shape B x C x H x W."""
 
-    def __init__(self, shape: tuple[int, int, int, int]):
+    def __init__(self, shape: tuple[int, int, int, int], ceil_mode: bool = True):
         super().__init__()
         batch, channels, height, width = shape
         # The last window starts at or before the last pixel: out = ceil((n - 1) / 2) + 1 windows of 3, 2 apart.
-        below, right = (2 * (-(-(n - 1) // 2)) + 3 - n - 1 for n in (height, width))
+        # Without ceil_mode an even side has one window less.
+        below, right = (1 + (n % 2 == 0 and ceil_mode) for n in (height, width))
         self.left = Tensor(np.zeros((batch, channels, height, 1), np.float32))
         self.right = Tensor(np.zeros((batch, channels, height, right), np.float32))
         self.top = Tensor(np.zeros((batch, channels, 1, width + 1 + right), np.float32))
@@ -53,6 +55,23 @@ class PaddedMaxPool(nn.Cell):
         return self.pool(ops.concat((self.top, x, self.below), 2))
 
 
+class ExportableResNet(nn.Cell):
+    """A ResNet's four maps for one input size H, W; its cells and weights are those of ``encoder``."""
+
+    def __init__(self, encoder: ResNet, size: tuple[int, int]):
+        super().__init__()
+        self.stem = nn.SequentialCell(encoder.conv1, encoder.bn1, encoder.relu)
+        halved = tuple((n + 1) // 2 for n in size)
+        self.pool = PaddedMaxPool((1, encoder.bn1.num_features, *halved), encoder.ceil_mode)
+        self.layers = nn.CellList([encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4])
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        low = self.layers[0](self.pool(self.stem(x)))
+        second = self.layers[1](low)
+        third = self.layers[2](second)
+        return low, second, third, self.layers[3](third)
+
+
 class ExportableNetwork(nn.Cell):
     """Logits of the linear head at the input's size: 1 x 3 x H x W normalised -> 1 x C x H x W.
 
@@ -62,10 +81,7 @@ class ExportableNetwork(nn.Cell):
     def __init__(self, network: SegmentationNetwork, size: tuple[int, int]):
         super().__init__()
         encoder, decoder = network.encoder, network.decoder
-        self.stem = nn.SequentialCell(encoder.conv1, encoder.bn1, encoder.relu)
-        halved = tuple((n + 1) // 2 for n in size)
-        self.pool = PaddedMaxPool((1, encoder.bn1.num_features, *halved))
-        self.layers = nn.CellList([encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4])
+        self.encoder = ExportableResNet(encoder, size) if isinstance(encoder, ResNet) else encoder
         self.pooled = decoder.aspp.conv1[1:]  # what follows the pooling: convolution, norm, ReLU
         self.branches = nn.CellList([decoder.aspp.conv2, *decoder.aspp.dilated])
         self.head, self.low_conv, self.classifier = decoder.head, decoder.low_conv, decoder.classifier
@@ -80,8 +96,7 @@ class ExportableNetwork(nn.Cell):
         return network.encoder(Tensor(np.zeros((1, 3, *size), np.float32)))[3].shape[2:]
 
     def construct(self, x: Tensor) -> Tensor:
-        low = self.layers[0](self.pool(self.stem(x)))
-        high = self.layers[3](self.layers[2](self.layers[1](low)))
+        low, _, _, high = self.encoder(x)
         pooled = self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread  # interpolating one pixel repeats it
         parts = (pooled,)
         for branch in self.branches:

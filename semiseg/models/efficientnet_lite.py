@@ -70,7 +70,11 @@ class MBConv(nn.Cell):
 
 def _conv(in_planes: int, planes: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
     options = {"dilation": dilation, "group": groups, "has_bias": False}
-    return nn.Conv2d(in_planes, planes, kernel, stride, pad_mode="same", **options)
+    if stride == 1:  # "same", said in numbers: ONNX's runtime refuses the word for dilated convolutions
+        options |= {"pad_mode": "pad", "padding": dilation * (kernel // 2)}
+    else:
+        options |= {"pad_mode": "same"}
+    return nn.Conv2d(in_planes, planes, kernel, stride, **options)
 
 
 class EfficientNetLite(nn.Cell):

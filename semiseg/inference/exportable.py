@@ -42,17 +42,21 @@ class PaddedMaxPool(nn.Cell):
         super().__init__()
         batch, channels, height, width = shape
         # The last window starts at or before the last pixel: out = ceil((n - 1) / 2) + 1 windows of 3, 2 apart.
-        # Without ceil_mode an even side has one window less.
-        below, right = (1 + (n % 2 == 0 and ceil_mode) for n in (height, width))
-        self.left = Tensor(np.zeros((batch, channels, height, 1), np.float32))
-        self.right = Tensor(np.zeros((batch, channels, height, right), np.float32))
-        self.top = Tensor(np.zeros((batch, channels, 1, width + 1 + right), np.float32))
-        self.below = Tensor(np.zeros((batch, channels, below, width + 1 + right), np.float32))
+        # Without ceil_mode an even side has one window less, and nothing may be left over: ONNX would pool that too.
+        below, right = (1 if n % 2 else 2 * ceil_mode for n in (height, width))
+        self.left = _zeros(batch, channels, height, 1)
+        self.right = _zeros(batch, channels, height, right) if right else None
+        self.top = _zeros(batch, channels, 1, width + 1 + right)
+        self.below = _zeros(batch, channels, below, width + 1 + right) if below else None
         self.pool = nn.MaxPool2d(3, 2, pad_mode="valid")
 
     def construct(self, x: Tensor) -> Tensor:
-        x = ops.concat((self.left, x, self.right), 3)
-        return self.pool(ops.concat((self.top, x, self.below), 2))
+        x = ops.concat((self.left, x) if self.right is None else (self.left, x, self.right), 3)
+        return self.pool(ops.concat((self.top, x) if self.below is None else (self.top, x, self.below), 2))
+
+
+def _zeros(*shape: int) -> Tensor:
+    return Tensor(np.zeros(shape, np.float32))
 
 
 class ExportableResNet(nn.Cell):

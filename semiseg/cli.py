@@ -39,6 +39,7 @@ COMMANDS = {
     "check-data": Command("semiseg.prepare.check_data:main", "look at all data of a configuration"),
     "make-splits": Command("semiseg.prepare.make_splits:main", "draw labelled and unlabelled parts"),
     "fetch-splits": Command("semiseg.prepare.fetch_splits:main", "bring the published lists into place"),
+    "weights": Command("semiseg.prepare.weights:main", "list ImageNet weights of encoders, and fetch them"),
     "make-synthetic": Command("semiseg.prepare.make_synthetic:main", "make the synthetic data set"),
     "prepare-voc": Command("semiseg.prepare.prepare_voc:main", "make SegmentationClassAug from VOC and SBD"),
     "prepare-cityscapes": Command("semiseg.prepare.prepare_cityscapes:main", "make Cityscapes' labelTrainIds"),

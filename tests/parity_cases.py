@@ -54,6 +54,7 @@ def config_of(spec: NetworkSpec) -> NetConfig:
         encoder=EncoderConfig(
             type=f"resnet{spec.depth}",
             kwargs=EncoderKwargs(
+                stem=spec.stem,
                 multi_grid=spec.multi_grid is not None,
                 zero_init_residual=spec.zero_init_residual,
                 replace_stride_with_dilation=spec.replace_stride_with_dilation,

@@ -54,6 +54,7 @@ def test_what_shapes_tell():
         "prototypes of a class": "2",
         "channels of a prototype": "16",
         "encoder blocks": "2-2-2-2 basic",
+        "encoder stem": "deep",
         "encoder width": "4",
         "decoder channels": "8",
         "ASPP branches": "5",

@@ -9,6 +9,7 @@ from semiseg.common.errors import ConfigError
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.loading import main
+from semiseg.config.unread import unread_keys
 
 
 def write(path, text):
@@ -242,3 +243,66 @@ def test_show_prints_every_key_with_its_origin(tmp_path, capsys):
 def test_show_fails_with_one_line(tmp_path, capsys):
     assert main(["show", str(tmp_path), "a=1"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+# --- encoders and their weights ---------------------------------------------------------------------------------------
+
+
+def test_mean_and_std_are_the_encoders_unless_they_are_written(tmp_path):
+    path = write(tmp_path / "a.yaml", "dataset: {std: [1, 2, 3]}")
+    resnet, small = load(path).dataset, load(path, ["net.encoder.type=efficientnet_lite0"]).dataset
+    assert (resnet.mean, resnet.std) == ((123.675, 116.28, 103.53), (1, 2, 3))
+    assert (small.mean, small.std) == ((127, 127, 127), (1, 2, 3))
+    assert load(path, ["net.encoder.type=efficientnet_lite0", "dataset.std=null"]).dataset.std == (128, 128, 128)
+    written = load(path, ["net.encoder.type=efficientnet_lite0", "dataset.mean=[0, 0, 0]"])
+    assert written.dataset.mean == (0, 0, 0)
+    assert load(write(tmp_path / "b.yaml", dump(written)), ["net.encoder.type=resnet50"]).dataset.mean == (0, 0, 0)
+
+
+def test_a_bare_word_names_weights_and_anything_else_a_file(tmp_path):
+    path = write(tmp_path / "a.yaml", "net: {encoder: {type: efficientnet_lite0, pretrained: efficientnet_lite0}}")
+    config = load(path)
+    assert config.net.encoder.pretrained == "efficientnet_lite0"
+    assert load(write(tmp_path / "b.yaml", dump(config))) == config
+    for text, file in (("w.pth", "w.pth"), ("./weights", "weights"), ("deep/w", "deep/w")):
+        path = write(tmp_path / "c.yaml", f"net: {{encoder: {{pretrained: {text}}}}}")
+        assert load(path).net.encoder.pretrained == tmp_path / file
+    assert load(path, ["net.encoder.pretrained="]).net.encoder.pretrained is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "parts"),
+    [
+        (
+            ["net.encoder.pretrained=efficientnet_lit0"],
+            "net.encoder.pretrained",
+            ["did you mean 'efficientnet_lite0'?"],
+        ),
+        (["net.encoder.pretrained=xception"], "net.encoder.pretrained", ["`semiseg weights` lists", "resnet101"]),
+        (
+            ["net.encoder.pretrained=resnet50", "net.encoder.kwargs.stem=conv7"],
+            "net.encoder.type",
+            ["expected resnet50", "set net.encoder.type=resnet50", "got resnet101"],
+        ),
+        (
+            ["net.encoder.pretrained=resnet101"],
+            "net.encoder.kwargs.stem",
+            ["expected conv7", "set net.encoder.kwargs.stem=conv7", "got deep"],
+        ),
+    ],
+)
+def test_weights_by_name_must_be_known_and_fit_the_encoder(tmp_path, overrides, key, parts):
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path / "a.yaml", ""), overrides)
+    message = str(caught.value)
+    assert f": {key}: " in message
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_keys_of_resnets_are_not_read_for_another_encoder(tmp_path):
+    path = write(tmp_path / "a.yaml", "net: {encoder: {type: efficientnet_lite0, kwargs: {stem: conv7, width: 32}}}")
+    notes = unread_keys(load(path))
+    assert [note.split()[0] for note in notes] == ["net.encoder.kwargs.stem", "net.encoder.kwargs.width"]
+    assert unread_keys(load(path, ["net.encoder.type=resnet34"])) == []

@@ -496,7 +496,7 @@ def test_what_the_translation_adds_is_never_named_as_unread(tmp_path, content):
         ("trainer.optimizer.type", "adam"),
         ("trainer.lr_scheduler.mode", "cosine"),
         ("trainer.unsupervised.apply_aug", "mixup"),
-        ("net.encoder.type", "core.models.resnet.resnet152"),
+        ("net.encoder.type", "core.models.resnet.resnet200"),
         ("net.decoder.type", "core.models.decoder.dec_deeplabv3"),
         ("criterion.type", "focal"),
         ("dataset.train.data_list", "lists/all.txt"),

@@ -98,7 +98,8 @@ def test_a_run_of_ours(tmp_path, run):
     teacher = arrays_of(network(seed=1))
     state = {f"teacher.{name}": array for name, array in teacher.items()}
     state |= {f"student.{name}": array + 1 for name, array in teacher.items()}
-    from mindspore import Tensor
+    from safetensors.numpy import save_file
+from mindspore import Tensor
 
     checkpoint_io.save(tmp_path / "last.ckpt", {name: Tensor(array) for name, array in state.items()}, {"step": 9})
     assert run(tmp_path / "last.ckpt", tmp_path / "best.ckpt")[0] == 0
@@ -130,7 +131,7 @@ def test_names_and_shapes_that_do_not_fit(tmp_path, run):
     assert_refused(result, target, "1 wrong shape (first: encoder.layer3.0.bn1.beta: [3] in the file")
     odd = {name: array for name, array in arrays.items() if not name.startswith("encoder.layer3.1")}
     result = run(write_ckpt(tmp_path / "d.ckpt", odd), target)
-    assert_refused(result, target, "stages of (2, 2, 1, 2) basic blocks", "resnet18, resnet50, resnet101")
+    assert_refused(result, target, "stages of (2, 2, 1, 2) basic blocks", "resnet18, resnet34, resnet50, resnet101")
 
 
 def test_a_configuration_to_match_against(tmp_path, run):
@@ -180,9 +181,12 @@ def test_broken_inputs(tmp_path, run):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.ckpt"])
-def test_safetensors_are_called_by_their_name(tmp_path, name):
-    (tmp_path / name).write_bytes((2).to_bytes(8, "little") + b"{}")
-    with pytest.raises(CheckpointError, match=rf"{name}: a \.safetensors file, .*; save it as \.pth first"):
+def test_safetensors_are_known_by_name_and_by_content(tmp_path, name):
+    save_file({"model.x": np.zeros(2, np.float32)}, tmp_path / name)
+    with pytest.raises(CheckpointError, match="expected a DeepLabv3|expected .* under|encoder"):
+        read_network(tmp_path / name)
+    (tmp_path / name).write_bytes((20).to_bytes(8, "little") + b'{"x')
+    with pytest.raises(CheckpointError, match=rf"{name}: truncated, damaged or no \.safetensors file"):
         read_network(tmp_path / name)
 
 

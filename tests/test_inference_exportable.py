@@ -24,14 +24,18 @@ def test_matrices_interpolate_as_the_operator_does(source, target):
 @pytest.mark.parametrize("size", [(8, 8), (9, 9), (7, 10), (1, 2), (1, 1)])
 def test_padding_with_zeros_pools_as_the_networks_layer_does(size):
     x = Tensor(np.maximum(random(2, 3, *size), 0))
-    reference = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=True)
-    assert np.array_equal(PaddedMaxPool((2, 3, *size))(x).asnumpy(), reference(x).asnumpy())
+    for ceil_mode in (True, False):
+        reference = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=ceil_mode)
+        assert np.array_equal(PaddedMaxPool((2, 3, *size), ceil_mode)(x).asnumpy(), reference(x).asnumpy())
 
 
 @pytest.mark.parametrize("size", [(33, 37), (64, 48), (17, 90)])
-@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    "encoder",
+    ["{type: resnet18}", "{type: resnet50}", "{type: resnet18, kwargs: {stem: conv7}}", "{type: efficientnet_lite0}"],
+)
 def test_the_whole_network_is_the_same(size, encoder):
-    network = network_of(context_of(f"net.encoder.type={encoder}").net)
+    network = network_of(context_of(f"net.encoder={encoder}").net)
     image = Tensor(random(1, 3, *size))
     before = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
     found = ExportableNetwork(network, size)(image).asnumpy()

@@ -7,15 +7,17 @@ from tiny import CLASSES, TINY_NET, config_of, context_of, image, network_of
 
 from semiseg.common.errors import ConfigError
 from semiseg.engine.build import fresh_network
-from semiseg.models import SegmentationNetwork, build_model
+from semiseg.models import build_model
+from semiseg.models.efficientnet_lite import EfficientNetLite
 from semiseg.models.resnet import DEPTHS, ResNet
 
 
 @pytest.mark.parametrize("size", [(33, 37), (48, 40), (65, 34)])
 def test_outputs_have_the_stated_shapes(size):
     context = context_of("net.aux_loss={}")
-    out = network_of(context.net)(image(*size, batch=2))
-    h, w = SegmentationNetwork.feature_size(*size)
+    network = network_of(context.net)
+    out = network(image(*size, batch=2))
+    h, w = network.feature_size(*size)
     assert out.pred.shape == (2, CLASSES, h, w)
     assert out.rep.shape == (2, 16, h, w)
     assert out.aux.shape[:2] == (2, CLASSES)
@@ -29,14 +31,17 @@ def test_heads_that_are_not_configured_are_none():
 
 @pytest.mark.parametrize("side", range(17, 41))
 def test_feature_size_is_what_stem_and_pooling_give(side):
-    out = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=True)(Tensor(np.zeros((1, 1, (side + 1) // 2, 2))))
-    assert SegmentationNetwork.feature_size(side, 17)[0] == out.shape[2]
+    for stem in ("deep", "conv7"):
+        encoder = ResNet(*DEPTHS["resnet10"], width=4, stem=stem)
+        out = encoder.maxpool(encoder.conv1(Tensor(np.zeros((1, 3, side, 17), np.float32))))
+        assert encoder.low_size(side, 17) == out.shape[2:]
 
 
 def test_pooling_is_the_original_one_also_for_even_sides():
     # Stem output 24 (input 48): padding 1 with ceil_mode gives 13, the authors' port (pad_mode same) would give 12.
-    assert SegmentationNetwork.feature_size(48, 47) == (13, 13)
-    assert network_of(context_of().net).encoder.maxpool(Tensor(np.ones((1, 8, 24, 24), np.float32))).shape[2:] == (
+    network = network_of(context_of().net)
+    assert network.feature_size(48, 47) == (13, 13)
+    assert network.encoder.maxpool(Tensor(np.ones((1, 8, 24, 24), np.float32))).shape[2:] == (
         13,
         13,
     )
@@ -51,6 +56,31 @@ def test_dilation_replaces_stride(dilate, stride):
     assert [m.shape[1] for m in maps] == [4, 8, 16, 32]
     assert maps[0].shape[2] == 33
     assert maps[3].shape[2] == 128 // stride + 1
+
+
+def test_the_conv7_stem_pools_as_torchvision_does():
+    encoder = ResNet(*DEPTHS["resnet10"], width=4, stem="conv7")
+    maps = encoder(image(48, 47))
+    assert maps[0].shape[2:] == encoder.low_size(48, 47) == (12, 12)
+    assert encoder.conv1.weight.shape == (4, 3, 7, 7)
+    assert encoder.bn1.num_features == 4
+
+
+@pytest.mark.parametrize(("kind", "blocks"), [("resnet34", (3, 4, 6, 3)), ("resnet152", (3, 8, 36, 3))])
+def test_the_depths_of_the_papers(kind, blocks):
+    encoder = ResNet(*DEPTHS[kind], width=4)
+    assert tuple(len(stage) for stage in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)) == blocks
+    assert encoder.out_planes[3] == (32 if kind == "resnet34" else 128)
+
+
+def test_every_head_stands_on_an_efficientnet():
+    network = network_of(context_of("net.encoder.type=efficientnet_lite0", "net.aux_loss={}").net)
+    assert isinstance(network.encoder, EfficientNetLite)
+    out = network(image(65, 50))
+    assert out.pred.shape == (1, CLASSES, 17, 13)
+    assert network.feature_size(65, 50) == (17, 13)
+    assert out.aux.shape[:2] == (1, CLASSES)
+    assert out.proto.shape == (1, CLASSES, 65, 50)
 
 
 def test_dilations_and_multi_grid_of_resnet101_are_the_published_ones():

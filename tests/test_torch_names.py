@@ -6,11 +6,14 @@ import pytest
 from semiseg.checkpoints.match import match, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_names import (
+    BATCH_NORM,
     IGNORABLE_BACKBONE,
     IGNORABLE_U2PL,
+    check_stem,
     from_torch,
     place_backbone,
     select_state,
+    stem_of,
     strip_prefix,
     to_mindspore_names,
 )
@@ -114,19 +117,44 @@ def test_pspnet_numbered_stem_means_the_same():
     assert state["encoder.layer1.0.conv1.weight"].shape == (4, 4, 3, 3)
 
 
+CONV7 = {**conv("conv1", 64, 3, 7, 7), **norm("bn1", 64), **conv("layer1.0.conv1", 64, 64, 1, 1)}
+
+
 @pytest.mark.parametrize("prefix", ["", "encoder.", "module.", "module.encoder."])
-def test_seven_by_seven_stem_is_explained(prefix):
-    plain = {**conv("conv1", 64, 3, 7, 7), **norm("bn1", 64), **conv("layer1.0.conv1", 64, 64, 1, 1)}
-    with pytest.raises(CheckpointError) as caught:
-        from_torch({prefix + name: array for name, array in plain.items()}, "resnet101.pth")
-    message = str(caught.value)
-    for part in ("resnet101.pth", "64x3x7x7", "deep stem", "three 3x3", "U2PL", "PSPNet"):
-        assert part in message
-    assert "\n" not in message
+def test_the_other_stem_is_told_with_the_key_to_change(prefix):
+    held = from_torch({prefix + name: array for name, array in CONV7.items()}, "resnet101.pth").state
+    deep = from_torch(backbone({**conv("conv1.0", 4, 3, 3, 3), **norm("bn1", 8)}), "f").state
+    assert (stem_of(held), stem_of(deep), stem_of({"decoder.head.0.weight"})) == ("conv7", "deep", None)
+    for names, expected, value in ((held, deep, "conv7"), (deep, held, "deep")):
+        with pytest.raises(CheckpointError) as caught:
+            check_stem(names, expected, "resnet101.pth")
+        message = str(caught.value)
+        assert message.startswith("resnet101.pth: ")
+        assert f"set net.encoder.kwargs.stem={value}," in message
+        assert "\n" not in message
+    check_stem(held, held, "f")
+    check_stem(held, {"decoder.head.0.weight"}, "f")
 
 
 def test_a_whole_network_passes_unchanged():
-    assert place_backbone(network(), "f").keys() == network().keys()
+    assert place_backbone(network()).keys() == network().keys()
+
+
+def test_mindcv_names():
+    named = {"conv1.weight": 0, "bn1.gamma": 0, "layer1.0.down_sample.1.gamma": 0, "classifier.bias": 0}
+    expected = {"conv1.weight", "bn1.gamma", "layer1.0.downsample.1.gamma", "classifier.bias"}
+    assert place_backbone(named).keys() == {f"encoder.{name}" for name in expected}
+
+
+def test_efficientnet_names_and_its_classifier():
+    blocks = {**conv("_blocks.1._expand_conv", 96, 16, 1, 1), **norm("_blocks.1._bn0", 96)}
+    head = {**conv("_conv_head", 8, 4, 1, 1), **norm("_bn1", 8), **conv("_fc", 9, 8), "_fc.bias": np.zeros(9)}
+    state = from_torch({**conv("_conv_stem", 4, 3, 3, 3), **norm("_bn0"), **blocks, **head}, "f").state
+    kept = {"encoder.conv_stem.weight", "encoder.blocks.1.expand_conv.weight"}
+    kept |= {f"encoder.{bn}.{leaf}" for bn in ("bn0", "blocks.1.bn0") for leaf in BATCH_NORM.values()}
+    report = match(shapes_of(state), {name: state[name].shape for name in kept}, IGNORABLE_BACKBONE)
+    assert report.complete
+    assert len(report.ignored) == 7
 
 
 def u2pl():

@@ -137,12 +137,17 @@ def facts(shapes: Shapes) -> dict[str, str]:
         per_class = prototypes[0] // classifier[0]
     blocks = [count_numbered(bare, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4)]
     kind = "bottleneck" if "encoder.layer1.0.conv3.weight" in bare else "basic"
+    resnet = f"{'-'.join(map(str, blocks))} {kind}" if any(blocks) else ""
+    inverted = count_numbered(bare, "encoder.blocks.")
     return {
         "classes": _text(classifier and classifier[0]),
         "prototypes of a class": _text(per_class),
         "channels of a prototype": _text(prototypes and prototypes[-1]),
-        "encoder blocks": f"{'-'.join(map(str, blocks))} {kind}" if any(blocks) else "-",
-        "encoder width": _text(_first_side(bare, "encoder.conv1.0.weight")),
+        "encoder blocks": resnet or (f"{inverted} of efficientnet_lite0" if inverted else "-"),
+        "encoder stem": _text(_stem(bare)),
+        "encoder width": _text(
+            _first_side(bare, "encoder.conv1.0.weight") or _first_side(bare, "encoder.conv1.weight")
+        ),
         "decoder channels": _text(_first_side(bare, "decoder.head.0.weight")),
         "ASPP branches": _text(count_numbered(bare, "decoder.aspp.conv") or None),
         "auxiliary head": _yes_if_any(bare, "auxor."),
@@ -165,6 +170,11 @@ def _text(value: object) -> str:
 
 def _first_side(shapes: Shapes, name: str) -> int | None:
     return shapes[name][0] if shapes.get(name) else None
+
+
+def _stem(shapes: Shapes) -> str | None:
+    stems = {"encoder.conv1.0.weight": "deep", "encoder.conv1.weight": "conv7", "encoder.conv_stem.weight": "3x3"}
+    return next((stem for name, stem in stems.items() if name in shapes), None)
 
 
 def _yes_if_any(names: Iterable[str], prefix: str) -> str:

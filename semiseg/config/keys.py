@@ -129,9 +129,9 @@ class DatasetConfig(Section):
         ge=1,
         expected="at least 1 pixel",
     )
-    mean: Rgb = key((123.675, 116.28, 103.53), "of RGB values 0..255")
-    std: tuple[Positive, Positive, Positive] = key(
-        (58.395, 57.12, 57.375), "of RGB values 0..255", expected="three numbers above 0"
+    mean: Rgb | None = key(None, "of RGB values 0..255; null: what the encoder's ImageNet weights were trained with")
+    std: tuple[Positive, Positive, Positive] | None = key(
+        None, "of RGB values 0..255; null: as mean", expected="three numbers above 0"
     )
     ignore_label: int = key(255, "the value of pixels that do not count in index masks", ge=0, le=255)
 
@@ -236,6 +236,7 @@ class CopyPasteConfig(Section):
 
 
 _AEL = {"method": "ael"}
+_RESNET = {"net.encoder.type": ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")}
 
 
 class AdaptiveConfig(Section):
@@ -316,19 +317,26 @@ class CriterionConfig(Section):
 
 
 class EncoderKwargs(Section):
-    """The ResNet. ``width`` is the channel count of the stem's first convolution (64 in every published network)."""
+    """The encoder's shape. ``width`` is the channel count of a ResNet's first convolution."""
 
-    multi_grid: bool = key(True, "dilations of layer4 times 2, 2, 4")
-    zero_init_residual: bool = key(True, "each block begins as the identity")
-    replace_stride_with_dilation: tuple[bool, bool, bool] = key((False, True, True), "of layer2, layer3, layer4")
-    width: int = key(64, "64 in every published network", ge=4, expected="at least 4 channels")
+    stem: Literal["deep", "conv7"] = key(
+        "deep", "three 3x3 convolutions (PSPNet, U2PL), or one 7x7 (torchvision, mindcv)", read_if=_RESNET
+    )
+    multi_grid: bool = key(True, "dilations of layer4 times 2, 2, 4", read_if=_RESNET)
+    zero_init_residual: bool = key(True, "each block begins as the identity", read_if=_RESNET)
+    replace_stride_with_dilation: tuple[bool, bool, bool] = key(
+        (False, True, True), "of layer2, layer3, layer4: the strides that lead to 8, 16 and 32"
+    )
+    width: int = key(64, "64 in every published network", ge=4, expected="at least 4 channels", read_if=_RESNET)
 
 
 class EncoderConfig(Section):
-    """``pretrained``: a .pth or .ckpt of a deep-stem ResNet, loaded at the start of training."""
+    """``pretrained`` is loaded when training starts; a word without dot and slash is a name of ``semiseg weights``."""
 
-    type: Literal["resnet10", "resnet18", "resnet50", "resnet101"] = key("resnet101", "deep-stem ResNet")
-    pretrained: Path | None = key(None, "null: random weights")
+    type: Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0"] = key(
+        "resnet101", "efficientnet_lite0 for small machines"
+    )
+    pretrained: Path | str | None = key(None, ".pth, .safetensors, .ckpt, or a known name; null: random weights")
     kwargs: EncoderKwargs = EncoderKwargs()
 
 

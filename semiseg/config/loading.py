@@ -18,6 +18,7 @@ from semiseg.config import published, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_keys
+from semiseg.config.weights import IMAGENET, STATISTICS
 from semiseg.config.yaml_text import read_yaml, read_yaml_with_doubles, refuse_doubles, to_yaml
 
 
@@ -39,7 +40,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def from_tree(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
-    """A Config whose values each fit their key; what they must be together is not looked at.
+    """A Config whose values each fit their key; what they must be together is not looked at. mean and std are there.
 
     Raises:
         ConfigError: unknown key, wrong type, impossible value.
@@ -48,11 +49,19 @@ def from_tree(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
         tree = schema.merge(tree, schema.override(assignment))
     tree, stated = retired.take_out(tree)
     origins: dict[str, str] = {}
-    config = schema.build(Config, tree, origins)
+    config = _with_statistics(schema.build(Config, tree, origins))
     # A number of classes that a file states serves build_model(config.net) until the data set's is known.
     classes = stated["net.num_classes"].value if "net.num_classes" in stated else None
     net = config.net.model_copy(update={"num_classes": classes})
     return config.model_copy(update={"origins": origins, "stated": stated, "net": net})
+
+
+def _with_statistics(config: Config) -> Config:
+    """With the mean and std that belong to the encoder where none are written."""
+    mean, std = STATISTICS.get(config.net.encoder.type, IMAGENET)
+    data = config.dataset
+    statistics = {"mean": data.mean or mean, "std": data.std or std}
+    return config.model_copy(update={"dataset": data.model_copy(update=statistics)})
 
 
 def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema.Node:

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semiseg.common.errors import ConfigError
-from semiseg.config.keys import Config, TrainerConfig
+from semiseg.common.text import did_you_mean
+from semiseg.config.keys import Config, EncoderConfig, TrainerConfig
 from semiseg.config.unread import value_at
+from semiseg.config.weights import WEIGHTS
 
 
 def validate(config: Config) -> None:
@@ -30,6 +32,7 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     yield from _unlabeled_rules(data.train.unlabeled_list, data.train.unlabeled_dir, ratio)
     yield "trainer.sup_only_epoch", trainer.sup_only_epoch <= trainer.epochs, f"0..{trainer.epochs} (trainer.epochs)"
     yield from _class_rules(trainer, config.stated.get("net.num_classes"))
+    yield from _weight_rules(net.encoder)
     stages = net.encoder.kwargs.replace_stride_with_dilation
     yield "net.encoder.kwargs.replace_stride_with_dilation", not stages[0], "[false, ...]: output stride 8, 16 or 32"
     if head := net.proto_head:
@@ -44,6 +47,21 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     yield "dataset.train.crop.size", min(data.train.crop.size) >= smallest, enough
     yield "evaluation.crop_size", min(config.evaluation.crop_size) >= smallest, enough
     yield "dataset.val.crop.size", min(data.val.crop.size) >= smallest, enough
+
+
+def _weight_rules(encoder: EncoderConfig) -> Iterator[tuple[str, bool, str]]:
+    """Weights that are named are known, and the encoder is theirs."""
+    name = encoder.pretrained
+    weights = WEIGHTS.get(name) if isinstance(name, str) else None
+    near = did_you_mean(name, WEIGHTS).removeprefix("; ") if isinstance(name, str) and not weights else ""
+    expected = "a file or a name that `semiseg weights` lists" + (f" ({near})" if near else "")
+    yield "net.encoder.pretrained", not isinstance(name, str) or weights is not None, expected
+    if weights:
+        wanted = {"net.encoder.type": weights.encoder, "net.encoder.kwargs.stem": weights.stem}
+        chosen = {"net.encoder.type": encoder.type, "net.encoder.kwargs.stem": encoder.kwargs.stem}
+        for key, value in wanted.items():
+            of = f"{value} (net.encoder.pretrained is {name}: set {key}={value})"
+            yield key, value in (None, chosen[key]), of
 
 
 def _class_rules(trainer: TrainerConfig, stated: tuple[int, str] | None) -> Iterator[tuple[str, bool, str]]:

@@ -108,9 +108,10 @@ def _values(kind: type[BaseModel], tree: Mapping, prefix: str, origins: dict[str
 
 def _plain(annotation: Any, leaf: Leaf) -> Any:
     kinds, value = kinds_of(annotation), leaf.value
-    if value == "" and types.NoneType in kinds and str not in kinds:
+    if value == "" and types.NoneType in kinds and (str not in kinds or Path in kinds):
         return None
-    if Path in kinds and isinstance(value, str) and value:
+    is_name = str in kinds and isinstance(value, str) and not set(value) & {".", "/", os.sep}
+    if Path in kinds and isinstance(value, str) and value and not is_name:
         base = Path.cwd() if leaf.origin == COMMAND_LINE else Path(leaf.origin).parent
         # Without resolve(): a data folder that is a link keeps the name the user gave it.
         return Path(os.path.normpath((base / Path(value).expanduser()).absolute()))

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn, ops
 
 from semiseg.models.deeplabv3plus import SegmentationNetwork
 from semiseg.models.interpolate import axis_weights
+from semiseg.models.resnet import ResNet
 
 
 def interpolation_matrix(target: int, source: int) -> np.ndarray:
@@ -35,22 +36,44 @@ class Resize(nn.Cell):
 
 
 class PaddedMaxPool(nn.Cell):
-    """nn.MaxPool2d(3, 2, padding=1, ceil_mode=True) for input that is not negative, of one shape B x C x H x W."""
+    """nn.MaxPool2d(3, 2, padding=1, ceil_mode) for input that is not negative, of one shape B x C x H x W."""
 
-    def __init__(self, shape: tuple[int, int, int, int]):
+    def __init__(self, shape: tuple[int, int, int, int], ceil_mode: bool = True):
         super().__init__()
         batch, channels, height, width = shape
         # The last window starts at or before the last pixel: out = ceil((n - 1) / 2) + 1 windows of 3, 2 apart.
-        below, right = (2 * (-(-(n - 1) // 2)) + 3 - n - 1 for n in (height, width))
-        self.left = Tensor(np.zeros((batch, channels, height, 1), np.float32))
-        self.right = Tensor(np.zeros((batch, channels, height, right), np.float32))
-        self.top = Tensor(np.zeros((batch, channels, 1, width + 1 + right), np.float32))
-        self.below = Tensor(np.zeros((batch, channels, below, width + 1 + right), np.float32))
+        # Without ceil_mode an even side has one window less, and nothing may be left over: ONNX would pool that too.
+        below, right = (1 if n % 2 else 2 * ceil_mode for n in (height, width))
+        self.left = _zeros(batch, channels, height, 1)
+        self.right = _zeros(batch, channels, height, right) if right else None
+        self.top = _zeros(batch, channels, 1, width + 1 + right)
+        self.below = _zeros(batch, channels, below, width + 1 + right) if below else None
         self.pool = nn.MaxPool2d(3, 2, pad_mode="valid")
 
     def construct(self, x: Tensor) -> Tensor:
-        x = ops.concat((self.left, x, self.right), 3)
-        return self.pool(ops.concat((self.top, x, self.below), 2))
+        x = ops.concat((self.left, x) if self.right is None else (self.left, x, self.right), 3)
+        return self.pool(ops.concat((self.top, x) if self.below is None else (self.top, x, self.below), 2))
+
+
+def _zeros(*shape: int) -> Tensor:
+    return Tensor(np.zeros(shape, np.float32))
+
+
+class ExportableResNet(nn.Cell):
+    """A ResNet's four maps for one input size H, W; its cells and weights are those of ``encoder``."""
+
+    def __init__(self, encoder: ResNet, size: tuple[int, int]):
+        super().__init__()
+        self.stem = nn.SequentialCell(encoder.conv1, encoder.bn1, encoder.relu)
+        halved = tuple((n + 1) // 2 for n in size)
+        self.pool = PaddedMaxPool((1, encoder.bn1.num_features, *halved), encoder.ceil_mode)
+        self.layers = nn.CellList([encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4])
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        low = self.layers[0](self.pool(self.stem(x)))
+        second = self.layers[1](low)
+        third = self.layers[2](second)
+        return low, second, third, self.layers[3](third)
 
 
 class ExportableNetwork(nn.Cell):
@@ -62,10 +85,7 @@ class ExportableNetwork(nn.Cell):
     def __init__(self, network: SegmentationNetwork, size: tuple[int, int]):
         super().__init__()
         encoder, decoder = network.encoder, network.decoder
-        self.stem = nn.SequentialCell(encoder.conv1, encoder.bn1, encoder.relu)
-        halved = tuple((n + 1) // 2 for n in size)
-        self.pool = PaddedMaxPool((1, encoder.bn1.num_features, *halved))
-        self.layers = nn.CellList([encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4])
+        self.encoder = ExportableResNet(encoder, size) if isinstance(encoder, ResNet) else encoder
         self.pooled = decoder.aspp.conv1[1:]  # what follows the pooling: convolution, norm, ReLU
         self.branches = nn.CellList([decoder.aspp.conv2, *decoder.aspp.dilated])
         self.head, self.low_conv, self.classifier = decoder.head, decoder.low_conv, decoder.classifier
@@ -80,8 +100,7 @@ class ExportableNetwork(nn.Cell):
         return network.encoder(Tensor(np.zeros((1, 3, *size), np.float32)))[3].shape[2:]
 
     def construct(self, x: Tensor) -> Tensor:
-        low = self.layers[0](self.pool(self.stem(x)))
-        high = self.layers[3](self.layers[2](self.layers[1](low)))
+        low, _, _, high = self.encoder(x)
         pooled = self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread  # interpolating one pixel repeats it
         parts = (pooled,)
         for branch in self.branches:

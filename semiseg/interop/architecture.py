@@ -1,8 +1,9 @@
 """Which network a checkpoint belongs to, read from the shapes in it."""
 
+from collections.abc import Mapping
 from typing import NoReturn
 
-from semiseg.checkpoints.match import count_numbered, shapes_of
+from semiseg.checkpoints.match import Shaped, count_numbered, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.config.keys import (
     AuxLossConfig,
@@ -14,6 +15,8 @@ from semiseg.config.keys import (
     ProtoHeadConfig,
 )
 from semiseg.interop.averaged import State
+from semiseg.interop.torch_names import stem_of
+from semiseg.models.efficientnet_lite import STAGES
 from semiseg.models.resnet import DEPTHS, Bottleneck
 
 _REP_HEAD = "decoder.representation.8.weight"
@@ -26,12 +29,11 @@ def infer_network(arrays: State, source: str) -> NetConfig:
     this says is a guess to be checked: comparing every name and shape with the built network is the caller's.
 
     Raises:
-        CheckpointError: no DeepLabv3+ on a ResNet of a known depth.
+        CheckpointError: no DeepLabv3+ on a known encoder.
     """
     shapes = shapes_of(arrays)
     try:
         num_classes, planes = shapes["decoder.classifier.8.weight"][0], shapes["decoder.head.0.weight"][0]
-        width = shapes["encoder.conv1.0.weight"][0]
     except KeyError as error:
         _unknown(source, f"no {error.args[0]}")
     branches = count_numbered(shapes, "decoder.aspp.conv")
@@ -40,7 +42,7 @@ def infer_network(arrays: State, source: str) -> NetConfig:
         _unknown(source, f"{branches} ASPP branches, prototypes {proto}, {num_classes} classes")
     return NetConfig(
         num_classes=num_classes,
-        encoder=EncoderConfig(type=encoder_type(arrays, source), kwargs=EncoderKwargs(width=width)),
+        encoder=infer_encoder(arrays, source),
         decoder=DecoderConfig(
             kwargs=DecoderKwargs(inner_planes=planes, dilations=_dilations(branches - 2), rep_head=_REP_HEAD in shapes)
         ),
@@ -49,8 +51,25 @@ def infer_network(arrays: State, source: str) -> NetConfig:
     )
 
 
-def encoder_type(arrays: State, source: str) -> str:
-    """resnet18, resnet50 or resnet101, by the blocks of each stage. Raises CheckpointError for any other."""
+def infer_encoder(arrays: Mapping[str, Shaped], source: str) -> EncoderConfig:
+    """The encoder whose parameters are among ``arrays``; a ResNet's type by the blocks of each stage.
+
+    Raises:
+        CheckpointError: there is none, or none of a known kind.
+    """
+    if "encoder.conv_stem.weight" in arrays:
+        blocks = count_numbered(arrays, "encoder.blocks.")
+        if blocks != sum(stage.depth for stage in STAGES):
+            _unknown(source, f"an EfficientNet of {blocks} blocks")
+        return EncoderConfig(type="efficientnet_lite0")
+    stem = stem_of(arrays)
+    if stem is None:
+        _unknown(source, "no encoder.conv1.0.weight or encoder.conv1.weight")
+    first = arrays["encoder.conv1.weight" if stem == "conv7" else "encoder.conv1.0.weight"]
+    return EncoderConfig(type=_resnet(arrays, source), kwargs=EncoderKwargs(stem=stem, width=first.shape[0]))
+
+
+def _resnet(arrays: Mapping[str, Shaped], source: str) -> str:
     blocks = tuple(count_numbered(arrays, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4))
     bottleneck = "encoder.layer1.0.conv3.weight" in arrays
     for name, (block, depths) in DEPTHS.items():
@@ -64,7 +83,5 @@ def _dilations(count: int) -> tuple[int, ...]:
 
 
 def _unknown(source: str, seen: str) -> NoReturn:
-    known = ", ".join(DEPTHS)
-    raise CheckpointError(
-        f"{source}: expected a DeepLabv3+ network or an encoder, a deep-stem ResNet ({known}); found {seen}"
-    )
+    known = ", ".join((*DEPTHS, "efficientnet_lite0"))
+    raise CheckpointError(f"{source}: expected a DeepLabv3+ network or an encoder ({known}); found {seen}")

@@ -1,8 +1,8 @@
 """A checkpoint in the form of best.ckpt: ``semiseg convert-checkpoint IN OUT``.
 
-IN: U2PL's .pth, a PyTorch state dict, a run's last.ckpt, the authors' best.ckpt, or ImageNet weights of a deep-stem
-ResNet. OUT: a .ckpt with the names of best.ckpt, which every command here reads. Without --config the network is read
-from the shapes in IN. Exit code 2, and nothing is written, where anything is missing, unexpected or of another shape.
+IN: U2PL's .pth, a PyTorch state dict, a run's last.ckpt, the authors' best.ckpt, or ImageNet weights of an encoder.
+OUT: a .ckpt with the names of best.ckpt, which every command here reads. Without --config the network is read from the
+shapes in IN. Exit code 2, and nothing is written, where anything is missing, unexpected or of another shape.
 """
 
 import argparse
@@ -20,12 +20,11 @@ from semiseg.common.errors import CheckpointError
 from semiseg.common.outputs import Output, check_outputs
 from semiseg.config import flatten, load
 from semiseg.data import build
-from semiseg.interop.architecture import encoder_type, infer_network
+from semiseg.interop.architecture import infer_encoder, infer_network
 from semiseg.interop.averaged import Which
 from semiseg.interop.network_files import NetworkFile, check_finite, read_file, with_zero_bias
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL
-from semiseg.models import build_model
-from semiseg.models.resnet import DEPTHS, ResNet
+from semiseg.models import build_encoder, build_model
 
 Shapes = dict[str, tuple[int, ...]]
 _WHICH: dict[str, Which] = {"teacher": "teacher", "ema": "teacher", "student": "student", "model": "student"}
@@ -34,7 +33,7 @@ _WHICH: dict[str, Which] = {"teacher": "teacher", "ema": "teacher", "student": "
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = cli.parser("convert-checkpoint", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="IN", type=Path, help=".pth or .ckpt")
+    parser.add_argument("source", metavar="IN", type=Path, help=".pth, .safetensors or .ckpt")
     parser.add_argument("target", metavar="OUT", type=Path, help="the .ckpt to write")
     parser.add_argument("--config", metavar="F", help="match against this configuration's network")
     parser.add_argument(
@@ -76,13 +75,9 @@ def _expected(config: str | None, file: NetworkFile, source: Path) -> tuple[str,
         require_same(file.identity, identity_of(flatten(whole), spec.classes), str(source), "leave --config out")
         net = whole.net
     elif not any(name.startswith("decoder.") for name in arrays):
-        kind = encoder_type(arrays, str(source))
-        stem = arrays.get("encoder.conv1.0.weight")
-        if stem is None:
-            raise CheckpointError(f"{source}: expected a deep-stem ResNet, found no encoder.conv1.0.weight")
-        block, depths = DEPTHS[kind]
-        encoder = ResNet(block, depths, width=stem.shape[0])
-        return f"{kind} encoder", {f"encoder.{name}": p.shape for name, p in encoder.parameters_and_names()}
+        kind = infer_encoder(arrays, str(source))
+        encoder = build_encoder(kind)
+        return f"{kind.type} encoder", {f"encoder.{name}": p.shape for name, p in encoder.parameters_and_names()}
     else:
         net = infer_network(arrays, str(source))
     heads = ["linear", *(["auxiliary"] if net.aux_loss else []), *(["prototype"] if net.proto_head else [])]

@@ -1,4 +1,4 @@
-"""One network out of a checkpoint of any kind: ours, the authors', U2PL's, a bare state dict, an ImageNet ResNet.
+"""One network out of a checkpoint of any kind: ours, the authors', U2PL's, a bare state dict, an ImageNet encoder.
 
 Nothing is dropped in silence: what a file holds beside the wanted network stays in the result and is refused when the
 names are compared. The exception is our own last.ckpt, whose other parts (optimizer and the like) are known to be ours.
@@ -16,8 +16,9 @@ from semiseg.checkpoints.identity import Identity, identity_in
 from semiseg.checkpoints.match import MatchReport, require_match, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.averaged import State, Which, prefixes_in, select_by_prefix
+from semiseg.interop.safetensors_file import read_safetensors
 from semiseg.interop.torch_checkpoint import read_torch
-from semiseg.interop.torch_names import from_torch, place_backbone, strip_prefix
+from semiseg.interop.torch_names import check_stem, from_torch, place_backbone, strip_prefix
 
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
 _NETWORKS = ("teacher.", "student.")  # before the names in our last.ckpt
@@ -37,7 +38,7 @@ class NetworkFile(NamedTuple):
 
 
 def read_network(path: Path, which: Which | None = None) -> State:
-    """The arrays of one network under our parameter names (a bare ResNet's under ``encoder.``); see ``read_file``."""
+    """The arrays of one network under our parameter names (a bare encoder's under ``encoder.``); see ``read_file``."""
     return read_file(path, which).state
 
 
@@ -45,14 +46,17 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
     """One network of a checkpoint and what the file says of it.
 
     Args:
-        path: .ckpt of MindSpore or .pth of PyTorch, told apart by content where the suffix says neither.
+        path: .safetensors, .ckpt of MindSpore or .pth of PyTorch, these two told apart by content where the suffix
+            says neither.
         which: of trained and averaged weights (student and teacher); None takes the averaged ones, and a file's only
             network where there is one.
 
     Raises:
-        CheckpointError: unreadable, the wanted network is not in it, or a ResNet with a 7x7 stem.
+        CheckpointError: unreadable, or the wanted network is not in it.
     """
-    _refuse_safetensors(path)
+    if _is_safetensors(path):
+        selected = from_torch(read_safetensors(path), str(path), which)
+        return NetworkFile(selected.state, selected.note)
     if _is_torch(path):
         selected = from_torch(read_torch(path), str(path), which)
         return NetworkFile(selected.state, selected.note)
@@ -64,7 +68,7 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
     identity = identity_in(record)
     silent = record is not None and "step" in record and identity is None
     note = ", ".join(filter(None, (selected.note, _SAYS_NOTHING if silent else "")))
-    return NetworkFile(place_backbone(strip_prefix(selected.state, str(path)), str(path)), note, identity)
+    return NetworkFile(place_backbone(strip_prefix(selected.state, str(path))), note, identity)
 
 
 def _networks(arrays: State) -> State:
@@ -80,17 +84,12 @@ def _is_torch(path: Path) -> bool:
     return head == b"PK" or head[:1] == b"\x80"
 
 
-def _refuse_safetensors(path: Path) -> None:
-    """Raises: CheckpointError for a .safetensors file: JSON after its length in eight bytes."""
-    if not path.is_file():
-        return
+def _is_safetensors(path: Path) -> bool:
+    """By name, or by content: JSON after its length in eight bytes."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
     with path.open("rb") as file:
-        head = file.read(9)
-    if path.suffix == ".safetensors" or head[8:] == b"{":
-        raise CheckpointError(
-            f"{path}: a .safetensors file, which is not read here; save it as .pth first: "
-            "torch.save(safetensors.torch.load_file(IN), OUT)"
-        )
+        return file.read(9)[8:] == b"{"
 
 
 def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorable: Iterable[str] = ()) -> MatchReport:
@@ -99,6 +98,7 @@ def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorab
     Raises:
         CheckpointError: a name or shape differs (beyond the patterns in ``ignorable``), or a value is not finite.
     """
+    check_stem(arrays, parameters, str(path))
     arrays = with_zero_bias(arrays, parameters)
     report = require_match(shapes_of(arrays), shapes_of(parameters), str(path), ignorable)
     check_finite(arrays, report, path)

@@ -1,11 +1,11 @@
-"""From the names in a PyTorch checkpoint to ours.
+"""From the names in other people's checkpoints to ours.
 
 Our networks carry the names of U2PL's checkpoints, except inside BatchNorm, where MindSpore says gamma, beta,
 moving_mean and moving_variance. Pure functions on {name: array}; nothing here reads files or builds networks.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,8 +38,10 @@ NUMBERED_STEM = {
     "conv3": "conv1.6",
     "bn3": "bn1",
 }
-# Parts of published files that our networks rightly have no place for.
-IGNORABLE_BACKBONE = ("encoder.fc.*",)
+# The classifier of an EfficientNet, as efficientnet-lite-pytorch names it: _bn1 is not the stem's.
+_EFFICIENTNET_HEAD = {"_conv_head": "head_conv", "_bn1": "head_bn", "_fc": "fc"}
+# Parts of published files that our networks rightly have no place for: ImageNet classifiers.
+IGNORABLE_BACKBONE = ("encoder.fc.*", "encoder.classifier.*", "encoder.head_conv.*", "encoder.head_bn.*")
 IGNORABLE_U2PL = ("decoder.representation.*",)
 
 
@@ -86,15 +88,14 @@ def strip_prefix(state: Mapping[str, np.ndarray], source: str, prefix: str = "mo
     return stripped
 
 
-def place_backbone(state: Mapping[str, np.ndarray], source: str) -> State:
-    """Put a bare ResNet (conv1, bn1, layer1 ... layer4, fc) under ``encoder.``; other states pass unchanged.
+def place_backbone(state: Mapping[str, np.ndarray]) -> State:
+    """Put a bare encoder under ``encoder.``; other states pass unchanged.
 
-    Both ways of numbering the deep stem are understood (conv1.0 ... conv1.6, or conv1, conv2, conv3).
-
-    Raises:
-        CheckpointError: the stem is one 7x7 convolution, as in torchvision's ResNet.
+    A ResNet has conv1, bn1, layer1 ... layer4, fc. Both ways of numbering its deep stem are understood (conv1.0 ...
+    conv1.6, or conv1, conv2, conv3), and mindcv's down_sample. An EfficientNet has _conv_stem, _bn0, _blocks, ...
     """
-    check_stem(state, source)
+    if "_conv_stem.weight" in state:
+        return {f"encoder.{_without_underscores(name)}": array for name, array in state.items()}
     if not any(name.startswith("layer1.") for name in state):
         return dict(state)
     renamed = dict(state)
@@ -103,20 +104,35 @@ def place_backbone(state: Mapping[str, np.ndarray], source: str) -> State:
         for name, array in state.items():
             module, _, leaf = name.partition(".")
             renamed[f"{NUMBERED_STEM.get(module, module)}.{leaf}"] = array
-    return {f"encoder.{name}": array for name, array in renamed.items()}
+    return {f"encoder.{name.replace('.down_sample.', '.downsample.')}": array for name, array in renamed.items()}
 
 
-def check_stem(state: Mapping[str, np.ndarray], source: str) -> None:
-    """Raise CheckpointError for weights of a ResNet whose first convolution is 7x7."""
-    for name in ("conv1.weight", "encoder.conv1.weight"):
-        if name in state and state[name].ndim == 4 and state[name].shape[-2:] == (7, 7):
-            shape = "x".join(map(str, state[name].shape))
-            raise CheckpointError(
-                f"{source}: {name} is {shape}: torchvision's ResNet with one 7x7 stem convolution, but this network "
-                "has the deep stem (three 3x3 convolutions, 64-64-128 channels), for which no 7x7 weights can stand "
-                "in; take ImageNet weights of the deep-stem kind, such as the resnet101.pth that U2PL links to or the "
-                "resnet50_v2/resnet101_v2 of PSPNet's releases"
-            )
+def _without_underscores(name: str) -> str:
+    first, _, rest = name.partition(".")
+    parts = (_EFFICIENTNET_HEAD.get(first, first), *rest.split("."))
+    return ".".join(part.removeprefix("_") for part in parts)
+
+
+def stem_of(names: Iterable[str]) -> Literal["deep", "conv7"] | None:
+    """The stem of the ResNet in a network, by our names; None where there is none."""
+    if "encoder.conv1.weight" in names:
+        return "conv7"
+    return "deep" if "encoder.conv1.0.weight" in names else None
+
+
+def check_stem(names: Iterable[str], expected: Iterable[str], source: str) -> None:
+    """Compares the stems of a file and of a network, by the names of their parameters.
+
+    Raises:
+        CheckpointError: both have one and they differ; says which key to change.
+    """
+    stem, wanted = stem_of(names), stem_of(expected)
+    if stem and wanted and stem != wanted:
+        words = {"deep": "three 3x3 convolutions (deep)", "conv7": "one 7x7 convolution (conv7)"}
+        raise CheckpointError(
+            f"{source}: its ResNet begins with {words[stem]}, the configured one with {words[wanted]}; set "
+            f"net.encoder.kwargs.stem={stem}, or take weights with the other stem"
+        )
 
 
 def to_mindspore_names(state: Mapping[str, np.ndarray]) -> State:
@@ -139,4 +155,4 @@ def from_torch(checkpoint: Mapping[str, Any], source: str, choice: Which | None 
     """All of the above in order: a checkpoint as ``read_torch`` gives it -> arrays under our parameter names."""
     selected = select_state(checkpoint, choice, source)
     state = {name: array for name, array in selected.state.items() if name != "n_averaged"}  # torch's AveragedModel
-    return selected._replace(state=to_mindspore_names(place_backbone(strip_prefix(state, source), source)))
+    return selected._replace(state=to_mindspore_names(place_backbone(strip_prefix(state, source))))

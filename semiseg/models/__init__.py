@@ -5,13 +5,15 @@ from functools import partial
 from mindspore import nn
 
 from semiseg.common.errors import ConfigError
-from semiseg.config.keys import NetConfig
+from semiseg.config.keys import EncoderConfig, NetConfig
 from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
+from semiseg.models.efficientnet_lite import EfficientNetLite
+from semiseg.models.encoder import Encoder, Norm
 from semiseg.models.layers import SyncBatchNorm2d
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import DEPTHS, ResNet
 
-__all__ = ["Output", "SegmentationNetwork", "build_model"]
+__all__ = ["Output", "SegmentationNetwork", "build_encoder", "build_model"]
 
 
 def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
@@ -25,17 +27,7 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     if cfg.num_classes is None:
         raise ConfigError("net.num_classes: expected the number of classes; build.complete takes it from the data set")
     norm = partial(SyncBatchNorm2d, world=world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
-    block, depths = DEPTHS[cfg.encoder.type]
-    options = cfg.encoder.kwargs
-    encoder = ResNet(
-        block,
-        depths,
-        width=options.width,
-        dilate=options.replace_stride_with_dilation,
-        multi_grid=options.multi_grid,
-        zero_init_residual=options.zero_init_residual,
-        norm=norm,
-    )
+    encoder = build_encoder(cfg.encoder, norm)
     low, _, middle, high = encoder.out_planes
     decoder = Decoder(low, high, cfg.num_classes, cfg.decoder.kwargs, norm)
     auxor = proto_net = None
@@ -47,3 +39,21 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     for name, parameter in network.parameters_and_names():
         parameter.name = name
     return network.set_train(False)
+
+
+def build_encoder(cfg: EncoderConfig, norm: Norm = nn.BatchNorm2d) -> Encoder:
+    """The encoder alone, with fresh weights. ``norm`` makes the normalisation layer of a channel count."""
+    options = cfg.kwargs
+    if cfg.type == "efficientnet_lite0":
+        return EfficientNetLite(dilate=options.replace_stride_with_dilation, norm=norm)
+    block, depths = DEPTHS[cfg.type]
+    return ResNet(
+        block,
+        depths,
+        stem=options.stem,
+        width=options.width,
+        dilate=options.replace_stride_with_dilation,
+        multi_grid=options.multi_grid,
+        zero_init_residual=options.zero_init_residual,
+        norm=norm,
+    )

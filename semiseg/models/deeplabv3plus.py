@@ -10,10 +10,11 @@ from collections import namedtuple
 from mindspore import Tensor, nn, ops
 
 from semiseg.config.keys import DecoderKwargs
+from semiseg.models.encoder import Encoder, Norm
 from semiseg.models.interpolate import resize
 from semiseg.models.layers import Conv3x3
 from semiseg.models.prototypes import PrototypeHead
-from semiseg.models.resnet import Norm, ResNet, conv1x1
+from semiseg.models.resnet import conv1x1
 
 Output = namedtuple("Output", ["pred", "rep", "aux", "proto"])
 Output.__doc__ = """What the network returns: ``pred`` B x C x h x w logits of the linear head; ``rep`` B x D x h x w,
@@ -138,7 +139,7 @@ class AuxHead(nn.Cell):
 class SegmentationNetwork(nn.Cell):
     """Encoder, decoder and the optional heads. Calling it on B x 3 x H x W gives an ``Output``."""
 
-    def __init__(self, encoder: ResNet, decoder: Decoder, auxor: AuxHead | None, proto_net: PrototypeHead | None):
+    def __init__(self, encoder: Encoder, decoder: Decoder, auxor: AuxHead | None, proto_net: PrototypeHead | None):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -156,11 +157,9 @@ class SegmentationNetwork(nn.Cell):
         proto = None if self.proto_net is None else self.proto_net.dense(feature, x.shape[2:])
         return pred, feature, aux, proto
 
-    @staticmethod
-    def feature_size(height: int, width: int) -> tuple[int, int]:
-        """Height and width of ``pred`` and ``rep`` for an input: about a quarter, as stem and pooling round."""
-        # The stem halves rounding up; the pooling of a side n gives ceil((n - 1) / 2) + 1.
-        return (height + 1) // 2 // 2 + 1, (width + 1) // 2 // 2 + 1
+    def feature_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of ``pred`` and ``rep`` for an input: those of the encoder's first map."""
+        return self.encoder.low_size(height, width)
 
     def forward(self, x: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits, feature and auxiliary logits (None without that head); the part that training compiles.

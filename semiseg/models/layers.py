@@ -65,8 +65,8 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     their gradients across devices.
     """
 
-    def __init__(self, planes: int, world: int, momentum: float = 0.9):
-        super().__init__(planes, momentum=momentum)
+    def __init__(self, planes: int, world: int, eps: float = 1e-5, momentum: float = 0.9):
+        super().__init__(planes, eps=eps, momentum=momentum)
         self._world, self._rate = world, 1 - momentum
         self._sum = ops.AllReduce()
 

@@ -1,17 +1,19 @@
-"""ResNet encoders with the deep stem of PSPNet (three 3x3 convolutions) and dilated late stages.
+"""ResNet encoders with dilated late stages, and one of two stems: PSPNet's deep one, of three 3x3 convolutions, or the
+original one, a 7x7 convolution.
 
-Names of cells are U2PL's, so that published checkpoints line up. Shapes: B batch, H x W input pixels.
+Names of cells are U2PL's and torchvision's, so that published checkpoints line up. Shapes: B batch, H x W input pixels.
 """
 
-from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from mindspore import Tensor, nn
 from mindspore.common.initializer import HeNormal, initializer
 
+from semiseg.models.encoder import Norm
 from semiseg.models.layers import Conv3x3
 
-Norm = Callable[[int], nn.Cell]
+Stem = Literal["deep", "conv7"]
 
 
 def conv1x1(in_planes: int, planes: int, stride: int = 1) -> nn.Conv2d:
@@ -20,7 +22,7 @@ def conv1x1(in_planes: int, planes: int, stride: int = 1) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Cell):
-    """Two 3x3 convolutions (ResNet-18), both dilated where the stage is."""
+    """Two 3x3 convolutions (ResNet-18 and -34), both dilated where the stage is."""
 
     expansion = 1
 
@@ -42,7 +44,7 @@ class BasicBlock(nn.Cell):
 
 
 class Bottleneck(nn.Cell):
-    """1x1, 3x3 (strided or dilated), 1x1 to four times the planes (ResNet-50 and -101)."""
+    """1x1, 3x3 (strided or dilated), 1x1 to four times the planes (ResNet-50, -101 and -152)."""
 
     expansion = 4
 
@@ -78,6 +80,7 @@ class ResNet(nn.Cell):
     Args:
         block: BasicBlock or Bottleneck.
         depths: blocks of the four stages.
+        stem: "deep" (3x3, 3x3, 3x3; 2 * width channels) or "conv7" (7x7; width channels).
         width: channels of the stem's first convolution; 64 in every published network.
         dilate: for layer2, layer3, layer4: dilation in place of the stride of 2.
         multi_grid: layer4's blocks multiply their dilation by 2, 2, 4.
@@ -90,6 +93,7 @@ class ResNet(nn.Cell):
         block: type[BasicBlock] | type[Bottleneck],
         depths: tuple[int, int, int, int],
         *,
+        stem: Stem = "deep",
         width: int = 64,
         dilate: tuple[bool, bool, bool] = (False, True, True),
         multi_grid: bool = True,
@@ -97,23 +101,19 @@ class ResNet(nn.Cell):
         norm: Norm = nn.BatchNorm2d,
     ):
         super().__init__()
-        self.conv1 = nn.SequentialCell(
-            Conv3x3(3, width, 2),
-            norm(width),
-            nn.ReLU(),
-            Conv3x3(width, width),
-            norm(width),
-            nn.ReLU(),
-            Conv3x3(width, 2 * width),
-        )
-        self.bn1 = norm(2 * width)
+        deep = stem == "deep"
+        stem_planes = 2 * width if deep else width
+        self.conv1 = _deep_stem(width, norm) if deep else _conv7(width)
+        self.bn1 = norm(stem_planes)
         self.relu = nn.ReLU()
-        # The authors' MindSpore release pools with pad_mode="same", which equals this for odd sizes only.
-        self.maxpool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=True)
+        # ceil_mode as U2PL has it with the deep stem and torchvision with the other: they differ for even sizes only.
+        # So does pad_mode="same" of the authors' MindSpore release and of mindcv.
+        self.ceil_mode = deep
+        self.maxpool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=deep)
         planes = [width * 2**stage for stage in range(4)]
         self.out_planes = tuple(p * block.expansion for p in planes)
 
-        in_planes, dilation = 2 * width, 1
+        in_planes, dilation = stem_planes, 1
         stages = []
         for stage, depth in enumerate(depths):
             stride, first_dilation = (1 if stage == 0 else 2), dilation
@@ -137,6 +137,29 @@ class ResNet(nn.Cell):
         x4 = self.layer4(x3)
         return x1, x2, x3, x4
 
+    def low_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the first map: about a quarter, as stem and pooling round."""
+        # The stem halves rounding up; the pooling of a side n gives ceil((n - 1) / 2) + 1 with ceil_mode, else
+        # ceil(n / 2).
+        extra = 2 if self.ceil_mode else 1
+        return ((height + 1) // 2 + extra) // 2, ((width + 1) // 2 + extra) // 2
+
+
+def _deep_stem(width: int, norm: Norm) -> nn.SequentialCell:
+    return nn.SequentialCell(
+        Conv3x3(3, width, 2),
+        norm(width),
+        nn.ReLU(),
+        Conv3x3(width, width),
+        norm(width),
+        nn.ReLU(),
+        Conv3x3(width, 2 * width),
+    )
+
+
+def _conv7(width: int) -> nn.Conv2d:
+    return nn.Conv2d(3, width, 7, 2, pad_mode="pad", padding=3, has_bias=False)
+
 
 def _initialise(encoder: ResNet, zero_init_residual: bool) -> None:
     for _, cell in encoder.cells_and_names():
@@ -152,6 +175,8 @@ def _initialise(encoder: ResNet, zero_init_residual: bool) -> None:
 DEPTHS = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
+    "resnet152": (Bottleneck, (3, 8, 36, 3)),
 }

@@ -1,4 +1,4 @@
-"""DeepLabv3+ on a deep-stem ResNet in PyTorch, with the parameter names of U2PL's published checkpoints.
+"""DeepLabv3+ on a ResNet in PyTorch, with the parameter names of U2PL's published checkpoints and torchvision's.
 
 Shape legend: B images, (H, W) input size, (h, w) a quarter of it (rounded up by the strided layers), C classes,
 K prototypes a class, D = 2 * inner_planes feature channels.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .losses import prototype_logits
 
-BLOCK_COUNTS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCK_COUNTS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class NetworkSpec:
     """What a twin network is made of; the defaults are the published VOC network without prototypes."""
 
     depth: int = 101
+    stem: str = "deep"  # or conv7, torchvision's
     num_classes: int = 21
     width: int = 64
     replace_stride_with_dilation: tuple[bool, bool, bool] = (False, True, True)
@@ -124,18 +125,20 @@ class Bottleneck(nn.Module):
 
 
 class Encoder(nn.Module):
-    """ResNet with a stem of three 3x3 convolutions; returns the outputs of layer1, layer2, layer3 and layer4."""
+    """ResNet with a stem of three 3x3 convolutions or one 7x7; returns the outputs of layer1 ... layer4."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         width, counts = spec.width, BLOCK_COUNTS[spec.depth]
-        block = BasicBlock if spec.depth == 18 else Bottleneck
-        self.conv1 = nn.Sequential(
-            *_unit(_conv3(3, width, stride=2)), *_unit(_conv3(width, width)), _conv3(width, 2 * width)
-        )
-        self.bn1 = nn.BatchNorm2d(2 * width)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True)
-        self._channels, self._dilation = 2 * width, 1
+        block = BasicBlock if spec.depth in (18, 34) else Bottleneck
+        if spec.stem == "deep":
+            units = *_unit(_conv3(3, width, stride=2)), *_unit(_conv3(width, width)), _conv3(width, 2 * width)
+            self.conv1, channels = nn.Sequential(*units), 2 * width
+        else:
+            self.conv1, channels = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), width
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=spec.stem == "deep")
+        self._channels, self._dilation = channels, 1
         dilated = (False, *spec.replace_stride_with_dilation)
         for stage, count in enumerate(counts):
             grids = spec.multi_grid if stage == 3 else None

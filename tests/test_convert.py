@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_pth
+from safetensors.numpy import save_file
 from tiny import ROOT
 
 from semiseg import cli
@@ -98,8 +99,7 @@ def test_a_run_of_ours(tmp_path, run):
     teacher = arrays_of(network(seed=1))
     state = {f"teacher.{name}": array for name, array in teacher.items()}
     state |= {f"student.{name}": array + 1 for name, array in teacher.items()}
-    from safetensors.numpy import save_file
-from mindspore import Tensor
+    from mindspore import Tensor
 
     checkpoint_io.save(tmp_path / "last.ckpt", {name: Tensor(array) for name, array in state.items()}, {"step": 9})
     assert run(tmp_path / "last.ckpt", tmp_path / "best.ckpt")[0] == 0

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from semiseg.config.loading import dump, load
 from semiseg.config.published import is_published, translate
 from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete
+from semiseg.data.splits import labeled_count
 from semiseg.engine.build import fresh_network
 from semiseg.methods import get_method
 
@@ -377,6 +379,35 @@ def test_aels_sections_are_trainer_adaptive(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "data_set", "labelled", "total"),
+    [("cityscapes_semi_cp", "cityscapes", 1488, 2975), ("pascal_voc_semi_cp", "pascal", 2646, 10582)],
+)
+def test_aels_file_as_its_repository_has_it(tmp_path, kind, data_set, labelled, total):
+    # One list of all training images, of which n_sup are drawn; acm below train; rand_resize, prob and momentum in acp.
+    content = ael(f"{data_set}_semi")
+    data = content["dataset"]
+    data |= {"type": kind, "n_sup": labelled, "acp": data["acp"] | {"rand_resize": [0.1, 2.0], "prob": 0.5}}
+    data["acp"]["momentum"] = 0.999
+    data["train"] |= {"data_list": "/path/to/all_train.txt", "acm": data.pop("acm") | {"number": 3}}
+    config = load(write(tmp_path / "experiments/ael", content))
+    assert (config.method, config.dataset.type, config.dataset.split) == ("ael", data_set, None)
+    assert labeled_count(total, config.dataset.labeled_ratio) == labelled
+    assert config.dataset.train.data_list == Path("/path/to/all_train.txt")
+    paste = config.trainer.adaptive.copy_paste
+    assert (paste.rand_resize, paste.prob, config.trainer.adaptive.momentum) == ((0.1, 2.0), 0.5, 0.999)
+    assert any("AEL draws others" in note for note in config.notes)
+
+
+@pytest.mark.parametrize("count", [None, 0, 2975, "many"])
+def test_aels_number_of_labelled_images_must_be_one(tmp_path, count):
+    content = ael()
+    content["dataset"]["n_sup"] = count
+    content["dataset"]["train"]["data_list"] = "/path/to/fine_train.txt"
+    with pytest.raises(ConfigError, match=r"dataset\.n_sup: expected a number of labelled images below 2975, got"):
+        load(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
     ("section", "value", "gone"), [("acp", False, "copy_paste"), ("acm", False, "cutmix"), ("acm", None, "cutmix")]
 )
 def test_parts_of_ael_can_be_off(tmp_path, section, value, gone):
@@ -394,7 +425,6 @@ def test_ael_without_its_consistency_options_weighs_all_pixels_alike(tmp_path):
     ("key", "value", "shown"),
     [
         ("dataset.acm.no_pad", False, "dataset.acm.no_pad"),
-        ("dataset.acm.number", 2, "dataset.acm.number"),
         ("dataset.acm.shape", "disk", "dataset.acm"),
         ("criterion.cons.gamma3", 1, "criterion.cons"),
         ("criterion.cons.gamma", -1, "trainer.adaptive.gamma"),

@@ -37,6 +37,8 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
 # AEL's sections: acp pastes on labelled images, acm mixes unlabelled ones, cons is the loss of the consistency.
 _AEL_RENAMED = {
     "dataset.acp.number": "trainer.adaptive.copy_paste.number",
+    "dataset.acp.prob": "trainer.adaptive.copy_paste.prob",
+    "dataset.acp.rand_resize": "trainer.adaptive.copy_paste.rand_resize",
     "dataset.acp.momentum": "trainer.adaptive.momentum",
     "dataset.acm.momentum": "trainer.adaptive.momentum",
     "dataset.acm.area_thresh": "trainer.adaptive.cutmix.area_thresh",
@@ -47,7 +49,7 @@ _AEL_RENAMED = {
     "criterion.threshold": "trainer.adaptive.threshold",
 }
 _AEL_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "dataset.acm.number": ((1,), "always so: one class is drawn for each image"),
+    "dataset.acm.number": ((), "no published code reads it: one class is drawn for each image"),
     "dataset.acm.no_pad": ((True,), "always so: the box is the component's own"),
     "dataset.acm.no_slim": ((True,), "always so: the box is the component's own"),
 }
@@ -62,6 +64,10 @@ _AEL_SOURCE: dict[str, dict[str, Any]] = {
 # distributed training averages over them once more (docs/method.md).
 _U2PL_DEVICES = {"pascal": 4, "cityscapes": 8}
 _AEL_DEVICES = 8
+# Images in the lists that AEL draws its n_sup labelled ones from.
+_AEL_POOL = {"pascal": 10582, "cityscapes": 2975}
+# dataset.type of semi-supervised runs: U2PL's and the authors' name, AEL's.
+_DATA_SETS = {"cityscapes_semi_cp": "cityscapes", "pascal_voc_semi_cp": "pascal", "pascal_voc": "pascal"}
 _RENAMED = {"net.proto_head.proto_unpdate_momentum": "net.proto_head.proto_update_momentum"}
 _CRITERIA = {"ohem": "ohem", "celoss": "CELoss", "ce": "CELoss", "crossentropy": "CELoss"}
 _TO_ROOT = "../../../../"  # from experiments/<data set>/<split>/<method>, where the published scripts run
@@ -109,8 +115,9 @@ class _Work:
         if moved := [key for key in self.keys if key.startswith(("dataset.train.acp", "dataset.train.acm"))]:
             self.keys |= {key.replace("dataset.train.", "dataset."): self.keys.pop(key) for key in moved}
         self.ael = package.startswith("semseg.") or any(map(self.has, _AEL_SECTIONS))
-        self.data_set = str(self.keys.get("dataset.type", "")).removesuffix("_semi")
-        self.semi = str(self.keys.get("dataset.type", "")).endswith("_semi")
+        written = str(self.keys.get("dataset.type", ""))
+        self.data_set = _DATA_SETS.get(written, written.removesuffix("_semi"))
+        self.semi = written.endswith(("_semi", "_semi_cp"))
 
     def has(self, section: str) -> bool:
         """Whether a section (or key) is written and not empty."""
@@ -164,9 +171,9 @@ def _translate_types(work: _Work) -> None:
         if isinstance(written, str) and "." in written:
             work.keys[key] = written.rpartition(".")[2]
             work.note(key, f"{written} is {work.keys[key]} here")
-    if work.semi:
+    if work.data_set != (written := work.keys.get("dataset.type")):
         work.keys["dataset.type"] = work.data_set
-        work.note("dataset.type", f"{work.data_set}_semi is {work.data_set} here; the method says what is learnt from")
+        work.note("dataset.type", f"{written} is {work.data_set} here; the method says what is learnt from")
     criterion = work.keys.get("criterion.type")
     if isinstance(criterion, str):
         work.keys["criterion.type"] = _CRITERIA.get(criterion.lower().replace("_", ""), criterion)
@@ -212,6 +219,9 @@ def _add_unlabeled(work: _Work) -> None:
     if not isinstance(labeled, str) or "dataset.train.unlabeled_list" in work.keys:
         return
     path = Path(labeled)
+    if work.ael and path.name != "labeled.txt":
+        _draw_labeled(work, path)
+        return
     if path.name != "labeled.txt":
         raise work.refuse(
             "dataset.train.data_list",
@@ -221,6 +231,19 @@ def _add_unlabeled(work: _Work) -> None:
     work.keys["dataset.train.unlabeled_list"] = str(path.with_name("unlabeled.txt"))
     work.note("dataset.train.data_list", f"the unlabelled list is unlabeled.txt beside it, in {path.parent}")
     work.default("dataset.split", path.parent.name)
+
+
+def _draw_labeled(work: _Work, pool: Path) -> None:
+    """AEL's list holds all training images, of which ``n_sup`` drawn ones are labelled."""
+    count, total = work.keys.pop("dataset.n_sup", None), _AEL_POOL.get(work.data_set)
+    if total is None or not isinstance(count, int) or not 0 < count < total:
+        raise work.refuse("dataset.n_sup", f"expected a number of labelled images below {total}, got {count!r}")
+    work.keys["dataset.labeled_ratio"] = count / total
+    work.note(
+        "dataset.n_sup",
+        f"{count} of the {total} images of {pool.name} are drawn by dataset.split_seed (dataset.labeled_ratio); AEL "
+        "draws others, by Python's random.sample",
+    )
 
 
 def _located(work: _Work, written: Any, from_root: bool = True) -> Any:

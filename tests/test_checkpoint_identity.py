@@ -34,6 +34,7 @@ def identity(*overrides, classes=CLASSES):
 COUNTS = {
     "net.encoder.type=resnet10": "net.encoder.type",
     "net.encoder.kwargs.width=8": "net.encoder.kwargs.width",
+    "net.encoder.kwargs.stem=conv7": "net.encoder.kwargs.stem",
     "net.encoder.kwargs.multi_grid=false": "net.encoder.kwargs.multi_grid",
     "net.encoder.kwargs.replace_stride_with_dilation=[false, false, true]": (
         "net.encoder.kwargs.replace_stride_with_dilation"

@@ -72,6 +72,24 @@ def test_a_jpeg_with_a_hole_in_the_middle_is_found():
         decode(bytes(data))
 
 
+@pytest.mark.parametrize("stray", [1, 4, 40])
+def test_a_few_stray_bytes_before_the_end_of_a_jpeg_cost_nothing_and_hide_nothing(stray):
+    data = encoded(noise(200, 200, 3), "JPEG")
+    padded = data[:-2] + bytes(stray) + data[-2:]
+    assert np.array_equal(decode(padded).pixels, decode(data).pixels)
+    with pytest.raises(ValueError, match=r"[Pp]remature end"):
+        decode(padded[: len(padded) // 2] + bytes(stray) + data[-2:])
+    with pytest.raises(ValueError, match=r"\d{4} extraneous bytes"):
+        decode(data[:-2] + bytes(4000) + data[-2:])
+
+
+def test_stray_bytes_between_the_segments_of_a_jpeg_cost_nothing():
+    data = encoded(noise(40, 60, 3), "JPEG")
+    for marker in (b"\xff\xdb", b"\xff\xc0", b"\xff\xda"):
+        at = data.index(marker)
+        assert np.array_equal(decode(data[:at] + bytes(3) + data[at:]).pixels, decode(data).pixels)
+
+
 # 16 bits
 
 

@@ -19,6 +19,7 @@ CLASSES = "classes"
 SAME = (
     "net.encoder.type",
     "net.encoder.kwargs.width",
+    "net.encoder.kwargs.stem",
     "net.encoder.kwargs.multi_grid",
     "net.encoder.kwargs.replace_stride_with_dilation",
     "net.decoder.kwargs.inner_planes",

@@ -8,6 +8,7 @@ H, W: height and width in pixels.
 """
 
 import io
+import re
 import struct
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ BROKEN_PICTURE = (
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower and its advice another: ``check_size`` stands for it
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG")
+# A few bytes that belong to nothing before the end: cameras and old data sets write them, and no pixel is lost. Where
+# they are many the decoder has lost its way. It names the first fault alone, so elsewhere they could hide another.
+_HARMLESS = re.compile(r"Corrupt JPEG data: \d{1,2} extraneous bytes before marker 0xd9")
 _PNG_MODES = {0: "I;16", 2: "RGB", 4: "LA", 6: "RGBA"}
 _TRANSPOSE = {2: ("flip", 1), 3: ("rot", 2), 4: ("flip", 0), 6: ("rot", 3), 8: ("rot", 1)}
 
@@ -107,9 +111,11 @@ def _jpeg(data: bytes, max_pixels: int) -> Picture:
     try:
         pixels = simplejpeg.decode_jpeg(plain, "RGB")
     except ValueError as error:
-        if str(error).startswith(_DAMAGED):
+        harmless = _HARMLESS.match(str(error))
+        if str(error).startswith(_DAMAGED) and not harmless:
             raise
-        pixels = None  # a remark on the header, or something this decoder does not know
+        # Otherwise a remark on the header, or something this decoder does not know.
+        pixels = simplejpeg.decode_jpeg(plain, "RGB", strict=False) if harmless else None
     if colors in ("CMYK", "YCCK"):
         return _by_pillow(plain, max_pixels)
     if pixels is None:

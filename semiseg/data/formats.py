@@ -92,10 +92,12 @@ def _is_safetensors(data: bytes) -> bool:
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of the segments before the first scan; the scan itself is (0xDA, start, start).
 
+    Bytes between two segments belong to neither: some cameras pad there.
+
     Raises: OSError where the data end before the scan begins.
     """
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    while 0 <= (at := data.find(b"\xff", at)) <= len(data) - 4:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1

@@ -1,6 +1,7 @@
 """``semiseg prepare-voc`` on small look-alikes of VOC and SBD."""
 
 import hashlib
+import io
 import tarfile
 import threading
 from functools import partial
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 from tool import run_tool, snapshot
 
+from semiseg.common.errors import DataError
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.specs import SPECS
 from semiseg.data.splits import read_list
@@ -311,6 +313,20 @@ def test_download_goes_on_where_it_stopped_and_touches_nothing(capsys, archive_s
     assert archive_server.ranges == [5000]
     assert (new / "voc.tar").read_bytes() == whole
     assert own.read_bytes() == before
+
+
+def test_an_archive_that_reaches_outside_its_folder_or_breaks_off_leaves_no_file_half_written(tmp_path):
+    content, folder = np.random.default_rng(0).bytes(1 << 16), tmp_path / "new"
+    for name, kept in (("../outside.jpg", 1.0), ("inside.jpg", 0.5)):
+        path = tmp_path / "a.tgz"
+        with tarfile.open(path, "w:gz") as archive:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+        with pytest.raises(DataError, match=r"a\.tgz: (would write outside|cannot be unpacked into)"):
+            archives.unpack(path, folder)
+        assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["a.tgz"]
 
 
 def test_wrong_bytes_and_no_network_are_one_line(capsys, archive_server, monkeypatch, tmp_path):

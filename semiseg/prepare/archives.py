@@ -5,15 +5,18 @@ By hand, not by ``fetch``: gigabytes that broke off must go on where they ended,
 
 import hashlib
 import http.client
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import replacing
 from semiseg.prepare.fetch import AGENT
 
 _BLOCK = 1 << 20
@@ -121,15 +124,25 @@ def _check_md5(path: Path, archive: Archive, beginning: str) -> None:
 def unpack(path: Path, folder: Path) -> int:
     """Unpacks what is not there yet below ``folder``; returns the number of files written.
 
-    Raises: DataError for a damaged archive or one that reaches outside the folder.
+    Raises: DataError for a damaged archive, one that reaches outside the folder, or a file that cannot be written.
     """
     written = 0
     try:
         with tarfile.open(path) as archive:
             for member in tqdm(archive, desc=f"unpacking {path.name}", unit="file", dynamic_ncols=True):
-                if member.isfile() and not (folder / member.name).exists():
-                    archive.extract(member, folder, filter="data")
+                target = folder / member.name
+                if not target.resolve().is_relative_to(folder.resolve()):
+                    raise DataError(f"{path}: would write outside {folder} ({member.name}); fetch it from its makers")
+                if member.isfile() and not target.exists():
+                    _unpack_one(archive, member, target)
                     written += 1
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked into {folder} ({error})") from None
     return written
+
+
+def _unpack_one(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """The bytes alone, whole or not at all, since what is there is not unpacked again."""
+    # Not ``extract``: its ``filter`` is newer than some Pythons in use, and without it a killed run leaves half a file.
+    with replacing(target, error_type=DataError) as partial, partial.open("wb") as file:
+        shutil.copyfileobj(archive.extractfile(member), file, _BLOCK)

@@ -168,33 +168,46 @@ class StepCase:
     teacher: Network
 
 
-def step_case(method: str, jit: bool = False, seed: int = 4, mix: bool = True) -> StepCase:
-    """A step of ``suponly`` or ``ours`` on 2 (+ 2) images of 65 x 65, with dropout, CutMix and OHEM."""
-    spec = SMALL if method == "ours" else dataclasses.replace(SMALL, prototypes=0)
-    crop, batch, step = (65, 65), 2, 3
-    context = RunContext(
-        trainer=TrainerConfig(
-            epochs=10,
-            sup_only_epoch=0,
-            seed=seed,
-            jit=jit,
-            optimizer=OptimizerConfig(kwargs=SgdKwargs(lr=0.05, momentum=0.9, weight_decay=1e-3), decoder_lr_times=4.0),
-            unsupervised=UnsupervisedConfig(confid_thresh=0.25, aug_prob=1.0 if mix else 0.0),
-        ),
+def context_of(
+    spec: NetworkSpec, trainer: TrainerConfig, batch: int, crop: tuple[int, int], steps_per_epoch: int, images=None
+) -> RunContext:
+    """What a method is given on our side, with OHEM; images are normalised already."""
+    return RunContext(
+        trainer=trainer,
         criterion=CriterionConfig(type="ohem", kwargs=CriterionKwargs(thresh=0.3, min_kept=2000)),
         net=config_of(spec),
         batch_size=batch,
         crop=crop,
-        steps_per_epoch=4,
+        steps_per_epoch=steps_per_epoch,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         new_network=lambda: build_model(config_of(spec)),
-        images=None,
+        images=images,
     )
-    labels = np.random.default_rng(seed).integers(0, spec.num_classes, (batch, 5, 5)).repeat(13, 1).repeat(13, 2)
+
+
+def labels_of(seed: int, count: int) -> np.ndarray:
+    """int32 count x 65 x 65 in blocks, with ignored pixels."""
+    labels = np.random.default_rng(seed).integers(0, SMALL.num_classes, (count, 5, 5)).repeat(13, 1).repeat(13, 2)
     labels[0, :, :9] = 255
+    return labels.astype(np.int32)
+
+
+def step_case(method: str, jit: bool = False, seed: int = 4, mix: bool = True) -> StepCase:
+    """A step of ``suponly`` or ``ours`` on 2 (+ 2) images of 65 x 65, with dropout, CutMix and OHEM."""
+    spec = SMALL if method == "ours" else dataclasses.replace(SMALL, prototypes=0)
+    crop, batch, step = (65, 65), 2, 3
+    trainer = TrainerConfig(
+        epochs=10,
+        sup_only_epoch=0,
+        seed=seed,
+        jit=jit,
+        optimizer=OptimizerConfig(kwargs=SgdKwargs(lr=0.05, momentum=0.9, weight_decay=1e-3), decoder_lr_times=4.0),
+        unsupervised=UnsupervisedConfig(confid_thresh=0.25, aug_prob=1.0 if mix else 0.0),
+    )
+    context = context_of(spec, trainer, batch, crop, steps_per_epoch=4)
     names = [f"image{i}" for i in range(batch)]
-    labeled = Batch(step, names, image_of(seed, batch, 3, *crop), labels.astype(np.int32))
+    labeled = Batch(step, names, image_of(seed, batch, 3, *crop), labels_of(seed, batch))
     unlabeled = Batch(step, names, image_of(seed + 1, batch, 3, *crop), None) if method == "ours" else None
     return StepCase(spec, context, method, step, labeled, unlabeled, twin_of(spec, seed), twin_of(spec, seed + 5))
 

@@ -10,7 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from parity_cases import SMALL, Arrays, arrays_of, config_of, image_of, load, numpy_of, twin_criterion, twin_of
+from parity_cases import (
+    SMALL,
+    Arrays,
+    arrays_of,
+    context_of,
+    image_of,
+    labels_of,
+    load,
+    numpy_of,
+    twin_criterion,
+    twin_of,
+)
 from reference import ael as twin_ael
 from reference import training as twin_training
 from reference import u2pl as twin_u2pl
@@ -23,8 +34,6 @@ from semiseg.config.keys import (
     AdaptiveCutmixConfig,
     ContrastiveConfig,
     CopyPasteConfig,
-    CriterionConfig,
-    CriterionKwargs,
     OptimizerConfig,
     SgdKwargs,
     TrainerConfig,
@@ -39,7 +48,6 @@ from semiseg.methods import RunContext, get_method
 from semiseg.methods.ael.adaptive_cutmix import component_box
 from semiseg.methods.mixing import cutmix_boxes
 from semiseg.methods.sampling import BatchSlice, dropout_masks, random_slice
-from semiseg.models import build_model
 
 CROP, BATCH, SEED, STEPS = (65, 65), 2, 3, (3, 4)
 UNLABELED, LABELED = 5, 3  # images that AEL's samplers choose from
@@ -75,13 +83,6 @@ class Images:
         return Crop(image_of(seed, 1, 3, *CROP)[0], labels_of(seed, 1)[0], None)
 
 
-def labels_of(seed: int, count: int) -> np.ndarray:
-    """int32 count x H x W in blocks, with ignored pixels."""
-    labels = np.random.default_rng(seed).integers(0, SMALL.num_classes, (count, 5, 5)).repeat(13, 1).repeat(13, 2)
-    labels[0, :, :9] = 255
-    return labels.astype(np.int32)
-
-
 class Case(NamedTuple):
     """Everything that both sides are given."""
 
@@ -102,28 +103,18 @@ def case_of(method: str, jit: bool = False) -> Case:
     """Two steps of ``u2pl`` or ``ael`` on 2 + 2 images of 65 x 65."""
     spec = dataclasses.replace(SMALL, prototypes=0, rep_head=method == "u2pl")
     rule = {"rule": "entropy"} if method == "u2pl" else {}
-    context = RunContext(
-        trainer=TrainerConfig(
-            epochs=10,
-            sup_only_epoch=0,
-            seed=SEED,
-            jit=jit,
-            optimizer=OptimizerConfig(kwargs=SgdKwargs(lr=0.01, momentum=0.9, weight_decay=1e-3), decoder_lr_times=4.0),
-            unsupervised=UnsupervisedConfig(aug_prob=1.0, **rule),
-            contrastive=CONTRASTIVE if method == "u2pl" else None,
-            adaptive=ADAPTIVE if method == "ael" else None,
-            teacher_bn="forward",
-        ),
-        criterion=CriterionConfig(type="ohem", kwargs=CriterionKwargs(thresh=0.3, min_kept=2000)),
-        net=config_of(spec),
-        batch_size=BATCH,
-        crop=CROP,
-        steps_per_epoch=STEPS[-1],
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        new_network=lambda: build_model(config_of(spec)),
-        images=Images(),
+    trainer = TrainerConfig(
+        epochs=10,
+        sup_only_epoch=0,
+        seed=SEED,
+        jit=jit,
+        optimizer=OptimizerConfig(kwargs=SgdKwargs(lr=0.01, momentum=0.9, weight_decay=1e-3), decoder_lr_times=4.0),
+        unsupervised=UnsupervisedConfig(aug_prob=1.0, **rule),
+        contrastive=CONTRASTIVE if method == "u2pl" else None,
+        adaptive=ADAPTIVE if method == "ael" else None,
+        teacher_bn="forward",
     )
+    context = context_of(spec, trainer, BATCH, CROP, STEPS[-1], Images())
     return Case(method, spec, context, twin_of(spec, SEED), twin_of(spec, 17))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from semiseg.common.errors import CheckpointError
+from semiseg.config.fields import value_text
 from semiseg.config.schema import Leaf, Node, merge
 
 Identity = Mapping[str, Any]  # dotted key -> value, as JSON holds it
@@ -40,7 +41,6 @@ _RECORDED = (
 _NOT_RECORDED = ("net.encoder.pretrained", "net.proto_head.init_proto_path")
 _SET = "set"  # a section that is not null, in comparisons
 _CLASS_ROWS = 3  # class names shown in the table of differences
-_WORDS = ((None, "null"), (True, "true"), (False, "false"))
 
 
 class IdentityError(CheckpointError):
@@ -129,4 +129,4 @@ def _text(value: Any) -> str:
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, float):
         return str(value).removesuffix(".0")
-    return next((word for known, word in _WORDS if value is known), str(value))
+    return value_text(value)

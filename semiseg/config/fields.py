@@ -108,9 +108,12 @@ def options_of(needed: Any) -> tuple:
     return needed if isinstance(needed, tuple) else (needed,)
 
 
+_WORDS = ((None, "null"), (True, "true"), (False, "false"))  # by identity: 1 and 0 are no words
+
+
 def value_text(value: Any) -> str:
-    """A value of a condition in words."""
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    """A plain value as YAML writes it."""
+    return next((word for known, word in _WORDS if value is known), str(value))
 
 
 def options_text(needed: Any) -> str:

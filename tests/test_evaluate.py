@@ -118,14 +118,17 @@ def test_the_sliding_window_leaves_the_prototype_head_out():
 
 
 @pytest.mark.parametrize("size", [(4, 4), (9, 3), (5, 7), (12, 12)])
-def test_centre_crops_pad_small_images_at_right_and_bottom(size):
+def test_centre_crops_pad_small_images_evenly(size):
     array = np.arange(5 * 7).reshape(5, 7)
     found = center_crop(array, size, 255)
     assert found.shape == size
     kept = found[found != 255]
     assert len(kept) == min(size[0], 5) * min(size[1], 7)
     top, left = max(0, (5 - size[0]) // 2), max(0, (7 - size[1]) // 2)
-    assert found[0, 0] == array[top, left]
+    above, before = max(0, size[0] - 5) // 2, max(0, size[1] - 7) // 2
+    assert found[above, before] == array[top, left]
+    assert (found[:above] == 255).all()
+    assert (found[:, :before] == 255).all()
 
 
 def test_scores_are_set_beside_the_published_ones():

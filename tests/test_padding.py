@@ -1,15 +1,21 @@
-"""``dataset.train.mask_padding``: outside an image there is no pseudo-label, no loss, no place in a bank or count."""
+"""A ``dataset.train.pad_label`` that is no class: outside an image there is no pseudo-label, loss, bank or count."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from mindspore import Tensor
 from tiny import CLASSES, CROP, Images, Source, Trainee, context_for, step_batch
 
 from semiseg.common.rng import generator
-from semiseg.config.keys import UnsupervisedConfig
+from semiseg.config.keys import Config, TrainDataConfig, UnsupervisedConfig
+from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.padding import padding_note, padding_share
+from semiseg.data.specs import custom_spec
 from semiseg.data.transforms import TrainTransform
+from semiseg.engine.build import masks_padding, train_transform
 from semiseg.losses import certain_cross_entropy
 from semiseg.methods.pseudo_labels import BLANK, reliable_pixels
 
@@ -175,3 +181,61 @@ def test_micro_batches_with_different_padding_make_the_step_of_the_whole_batch(n
         trainee.method.enter_step(0)
         results.append(trainee.step(0, batch.labeled, batch.unlabeled))
     assert results[1].terms == pytest.approx(results[0].terms, rel=1e-5, abs=1e-6)
+
+
+def test_padding_that_is_no_class_is_left_out_of_both_streams_and_a_class_is_learnt_in_both():
+    spec = SimpleNamespace(num_classes=3)
+    for label, masked in ((0, False), (2, False), (3, True), (255, True)):
+        data = {"train": {"pad_label": label}, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+        config = Config.model_validate({"dataset": data})
+        plan = SimpleNamespace(config=config, spec=spec)
+        transform = train_transform(plan)
+        crop = transform(np.zeros((9, 9, 3), np.uint8), np.ones((9, 9), np.uint8), generator(0, "test"))
+        assert (crop.inside is not None) is masked
+        assert set(np.unique(crop.label)) == {1, label}
+        assert masks_padding(plan) is masked
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "scales", "share"),
+    [
+        ((375, 500), (513, 513), (0.5, 2.0), 0.319),  # VOC's settings
+        ((96, 96), (96, 96), (0.75, 1.5), 0.5 * (1 - (1 - 0.75**3) / 0.75)),  # 1 - E[s^2] below 1, nothing above
+        ((100, 50), (100, 100), None, 0.5),
+        ((200, 200), (100, 100), None, 0.0),
+    ],
+)
+def test_the_share_of_padding_is_its_mean_over_what_is_drawn(size, crop, scales, share):
+    assert padding_share([size, size], crop, scales) == pytest.approx(share, abs=2e-3)
+    transform = TrainTransform(crop, scales, mask_padding=True)
+    drawn = [transform(np.zeros((*size, 3), np.uint8), None, generator(seed, "test")).inside for seed in range(400)]
+    assert 1 - np.mean(drawn) == pytest.approx(share, abs=0.03)
+
+
+def test_much_padding_is_said_with_its_share_before_training(tmp_path):
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((100, 80, 3), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    spec = custom_spec("some", ("a", "b"), "{id}.png", "masks/{id}.png")
+    part = SegmentationDataset(spec, tmp_path, ["a", "b", "broken"], with_mask=False)
+    large, small = (
+        TrainDataConfig.model_validate({"rand_resize": None, "crop": {"size": (side, side)}}) for side in (200, 100)
+    )
+    (note,) = padding_note([part], large)
+    assert note.startswith("80% of the pixels of training crops are padding: dataset.train.crop.size is 200 x 200")
+    assert "100 x 80 (median); a smaller crop" in note
+    assert padding_note([part], small) == []
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "u2pl"])
+def test_what_is_measured_leaves_out_padding_as_training_does(name):
+    method = Trainee(name, context(name)).method
+    images = padded(step_batch(1)).unlabeled.images
+    label, kept = method.pseudo_labels(1, Tensor(images), inside())
+    assert (label.asnumpy()[~inside()] == BLANK).all()
+    assert kept.asnumpy()[~inside()].sum() == 0
+    everywhere, _ = method.pseudo_labels(1, Tensor(images))
+    assert np.array_equal(everywhere.asnumpy()[inside()], label.asnumpy()[inside()])
+    if name == "u2pl":  # the percentile is of the pixels inside
+        percent = method.entropy_percent(1)
+        assert 100 * kept.asnumpy()[inside()].mean() == pytest.approx(percent, abs=0.2)

@@ -65,18 +65,21 @@ def test_a_crop_of_the_image_size_is_the_image():
 
 
 @pytest.mark.parametrize(("pad_label", "expected"), [(None, 254), (0, 0)])
-def test_a_small_image_is_padded_right_and_bottom_with_the_mean_and_the_pad_label(pad_label, expected):
+def test_a_small_image_is_padded_evenly_with_the_mean_and_the_pad_label(pad_label, expected):
     image, label = numbered(10, 50)
     transform = TrainTransform((20, 30), rand_resize=None, ignore_label=254, pad_label=pad_label)
     for seed in range(20):
         x, y, _ = transform(image, label, generator(seed, "test"))
-        assert (x[:, 10:] == 0).all()
-        assert (y[10:] == expected).all()
-        source_of(x[:, :10], y[:10])
-    x, y, _ = TrainTransform((20, 60), rand_resize=None)(image, label, generator(0, "test"))
-    assert (x[:, :, 50:] == 0).all()
-    assert (y[:, 50:] == 255).all()
-    source_of(x[:, :10, :50], y[:10, :50])
+        for rows in (np.s_[:5], np.s_[15:]):
+            assert (x[:, rows] == 0).all()
+            assert (y[rows] == expected).all()
+        source_of(x[:, 5:15], y[5:15])
+    x, y, _ = TrainTransform((13, 60), rand_resize=None)(image, label, generator(0, "test"))
+    for columns in (np.s_[:5], np.s_[55:]):
+        assert (x[:, :, columns] == 0).all()
+        assert (y[:, columns] == 255).all()
+    assert (y[[0, 11, 12]] == 255).all()  # three rows too few: one above, two below
+    source_of(x[:, 1:11, 5:55], y[1:11, 5:55])
 
 
 def test_label_draws_do_not_depend_on_the_label():
@@ -170,18 +173,21 @@ def test_the_whole_transform_equals_its_parts_in_plain_numpy():
         big, near = big[top : top + 48, left : left + 33], near[top : top + 48, left : left + 33]
         if flip < 0.5:
             big, near = np.fliplr(big), np.fliplr(near)
-        below, beside = 48 - near.shape[0], 33 - near.shape[1]
-        expected = ((big - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)
-        np.testing.assert_allclose(x, np.pad(expected, ((0, 0), (0, below), (0, beside))), atol=1e-6)
-        np.testing.assert_array_equal(y, np.pad(near.astype(int), ((0, below), (0, beside)), constant_values=255))
+        above, before = (48 - near.shape[0]) // 2, (33 - near.shape[1]) // 2
+        place = np.s_[..., above : above + near.shape[0], before : before + near.shape[1]]
+        expected, labels = np.zeros((3, 48, 33)), np.full((48, 33), 255)
+        expected[place] = ((big - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)
+        labels[place] = near
+        np.testing.assert_allclose(x, expected, atol=1e-6)
+        np.testing.assert_array_equal(y, labels)
 
 
 def test_a_tiny_image_survives_shrinking():
     image, label = np.full((1, 1, 3), 9, np.uint8), np.ones((1, 1), np.uint8)
     x, y, _ = TrainTransform((4, 4), (0.1, 0.2))(image, label, generator(0, "test"))
-    assert y[0, 0] == 1
-    assert (y.ravel()[1:] == 255).all()
-    np.testing.assert_allclose(denormalize(x)[0, 0], 9, atol=1e-4)
+    assert y[1, 1] == 1
+    assert (y == 255).sum() == 15
+    np.testing.assert_allclose(denormalize(x)[1, 1], 9, atol=1e-4)
 
 
 @pytest.mark.parametrize(

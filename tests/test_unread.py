@@ -143,7 +143,6 @@ def test_conditions_name_keys_and_methods_that_are_there():
 
 # Read in runs in which they change nothing.
 WITHOUT_EFFECT = {
-    "dataset.train.mask_padding": "a crop of labelled images carries the mark too",
     "dataset.val.crop.size": "the loader of validation images carries it whatever the mode",
     "monitor.pseudo_labels": "asked before the method is",
     "net.decoder.kwargs.rep_head": "the decoder asks whether to build the head, which u2pl alone trains",

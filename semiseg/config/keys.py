@@ -59,14 +59,13 @@ class TrainDataConfig(Section):
     flip: bool = key(True, "mirror every other image")
     rand_resize: Scales | None = key((0.5, 2.0), "range of the random scale; null: none", **SCALES)
     crop: CropConfig = CropConfig()
-    mask_padding: bool = key(
-        False,
-        "padding of unlabelled images is no image: no pseudo-label, no loss, no place in a bank or count; false, as "
-        "published: it is labelled and learnt",
-        read_if=_SEMI,
-    )
     pad_label: int = key(
-        255, "the label of padding outside the image; U2PL's code pads with 0 (background)", ge=0, le=255
+        255,
+        "the label of padding outside the image. One that is no class: padding is no image in either stream and has no "
+        "pseudo-label, no loss, no place in a bank or count. A class (0 in U2PL's code, background): it is learnt as "
+        "this class, and pseudo-labelled in unlabelled images",
+        ge=0,
+        le=255,
     )
 
 

@@ -26,9 +26,6 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
         ratio is None or "dataset.split" not in config.origins or data.split is None,
         f"no dataset.split beside it (one says which images are labelled, here split {data.split}; set it to null)",
     )
-    fits = not data.train.mask_padding or data.train.pad_label == data.ignore_label
-    same = f"false where padding of labelled images is a class (dataset.train.pad_label {data.train.pad_label})"
-    yield "dataset.train.mask_padding", fits, same
     yield from _unlabeled_rules(data.train.unlabeled_list, data.train.unlabeled_dir, ratio)
     yield "trainer.sup_only_epoch", trainer.sup_only_epoch <= trainer.epochs, f"0..{trainer.epochs} (trainer.epochs)"
     yield from _class_rules(trainer, config.stated.get("net.num_classes"))

@@ -24,8 +24,8 @@ class TrainTransform:
     """Random resize, flip and crop to a fixed size, as U2PL trains.
 
     crop: (height, width) of the result in pixels. rand_resize: range of the scale factor (see ``draw_scale``) or None.
-    mean and std are those of RGB values 0..255. Where the image is smaller than the crop it is padded at the right and
-    bottom: the image with 0 after normalisation, i.e. the mean colour, the label with ``pad_label`` (None:
+    mean and std are those of RGB values 0..255. Where the image is smaller than the crop it is padded evenly on both
+    sides, as U2PL pads: the image with 0 after normalisation, i.e. the mean colour, the label with ``pad_label`` (None:
     ``ignore_label``). With ``mask_padding`` a crop says which of its pixels are image.
 
     Raises: ValueError for sizes, scales or deviations that are not positive.
@@ -68,23 +68,18 @@ class TrainTransform:
         if self.flip and flip < 0.5:  # after the crop it costs less, and a flipped uniform crop is a uniform crop
             image, label = image[:, ::-1], None if label is None else label[:, ::-1]
         pad_label = self.ignore_label if self.pad_label is None else self.pad_label
-        inside = _padded(np.ones(image.shape[:2], bool), self.crop, False) if self.mask_padding else None
-        label = None if label is None else _padded(label.astype(np.int32), self.crop, pad_label)
-        return Crop(self._pad_image(image), label, inside)
-
-    def _pad_image(self, image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        if (height, width) == self.crop:
-            return normalize(image, self.mean, self.std)
-        out = np.zeros((3, *self.crop), np.float32)
-        out[:, :height, :width] = normalize(image, self.mean, self.std)
-        return out
+        inside = pad(np.ones(image.shape[:2], bool), self.crop, False) if self.mask_padding else None
+        label = None if label is None else pad(label.astype(np.int32), self.crop, pad_label)
+        return Crop(pad(normalize(image, self.mean, self.std), self.crop, 0), label, inside)
 
 
-def _padded(values: np.ndarray, crop: tuple[int, int], fill: int) -> np.ndarray:
-    out = np.full(crop, fill, values.dtype)
-    out[: values.shape[0], : values.shape[1]] = values
-    return out
+def pad(array: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
+    """... x H x W with ``fill`` around it where it is smaller than ``size``, evenly; an odd rest is right and below."""
+    missing = [max(0, wanted - side) for wanted, side in zip(size, array.shape[-2:], strict=True)]
+    if not any(missing):
+        return array
+    sides = [(rest // 2, rest - rest // 2) for rest in missing]
+    return np.pad(array, [(0, 0)] * (array.ndim - 2) + sides, constant_values=fill)
 
 
 def draw_scale(coin: float, along: float, bounds: tuple[float, float]) -> float:

@@ -5,6 +5,7 @@ Used by the command lines alone; everything below takes its own part of the conf
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -110,7 +111,9 @@ class TrainData:
         self, kind: Literal["labeled", "unlabeled"], purpose: str, rand_resize: tuple[float, float] | None = None
     ) -> ImageSource:
         """As ``TrainImages``."""
-        transform = self._transform(rand_resize or self._config.dataset.train.rand_resize)
+        transform = train_transform(self._plan)
+        if rand_resize:
+            transform = replace(transform, rand_resize=rand_resize)
         source = ImageSource(self._images(kind), transform, self._config.trainer.seed, purpose, self._skip)
         self._readers.append(source)
         return source
@@ -134,24 +137,11 @@ class TrainData:
             self._datasets[kind] = images
         return self._datasets[kind]
 
-    def _transform(self, rand_resize: tuple[float, float] | None) -> TrainTransform:
-        data, train = self._config.dataset, self._config.dataset.train
-        return TrainTransform(
-            train.crop.size,
-            rand_resize,
-            train.flip,
-            data.mean,
-            data.std,
-            data.ignore_label,
-            train.pad_label,
-            train.mask_padding,
-        )
-
     def _stream(self, kind: str, start_step: int) -> TrainStream:
         data, trainer = self._config.dataset, self._config.trainer
         stream = TrainStream(
             self._images(kind),
-            self._transform(data.train.rand_resize),
+            train_transform(self._plan),
             data.batch_size,
             seed=trainer.seed,
             purpose=kind,
@@ -162,6 +152,26 @@ class TrainData:
         )
         self._readers.append(stream)
         return stream
+
+
+def train_transform(plan: Plan) -> TrainTransform:
+    """The augmentation of both streams."""
+    data, train = plan.config.dataset, plan.config.dataset.train
+    return TrainTransform(
+        train.crop.size,
+        train.rand_resize,
+        train.flip,
+        data.mean,
+        data.std,
+        data.ignore_label,
+        train.pad_label,
+        masks_padding(plan),
+    )
+
+
+def masks_padding(plan: Plan) -> bool:
+    """Whether pixels outside an image are none: where they are no class, in both streams alike."""
+    return plan.config.dataset.train.pad_label >= plan.spec.num_classes
 
 
 def run_context(plan: Plan, images: TrainData, group: Group = ALONE) -> RunContext:
@@ -176,7 +186,7 @@ def run_context(plan: Plan, images: TrainData, group: Group = ALONE) -> RunConte
         steps_per_epoch=plan.steps_per_epoch,
         mean=data.mean,
         std=data.std,
-        mask_padding=data.train.mask_padding,
+        mask_padding=masks_padding(plan),
         new_network=lambda: fresh_network(config, config.trainer.seed, group.world),
         images=images,
         group=group,
@@ -249,7 +259,7 @@ def monitor(plan: Plan, method: Method) -> Monitor:
     config, spec, split = plan.config, plan.spec, plan.split
     drawn = config.monitor.panels if config.monitor.tensorboard and config.trainer.eval_on else 0
     measured = config.monitor.pseudo_labels and method.uses_unlabeled
-    truth = _truth(config, spec, split) if measured else None
+    truth = _truth(plan) if measured else None
     return Monitor(method, spec, _samples(config, spec, split, drawn), truth)
 
 
@@ -275,18 +285,19 @@ def _middle(side: int, most: int) -> slice:
     return slice(start, min(side, start + most))
 
 
-def _truth(config: Config, spec: DatasetSpec, split: Split) -> TruthOfStep:
-    """Batches of unlabelled images and their masks, augmented as in training, drawn apart from the training streams."""
-    data = config.dataset
+def _truth(plan: Plan) -> TruthOfStep:
+    """Batches of unlabelled images and their masks, augmented as in training, drawn apart from the training streams.
+
+    Padding has no truth, whatever it is labelled in training.
+    """
+    config, data = plan.config, plan.config.dataset
     if data.train.unlabeled_dir:
         raise ConfigError(
             "monitor.pseudo_labels: the images of dataset.train.unlabeled_dir have no masks to compare with; set it to "
             "false"
         )
     skip = data.on_error == "skip"
-    images = dataset(config, spec, split.unlabeled, "train", skip=skip)
-    transform = TrainTransform(
-        data.train.crop.size, data.train.rand_resize, data.train.flip, data.mean, data.std, data.ignore_label
-    )
+    images = dataset(config, plan.spec, plan.split.unlabeled, "train", skip=skip)
+    transform = replace(train_transform(plan), pad_label=data.ignore_label)
     options = {"seed": config.trainer.seed, "purpose": "monitor", "workers": 0, "skip": skip}
     return TrainStream(images, transform, data.batch_size, **options).batch

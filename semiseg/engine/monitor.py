@@ -46,7 +46,7 @@ class Monitor:
         if self._truth is None or not self._method.semi_phase(step - 1):
             return {}
         batch = self._truth(step - 1)
-        label, reliable = self._pseudo_labels(step, batch.images)
+        label, reliable = self._pseudo_labels(step, batch.images, batch.inside)
         counted, right = batch.labels != self._spec.ignore_label, label == batch.labels
         chosen = {"pseudo_accuracy": counted, "pseudo_accuracy_in_mask": counted & reliable}
         return {name: float(right[pixels].mean()) for name, pixels in chosen.items() if pixels.any()}
@@ -72,9 +72,11 @@ class Monitor:
                 np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]),
             )
 
-    def _pseudo_labels(self, step: int, images: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def _pseudo_labels(
+        self, step: int, images: np.ndarray, inside: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """int32 labels and bool "would count", B x H x W, after ``step`` steps; None without pseudo-labels."""
-        pseudo = self._method.pseudo_labels(step - 1, Tensor(images))
+        pseudo = self._method.pseudo_labels(step - 1, Tensor(images), inside)
         return None if pseudo is None else (pseudo[0].asnumpy(), pseudo[1].asnumpy() > 0)
 
 

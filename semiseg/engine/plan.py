@@ -10,8 +10,9 @@ from semiseg.common.text import shortened
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_keys
-from semiseg.data.build import complete, quick_check
+from semiseg.data.build import complete, parts_of, quick_check
 from semiseg.data.lists import Split, read_split
+from semiseg.data.padding import padding_note
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.weights import random_weights_warning
@@ -78,6 +79,8 @@ def make_plan(config: Config, world: int) -> Plan:
     split = read_split(config, spec)
     method = get_method(config.method, config.net.proto_head is not None)
     notes = quick_check(config, spec, split, method.uses_unlabeled)
+    training = parts_of(config, spec, split, method.uses_unlabeled, with_val=False)
+    notes += padding_note(training.values(), config.dataset.train)
     images = config.dataset.batch_size * config.trainer.accumulate * world
     factor, lr_notes = learning_rate_factor(config, spec, images)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)

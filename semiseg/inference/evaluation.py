@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from semiseg.common.distributed import ALONE, Group
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
+from semiseg.data.transforms import pad
 from semiseg.inference.compiled import Network
 from semiseg.inference.logits import image_logits
 from semiseg.metrics import ConfusionMatrix
@@ -81,9 +82,8 @@ def evaluate(
 
 
 def center_crop(array: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-    """The centre of ... x H x W; where the image is smaller it is padded with ``fill`` at the right and bottom."""
-    pads = [(0, 0)] * (array.ndim - 2) + [(0, max(0, n - m)) for n, m in zip(size, array.shape[-2:], strict=True)]
-    array = np.pad(array, pads, constant_values=fill)
+    """The centre of ... x H x W; where the image is smaller it is padded with ``fill``, as training crops are."""
+    array = pad(array, size, fill)
     top, left = ((m - n) // 2 for n, m in zip(size, array.shape[-2:], strict=True))
     return array[..., top : top + size[0], left : left + size[1]]
 

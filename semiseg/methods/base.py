@@ -16,6 +16,7 @@ a time in ``inputs`` and ``objective``, and ``after_update`` gets the sums over 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from semiseg.common.errors import ConfigError
@@ -127,9 +128,13 @@ class Method:
         """Whether unlabelled images take part at this step."""
         return self.uses_unlabeled and step >= self.context.first_semi_step
 
-    def pseudo_labels(self, step: int, images: Tensor) -> tuple[Tensor, Tensor] | None:
+    def pseudo_labels(
+        self, step: int, images: Tensor, inside: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor] | None:
         """What unlabelled images (B x 3 x H x W) would be taken for at ``step``: labels int32 and whether they would
         count, 0 or 1, both B x H x W; None where there are no pseudo-labels. For measuring and drawing alone.
+
+        ``inside``: bool B x H x W, False in padding that is no image.
         """
         return None
 

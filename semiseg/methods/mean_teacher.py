@@ -17,7 +17,7 @@ from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
 from semiseg.methods.base import Evaluated, Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mixing import make_mixer
-from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, labels_and_scores, reliable_pixels
+from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, blanked, labels_and_scores, reliable_pixels
 from semiseg.methods.teacher import TeacherLabels, WithTeacher
 from semiseg.models.interpolate import resize
 
@@ -102,11 +102,14 @@ class SemiSupervised(WithTeacher):
     def state(self) -> dict[str, Parameter | HostArray]:
         return super().state() | self.mixer.state() | (self.equalizer.state() if self.equalizer else {})
 
-    def pseudo_labels(self, step: int, images: Tensor) -> tuple[Tensor, Tensor] | None:
+    def pseudo_labels(
+        self, step: int, images: Tensor, inside: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor] | None:
         if not self.semi_phase(step):
             return None
         logits = resize(self.teacher.network.logits(images), images.shape[2:])
         label, score = labels_and_scores(logits, self.context.trainer.unsupervised.rule)
+        label = blanked(label, inside)
         return label, self.reliable(step, PseudoLabels(images, label, score))
 
     # What subclasses use and change.

@@ -36,6 +36,11 @@ def labels_and_scores(logits: Tensor, rule: str) -> tuple[Tensor, Tensor]:
     return ops.argmax(logits, 1).astype("int32"), score
 
 
+def blanked(label: Tensor, inside: np.ndarray | None) -> Tensor:
+    """Labels (B x H x W) without those outside an image; ``inside``: bool alike, None where nothing is outside."""
+    return label if inside is None else ops.where(Tensor(inside), label, BLANK)
+
+
 def reliable_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, percent: float) -> Tensor:
     """float32 B x H x W, 1 where the pseudo-label counts: confident pixels, or the ``percent`` with the least entropy.
 

@@ -10,7 +10,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, float32, jit, ops
 from semiseg.common.errors import ConfigError
 from semiseg.methods.base import Evaluated, Method
 from semiseg.methods.context import RunContext
-from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, labels_and_scores
+from semiseg.methods.pseudo_labels import PseudoLabels, blanked, labels_and_scores
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 from semiseg.models.layers import average_statistics
@@ -133,7 +133,7 @@ class TeacherLabels:
         image = Tensor(images)
         with self._teacher.running(self._training):
             label, score = self._label(image)
-        return PseudoLabels(image, label if inside is None else ops.where(Tensor(inside), label, BLANK), score)
+        return PseudoLabels(image, blanked(label, inside), score)
 
     def _label_pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return labels_and_scores(resize(self._teacher.network.logits(image), image.shape[2:]), self._rule)

@@ -13,6 +13,7 @@ from semiseg.common.files import replace_file
 from semiseg.config import dump, flatten, load
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
+from semiseg.data.warnings import lost_by_unlabeled
 from semiseg.engine import build, loop
 from semiseg.engine.device import set_device
 from semiseg.engine.lock import RunLock
@@ -71,7 +72,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
             for line in (*opening_lines(plan, device, group, progress.step), *plan.extension(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)
-            log.line(closing_line(progress, work))
+            for line in closing_lines(progress, work):
+                log.line(line)
     group.any(False)  # nobody leaves while rank 0 still writes
     return 0
 
@@ -132,12 +134,19 @@ def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]
     return lines
 
 
-def closing_line(progress: Progress, work: loop.Run) -> str:
-    """The last line of the log."""
+def closing_lines(progress: Progress, work: loop.Run) -> list[str]:
+    """The end of the log: the best score, and what unlabelled images added to labels alone."""
     scored = work.evaluate is not None
     best = f"best mIoU {progress.best:.2f} at step {progress.best_step}" if scored else "not evaluated"
     skipped = f", {progress.skipped} times an unreadable image was skipped" if progress.skipped else ""
-    return f"finished: {progress.step} steps, {best}{skipped}; {work.best if scored else work.checkpoints.last}"
+    warning, gain = "", ""
+    if progress.supervised is not None and progress.score is not None:
+        gain = f", {progress.score:.2f} at the end after {progress.supervised:.2f} at the end of the supervised phase"
+        warning = lost_by_unlabeled(progress.supervised, progress.score)
+    lines = [
+        f"finished: {progress.step} steps, {best}{gain}{skipped}; {work.best if scored else work.checkpoints.last}"
+    ]
+    return [f"WARNING: {warning}", *lines] if warning else lines
 
 
 if __name__ == "__main__":

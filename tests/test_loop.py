@@ -39,6 +39,7 @@ class Fake:
         context = context_of(f"trainer={{log_every: {log_every}, eval_every: {eval_every}}}", steps_per_epoch=3)
         self.context, self.network = context, OneNumber()
         saver = SaverConfig(every=every, **saver)
+        self.first_semi_step = None
         self.seen, self.scored, self._at = [], [], at
         self._during_evaluation = self._during_enter = lambda step: None
         self.run = loop.Run(
@@ -57,6 +58,9 @@ class Fake:
 
     def evaluated(self, step):
         return Evaluated(self.network, proto_ready=step >= 6)
+
+    def semi_phase(self, step):
+        return self.first_semi_step is not None and step >= self.first_semi_step
 
     def step(self, step, labeled, unlabeled):
         assert labeled == step  # the streams go on where the run goes on
@@ -115,7 +119,7 @@ def test_the_run_goes_to_its_end_and_knows_its_best(whole):
     assert record == {"step": 6, "miou": 40.0}
     found, record = checkpoint_io.read(folder / "checkpoints/last.ckpt")
     assert list(found) == ["student.value"]
-    assert record == vars(Progress(12, 40.0, 6))
+    assert record == vars(Progress(12, 40.0, 6, score=40.0))
     log = (folder / "log.txt").read_text()
     assert "half way" in log
     assert "step 9: mIoU 30.00, prototype head 1.50 (best 40.00 at step 6)" in log
@@ -137,6 +141,40 @@ def test_each_epoch_is_evaluated_once_and_the_last_step_too(whole):
 def test_the_last_step_is_evaluated_also_between_two_cadences(tmp_path):
     fake = Fake(tmp_path, eval_every=3)
     fake.train()
+    assert [r["step"] for r in records(tmp_path) if "eval" in r] == [9, 12]
+
+
+def test_the_end_of_the_supervised_phase_is_scored_and_best_is_not_chosen_there(tmp_path):
+    fake = Fake(tmp_path, eval_every=3)
+    fake.first_semi_step = 6  # between two evaluations, and better than both
+    progress = fake.train()
+    rows = [r for r in records(tmp_path) if "eval" in r]
+    assert [(r["step"], r.get("phase"), r.get("candidate", True)) for r in rows] == [
+        (6, "supervised", False),
+        (9, None, True),
+        (12, None, True),
+    ]
+    assert (progress.supervised, progress.score) == (40.0, 40.0)
+    assert progress.best_step == 12
+    assert checkpoint_io.read(tmp_path / "checkpoints/best.ckpt")[1]["step"] == 12
+    assert "step 6: mIoU 40.00, prototype head 1.50 (end of the supervised phase)" in (tmp_path / "log.txt").read_text()
+
+
+def test_the_end_of_the_supervised_phase_may_be_an_evaluation_like_any_other(tmp_path):
+    fake = Fake(tmp_path)
+    fake.first_semi_step = 6
+    progress = fake.train()
+    assert (progress.supervised, progress.best_step) == (40.0, 6)
+    assert [r for r in records(tmp_path) if "phase" in r] == [
+        {"step": 6, "eval": {"miou": 40.0, "proto_miou": 1.5}, "phase": "supervised"}
+    ]
+
+
+@pytest.mark.parametrize("first", [0, 12, None])
+def test_without_two_phases_there_is_nothing_to_compare(tmp_path, first):
+    fake = Fake(tmp_path, eval_every=3)
+    fake.first_semi_step = first
+    assert fake.train().supervised is None
     assert [r["step"] for r in records(tmp_path) if "eval" in r] == [9, 12]
 
 

@@ -39,3 +39,10 @@ def test_rule_entropy_keeps_more_as_epochs_pass():
     trainee = Trainee("ours", context)
     ratios = [trainee.method.inputs(step, step_batch(0)).mask_u.asnumpy().mean() for step in range(4)]
     assert ratios == pytest.approx([0.6, 0.7, 0.8, 0.9], abs=0.01)
+
+
+@pytest.mark.parametrize(("start", "role"), [("first_step", "teacher"), ("semi_phase", "student")])
+def test_in_the_supervised_phase_the_average_is_scored_where_there_is_one(start, role):
+    method = Trainee("mean_teacher", context_of(f"trainer.teacher_start={start}", "net.proto_head=null")).method
+    assert method.evaluated(1).network is method.networks[role]
+    assert method.evaluated(2).network is method.teacher.network

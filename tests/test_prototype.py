@@ -28,8 +28,8 @@ def test_before_the_phase_changes_unlabelled_images_have_no_influence():
     first.step(0, batch_of(0, "labeled"), batch_of(0, "unlabeled"))
     second.step(0, batch_of(0, "labeled"), batch_of(50, "unlabeled"))
     assert same_arrays(first.arrays(), second.arrays())
-    assert first.method.evaluated(1).network is first.method.student
-    assert first.method.evaluated(2).network is first.method.teacher.network
+    assert not first.method.evaluated(1).proto_ready
+    assert first.method.evaluated(2).proto_ready
 
 
 def test_prototypes_come_from_the_labelled_images_when_the_phase_changes():
@@ -79,7 +79,7 @@ def test_a_supervised_phase_as_long_as_the_run_is_supervised_training():
     context = context_of("trainer={epochs: 1, sup_only_epoch: 1}")
     trainee = Trainee("ours", context)
     assert [set(result.terms) for result in trainee.run(0, 1)] == [{"sup"}]
-    assert trainee.method.evaluated(1).network is trainee.method.student
+    assert not trainee.method.evaluated(1).proto_ready
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():

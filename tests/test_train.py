@@ -76,7 +76,10 @@ def test_a_stopped_and_a_killed_run_end_bit_for_bit_as_an_uninterrupted_one(
     assert "continues after step 4 of 6" in log
     lines = [json.loads(line) for line in metrics.splitlines()]
     assert [line["step"] for line in lines if "eval" not in line] == [2, 4, 6]
-    assert [line["step"] for line in lines if "eval" in line] == [3, 6]
+    assert [(line["step"], line.get("phase")) for line in lines if "eval" in line] == [(3, "supervised"), (6, None)]
+    before, after = (line["eval"]["miou"] for line in lines if "eval" in line)
+    assert f"{after:.2f} at the end after {before:.2f} at the end of the supervised phase" in log.splitlines()[-1]
+    assert ("WARNING: unlabelled images made it worse" in log) == (after < before)
     assert all("proto_unsup" in line for line in lines if "eval" not in line and line["step"] > 3)
     # A finished run is left alone.
     before = (whole / "checkpoints/last.ckpt").stat().st_mtime_ns

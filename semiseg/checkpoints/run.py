@@ -27,6 +27,8 @@ class Progress:
     step: int = 0
     best: float = -1.0
     best_step: int = 0
+    score: float | None = None  # mIoU of the last evaluation
+    supervised: float | None = None  # mIoU at the end of the supervised phase, where another one follows
     # Sum and count of the loss and each term since the last line of metrics.jsonl; saved, so that no step is lost.
     sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     to_score: bool = False  # the step's evaluation was interrupted: it comes first when the run continues

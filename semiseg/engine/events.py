@@ -40,13 +40,14 @@ class Events:
     def numbers(self, record: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl: losses, learning rate, shares; scores with IoU by class; use of prototypes."""
         step = record["step"]
-        for name, value in record.items():
-            if name == "eval":
-                self._scores(value, step)
-            elif name == "proto_counts":
-                self._prototypes(np.asarray(value), step)
-            elif name != "step":
-                self.scalar(_tag(name), value, step)
+        if "eval" in record:  # what else stands there says which evaluation it is
+            self._scores(record["eval"], step)
+        else:
+            for name, value in record.items():
+                if name == "proto_counts":
+                    self._prototypes(np.asarray(value), step)
+                elif name != "step":
+                    self.scalar(_tag(name), value, step)
         self._writer.flush()
 
     def scalar(self, tag: str, value: float, step: int) -> None:

@@ -93,16 +93,26 @@ def save(run: Run, progress: Progress, log: Log) -> None:
 def _step(run: Run, progress: Progress, log: Log, lines: list[str]) -> None:
     """One training step; ``lines`` are what the method said before it."""
     started = time.perf_counter()
-    context = run.method.context
     result = run.train_step(progress.step, *next(run.batches))
     for line in (*lines, *_skips(run, progress)):
         log.line(line)
     progress.step += 1
     log.progress(_shown(result), run.group.world * result.images / (time.perf_counter() - started))
     _count(run, progress, result, log)
-    cadence = context.trainer.eval_every * context.steps_per_epoch
-    due = progress.step == context.steps or progress.step % cadence == 0
+    due = _evaluation_is_due(run, progress.step) or _supervised_phase_ends(run, progress.step)
     progress.to_score = due and run.evaluate is not None
+
+
+def _evaluation_is_due(run: Run, step: int) -> bool:
+    """Whether ``trainer.eval_every`` asks for scores after ``step`` steps; best.ckpt is chosen from these."""
+    context = run.method.context
+    return step == context.steps or step % (context.trainer.eval_every * context.steps_per_epoch) == 0
+
+
+def _supervised_phase_ends(run: Run, step: int) -> bool:
+    """Whether unlabelled images come in after ``step`` steps: what they add is measured from here."""
+    method = run.method
+    return 0 < step < method.context.steps and method.semi_phase(step) and not method.semi_phase(step - 1)
 
 
 def _skips(run: Run, progress: Progress) -> list[str]:
@@ -130,10 +140,17 @@ def _scores(run: Run, progress: Progress) -> dict[str, Any]:
 
 def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any]) -> None:
     """Into the log, and the network into best.ckpt if it is the best so far."""
-    log.numbers({"step": progress.step, "eval": scores})
+    candidate, phase_ends = _evaluation_is_due(run, progress.step), _supervised_phase_ends(run, progress.step)
+    progress.score = scores["miou"]
+    progress.supervised = scores["miou"] if phase_ends else progress.supervised
+    log.numbers(
+        {"step": progress.step, "eval": scores}
+        | ({"phase": "supervised"} if phase_ends else {})
+        | ({} if candidate else {"candidate": False})
+    )
     for name, picture in run.monitor.pictures(progress.step) if run.monitor else ():
         log.picture(f"images/{name}", picture, progress.step)
-    better = scores["miou"] > progress.best
+    better = candidate and scores["miou"] > progress.best
     if better:
         progress.best, progress.best_step = scores["miou"], progress.step
         if run.group.first:
@@ -143,8 +160,9 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
     progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
     skipped = f", {scores['skipped']} unreadable images left out" if scores.get("skipped") else ""
-    best = "best so far" if better else f"best {progress.best:.2f} at step {progress.best_step}"
-    log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto}{skipped} ({best})")
+    best = f"best {progress.best:.2f} at step {progress.best_step}" if progress.best_step else ""
+    remarks = ["end of the supervised phase"] * phase_ends + ["best so far" if better else best]
+    log.line(f"step {progress.step}: mIoU {scores['miou']:.2f}{proto}{skipped} ({', '.join(filter(None, remarks))})")
 
 
 def _count(run: Run, progress: Progress, result: StepResult, log: Log) -> None:

@@ -15,7 +15,7 @@ from semiseg.data.lists import Split, read_split
 from semiseg.data.padding import padding_note
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
-from semiseg.data.weights import random_weights_warning
+from semiseg.data.warnings import random_weights_warning
 from semiseg.engine.optim import poly
 from semiseg.methods import Method, get_method
 

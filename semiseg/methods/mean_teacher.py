@@ -97,7 +97,8 @@ class SemiSupervised(WithTeacher):
         return measured
 
     def evaluated(self, step: int) -> Evaluated:
-        return Evaluated(self.teacher.network if self.semi_phase(step - 1) else self.student)
+        begun = self.semi_phase(step - 1) or not self.teacher.restarts  # else the teacher will be a copy of the student
+        return Evaluated(self.teacher.network if begun else self.student)
 
     def state(self) -> dict[str, Parameter | HostArray]:
         return super().state() | self.mixer.state() | (self.equalizer.state() if self.equalizer else {})

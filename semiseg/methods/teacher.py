@@ -86,14 +86,14 @@ class Teacher:
         self.by_forward = trainer.teacher_bn == "forward"
         if self.by_forward and not uses_unlabeled:
             raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
-        self._restarts = uses_unlabeled and trainer.teacher_start == "semi_phase"
+        self.restarts = uses_unlabeled and trainer.teacher_start == "semi_phase"
         self._context = context
         self._ema = ExponentialMovingAverage(student, self.network, not self.by_forward, trainer.jit)
         self._ema.copy()
 
     def enter_semi_phase(self) -> None:
         """Where ``teacher_start`` says so the teacher begins here, as a copy of the student."""
-        if self._restarts:
+        if self.restarts:
             self._ema.copy()
         elif self.by_forward:
             self._ema.copy_statistics()  # none were taken yet: the teacher's own forwards begin with this step
@@ -107,7 +107,7 @@ class Teacher:
 
     def update(self, step: int) -> None:
         """The average takes in the student as it is after ``step``."""
-        start = self._context.first_semi_step if self._restarts else 0
+        start = self._context.first_semi_step if self.restarts else 0
         if step >= start:
             self._ema.update(ema_decay(step - start, self._context.net.ema_decay))
 

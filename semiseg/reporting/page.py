@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from semiseg.data.weights import random_weights_warning
+from semiseg.data.warnings import lost_by_unlabeled, random_weights_warning
 from semiseg.reporting import figures
 from semiseg.reporting.charts import stroke
 from semiseg.reporting.record import RunRecord
@@ -18,7 +18,10 @@ _TITLES = {
     "prototypes": "Use of prototypes",
     "configuration": "Configuration",
 }
-_HEAD = ("run", "mIoU", "prototype head", "method", "data", "labels", "unlabelled", "steps", "best while training")
+_HEAD = (
+    *("run", "mIoU", "prototype head", "method", "data", "labels", "unlabelled", "steps", "best while training"),
+    "end of supervised phase",
+)
 _FIRST = ("method", "dataset.type", "dataset.split", "trainer.epochs", "trainer.seed", "net.encoder.type")
 
 
@@ -51,13 +54,14 @@ def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
         scores, best = run.scores or {}, run.best
         sizes = (run.lists.get("labeled"), run.lists.get("unlabeled"), run.last_step)
         shown = f"{best['eval']['miou']:.2f} at step {best['step']}" if best else None
-        rows.append(
-            [run.name, scores.get("miou"), scores.get("proto_miou"), run.flat["method"], run.spec.name, *sizes, shown]
-        )
+        scored_as = (scores.get("miou"), scores.get("proto_miou"))
+        rows.append([run.name, *scored_as, run.flat["method"], run.spec.name, *sizes, shown, run.supervised])
         where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"none, {run.why_not}"
         scored.append(f"Scored of {run.name}: {where}")
-        if warning := random_weights_warning(run.spec, run.flat.get("net.encoder.pretrained")):
-            warnings.append(f"WARNING: {run.name}: {warning}")
+        lost = "" if run.supervised is None else lost_by_unlabeled(run.supervised, run.evaluations[-1]["eval"]["miou"])
+        for warning in (random_weights_warning(run.spec, run.flat.get("net.encoder.pretrained")), lost):
+            if warning:
+                warnings.append(f"WARNING: {run.name}: {warning}")
         if run.skipped:
             skipped.append(f"{run.name}: {run.skipped} times an unreadable image was skipped; log.txt names them")
     return {"table": table(_HEAD, rows), "warnings": warnings, "scored": scored, "skipped": skipped}

@@ -41,8 +41,15 @@ class RunRecord:
 
     @property
     def best(self) -> Row | None:
-        """The evaluation with the highest mIoU: its line of metrics.jsonl."""
-        return max(self.evaluations, key=lambda row: row["eval"]["miou"], default=None)
+        """The evaluation with the highest mIoU of those that best.ckpt is chosen from: its line of metrics.jsonl."""
+        candidates = [row for row in self.evaluations if row.get("candidate", True)]
+        return max(candidates, key=lambda row: row["eval"]["miou"], default=None)
+
+    @property
+    def supervised(self) -> float | None:
+        """mIoU at the end of the supervised phase, where unlabelled images came in after it."""
+        scores = [row["eval"]["miou"] for row in self.evaluations if row.get("phase") == "supervised"]
+        return scores[-1] if scores else None
 
     @property
     def skipped(self) -> int:

@@ -1,0 +1,29 @@
+"""What may make a run worth little: random weights where tables have pretrained ones, pseudo-labels that mislead."""
+
+from pathlib import Path
+
+from semiseg.data.specs import DatasetSpec
+
+
+def random_weights_warning(spec: DatasetSpec, pretrained: Path | str | None) -> str:
+    """What to say of a run without pretrained weights on a data set whose published tables have them; else ""."""
+    if pretrained is not None or spec.published_batch is None:
+        return ""
+    return (
+        "net.encoder.pretrained is not set: the encoder starts from RANDOM WEIGHTS, and the run will stay far below "
+        f"every published table of {spec.name}. Fetch the deep-stem resnet101.pth that U2PL's README links to "
+        "(ImageNet; `semiseg weights` lists others) and start a new run with "
+        "net.encoder.pretrained=path/to/resnet101.pth"
+    )
+
+
+def lost_by_unlabeled(supervised: float, final: float) -> str:
+    """What to say of a run whose score (percent) fell after the supervised phase; "" where it did not."""
+    if final >= supervised:
+        return ""
+    return (
+        f"unlabelled images made it worse: mIoU {supervised:.2f} at the end of the supervised phase, {final:.2f} at "
+        "the end. Try a longer supervised phase (trainer.sup_only_epoch), fewer and surer pseudo-labels (a larger "
+        'trainer.unsupervised.confid_thresh) or a smaller trainer.unsupervised.loss_weight; docs/faq.md, "Unlabelled '
+        'images make it worse"'
+    )

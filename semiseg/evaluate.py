@@ -1,11 +1,16 @@
-"""Scoring a network on a validation list: ``python -m semiseg.evaluate --config F [--checkpoint C] [--save DIR]``."""
+"""Scoring a network on a validation list: ``python -m semiseg.evaluate --config F [--checkpoint C] [--save DIR]``; two
+runs side by side: ``python -m semiseg.evaluate --compare A.json B.json``.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from semiseg import cli
 from semiseg.checkpoints.identity import differing, identity_of, require_same
@@ -25,6 +30,7 @@ from semiseg.inference.evaluation import compare, evaluate, report, table
 from semiseg.interop.network_files import NetworkFile, read_file
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.models import SegmentationNetwork
+from semiseg.reporting import paired
 
 AS_TRAINED = "where the configuration differs from what the checkpoint was trained with, take the checkpoint's values"
 ADVICE = "Mend these keys, or take the checkpoint's own values with --as-trained"
@@ -130,6 +136,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_network_options(parser)
     parser.add_argument("--save", type=Path, metavar="DIR", help="write index and colour PNGs of every prediction")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar="JSON",
+        help="of two files of --json: the difference in mIoU, first minus second, with its 95%% interval",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     return parser.parse_intermixed_args(argv)
 
@@ -137,6 +150,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
+    if args.compare:
+        return compare_runs(args)
     trained = named_network(args)
     config, spec = trained.config, trained.spec
     outputs = outputs_of(args)
@@ -150,12 +165,34 @@ def main(argv: Sequence[str]) -> int:
     network = for_evaluation(trained.load(), config.trainer.jit)
     make_folders(outputs)
     writer = PredictionWriter(args.save, spec) if args.save else None
-    scores = report(evaluate(network, loader, config.evaluation, writer), spec.classes)
+    evaluation = evaluate(network, loader, config.evaluation, writer)
+    scores = report(evaluation, spec.classes)
     scores |= {"checkpoint": str(trained.checkpoint), "images": len(loader), "mode": config.evaluation.mode}
     if args.json:  # before anything is printed: a terminal that fails must not cost the scores
-        replace_file(args.json, json.dumps(scores, indent=1) + "\n")
+        replace_file(args.json, scores_text(scores, evaluation.images))
     print("\n".join([*table(scores), *(compare(scores, config.expected) if config.expected else [])]))
     return 0
+
+
+def compare_runs(args: argparse.Namespace) -> int:
+    """--compare.
+
+    Raises:
+        ConfigError: it was asked for together with scoring. DataError: see ``paired``.
+    """
+    if args.config or args.checkpoint or args.json or args.save or args.overrides:
+        raise ConfigError("--compare: takes two files of --json and nothing else; score first, then compare")
+    first, second = map(paired.read_counts, args.compare)
+    print(f"first:  mIoU {first.miou:.2f}  {first.name}\nsecond: mIoU {second.miou:.2f}  {second.name}")
+    print(f"first minus second: {paired.compare([first], [second])}")
+    return 0
+
+
+def scores_text(scores: Mapping[str, Any], images: Mapping[str, np.ndarray]) -> str:
+    """The JSON file: ``scores``, and ``image_counts``, a line an image: right, labelled, predicted pixels by class."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(counts.tolist())}" for name, counts in images.items())
+    head = json.dumps(scores, indent=1).removesuffix("\n}")
+    return f'{head},\n "image_counts": {{\n' + ",\n".join(lines) + "\n }\n}\n"
 
 
 def outputs_of(args: argparse.Namespace) -> list[Output]:

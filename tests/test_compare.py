@@ -32,13 +32,14 @@ def compare(capsys):
     return run
 
 
-def finished(out, split, method, seed, miou, proto=None):
+def finished(out, split, method, seed, miou, proto=None, image_counts=None):
     """A scores.json whose per-class IoU are miou, and 10 points less for the two rarest classes."""
     path = out / "synthetic" / f"{split}_s{seed}" / method / "scores.json"
     path.parent.mkdir(parents=True)
     iou = dict(zip(CLASSES, [miou] * 4 + [miou - 10] * 2, strict=True))
     pixels = dict(zip(CLASSES, [900, 50, 40, 30, 5, 2], strict=True))
-    path.write_text(json.dumps({"miou": miou, "proto_miou": proto, "iou": iou, "label_pixels": pixels}))
+    scores = {"miou": miou, "proto_miou": proto, "iou": iou, "label_pixels": pixels}
+    path.write_text(json.dumps(scores | ({"image_counts": image_counts} if image_counts else {})))
 
 
 @pytest.fixture
@@ -63,6 +64,26 @@ def test_finished_runs_become_a_table_a_csv_and_a_chart(compare, runs):
     with Image.open(runs / "synthetic.png") as picture:
         assert min(picture.size) > 300
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
+def test_differences_to_the_baselines_have_intervals_where_counts_by_image_are_there(compare, tmp_path):
+    rng = np.random.default_rng(0)
+    for method, miou in (("suponly", 60.0), ("mean_teacher", 64.0), ("ours", 66.0)):
+        for seed in range(2):
+            labelled = np.full(6, 100)
+            hit = np.round(miou + rng.normal(0, 2, (9, 6))).astype(int)
+            rows = {f"i{n}": [row.tolist(), labelled.tolist(), labelled.tolist()] for n, row in enumerate(hit)}
+            finished(tmp_path, "16", method, seed, miou + seed, image_counts=rows)
+    arguments = ["--collect", "--out", tmp_path, "--seeds", 2, "--methods", "suponly", "mean_teacher", "ours"]
+    lines = compare(*arguments).stdout.splitlines()
+    differences = [line for line in lines if line.startswith("16: ")]
+    assert [line.partition(", 95% interval")[0] for line in differences] == [
+        "16: mean_teacher - suponly (seeds 0, 1): +4.00",
+        "16: ours - suponly (seeds 0, 1): +6.00",
+        "16: ours - mean_teacher (seeds 0, 1): +2.00",
+    ]
+    finished(tmp_path, "32", "suponly", 0, 70.0)  # scored by an earlier version
+    assert not any(line.startswith("32: ") for line in compare(*arguments, "--splits", 32).stdout.splitlines())
 
 
 def test_the_gain_is_over_common_seeds(compare, runs):
@@ -99,11 +120,12 @@ def test_every_data_set_can_be_compared(folder, tmp_path):
     tool = load_tool("compare")
     splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
     args = tool.parse(["--dataset", folder.name, "--splits", *splits, "--seeds", "2", "--out", str(tmp_path), "a.b=c"])
+    args.score_with = ["d.e=f"]
     jobs = tool.plan(args)
     assert {job.leaf for job in jobs} <= {path.parent for path in folder.glob("*/*/config.yaml")}
     assert {(job.split, job.seed) for job in jobs} == {(split, seed) for split in splits for seed in (0, 1)}
     assert len({job.folder for job in jobs}) == len(jobs)
-    assert {job.overrides for job in jobs} == {("a.b=c",)}
+    assert {(job.overrides, job.scoring) for job in jobs} == {(("a.b=c",), ("d.e=f",))}
     job = jobs[-1]
     assert job.scores == tmp_path / folder.name / f"{job.split}_s1" / job.method / "scores.json"
 

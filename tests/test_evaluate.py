@@ -158,6 +158,11 @@ def test_the_command_line_writes_table_json_and_pictures(ready, tmp_path, capsys
     assert f"checkpoint: {best}" in printed
     assert printed.splitlines()[-1].split() == ["mIoU", f"{found['miou']:.2f}", f"{found['proto_miou']:.2f}"]
     assert [p.name for p in out.parent.iterdir()] == ["scores.json"]
+    hit, labelled, predicted = np.sum([*found["image_counts"].values()], axis=0)
+    assert list(found["image_counts"]) == [f"val_00{i}" for i in range(3)]
+    assert dict(zip(SPEC.classes, labelled.tolist(), strict=True)) == found["label_pixels"]
+    assert 100 * np.mean(hit / (labelled + predicted - hit + 1e-10)) == pytest.approx(found["miou"])
+    assert sum(line.startswith('  "val_00') for line in out.read_text().splitlines()) == 3  # a line an image
     matrix = ConfusionMatrix(6)  # a second way to the same number: from the pictures
     for i in range(3):
         truth = Image.open(load(path).dataset.data_root / f"SegmentationClassAug/val_00{i}.png")

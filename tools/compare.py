@@ -2,7 +2,8 @@
 
 Trains and scores every method on every split with every seed, each leaf by its own train.sh and eval.sh, and prints
 mean and standard deviation. What is finished is skipped, so the same command continues where it stopped; --collect runs
-nothing and reports what is there. Of the synthetic sets, seed s takes label draw s (split 16, 16_s1, 16_s2, ...) too.
+nothing and reports what is there. Where the lists have several draws, seed s takes label draw s (split 16, 16_s1, ...).
+Below the table stand differences to supervised training and to the mean teacher with intervals of a paired bootstrap.
 """
 
 import argparse
@@ -14,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError
-from semiseg.reporting.comparison import chart, read_score, summarise, table, write_csv
+from semiseg.reporting.comparison import chart, intervals, read_score, summarise, table, write_csv
 from semiseg.reporting.comparison_runs import Job, common_methods, run_all
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="runs of each, with seeds 0, 1, ... (%(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "ckpt" / "compare", help="folder of the runs (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (%(default)s)")
+    parser.add_argument(
+        "--score-with",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="for the evaluation alone, e.g. dataset.val.data_list=data/camvid/splits/test.txt",
+    )
     parser.add_argument("--collect", action="store_true", help="report what is finished, run nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
     args = parser.parse_intermixed_args(arguments)
@@ -42,7 +50,13 @@ def plan(args: argparse.Namespace) -> list[Job]:
     experiments, out = ROOT / "experiments" / args.dataset, args.out.absolute() / args.dataset
     methods = common_methods(experiments, args.splits, args.methods)
     return [
-        Job(experiments / split / method, out / f"{split}_s{seed}" / method, seed, tuple(args.overrides))
+        Job(
+            experiments / split / method,
+            out / f"{split}_s{seed}" / method,
+            seed,
+            tuple(args.overrides),
+            tuple(args.score_with),
+        )
         for split in args.splits
         for seed in range(args.seeds)
         for method in methods
@@ -58,13 +72,16 @@ def main(arguments: Sequence[str]) -> int:
         command = " ".join(map(str, failure.cmd))
         print(f"error: a run failed: {command}; see output.txt in its folder", file=sys.stderr)
         return 1
-    scores = [read_score(job.scores, job.split, job.method, job.seed) for job in jobs if job.scores.is_file()]
+    finished = {(job.split, job.method, job.seed): job.scores for job in jobs if job.scores.is_file()}
+    scores = [read_score(path, *key) for key, path in finished.items()]
     if not scores:
         raise ConfigError(f"{out}: no finished run; leave --collect out to start")
     rows = summarise(scores)
     write_csv(scores, out / f"{args.dataset}.csv")
     chart(rows, out / f"{args.dataset}.png", args.dataset)
     print(table(rows))
+    for line in intervals(finished):
+        print(line)
     print(f"{len(scores)} of {len(jobs)} runs; {out / args.dataset}.csv and .png")
     return 0
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +38,8 @@ class Evaluation:
 
     linear: ConfusionMatrix
     proto: ConfusionMatrix | None
+    # Of each image that this device scored: int64 3 x C, pixels of each class that are right, labelled, predicted.
+    images: dict[str, np.ndarray] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Percent: ``miou``, ``iou`` of each class (both of the linear head), ``proto_miou`` where there is one."""
@@ -60,6 +62,7 @@ def evaluate(
     """
     linear = ConfusionMatrix(loader.num_classes, loader.ignore_label)
     proto = ConfusionMatrix(loader.num_classes, loader.ignore_label)
+    images: dict[str, np.ndarray] = {}
     scored_proto = False
     quiet = not sys.stderr.isatty()
     for name, image, mask in tqdm(loader, desc="evaluate", unit="image", leave=False, disable=quiet):
@@ -70,7 +73,10 @@ def evaluate(
             )
         logits = image_logits(network, Tensor(np.ascontiguousarray(image[None])), mode)
         prediction = logits.linear.asnumpy()[0].argmax(0).astype(np.uint8)
+        before = linear.counts.copy()
         linear.update(prediction, mask)
+        added = linear.counts - before
+        images[name] = np.stack([np.diag(added), added.sum(1), added.sum(0)])
         if logits.proto is not None:
             scored_proto = True
             proto.update(logits.proto.asnumpy()[0].argmax(0).astype(np.uint8), mask)
@@ -78,7 +84,7 @@ def evaluate(
             on_image(name, prediction)
     for matrix in (linear, proto):
         matrix.counts = group.total(matrix.counts)
-    return Evaluation(linear, proto if group.any(scored_proto) else None)
+    return Evaluation(linear, proto if group.any(scored_proto) else None, images)
 
 
 def center_crop(array: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:

@@ -1,15 +1,17 @@
 """What tools/compare.py makes of finished runs: a table, a CSV file and a bar chart."""
 
+import contextlib
 import csv
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from semiseg.common.errors import DataError
+from semiseg.reporting import paired
 
 COLORS = {"suponly": "#9aa5b1", "mean_teacher": "#4c78a8", "u2pl": "#54a24b", "ael": "#b279a2", "ours": "#e45756"}
 
@@ -90,6 +92,25 @@ def gain_over(rows: Sequence[Row], row: Row, baseline: str = "suponly") -> float
     of_seed = {score.seed: score.miou for score in base.scores}
     gains = [score.miou - of_seed[score.seed] for score in row.scores if score.seed in of_seed]
     return statistics.mean(gains) if gains else None
+
+
+def intervals(files: Mapping[tuple[str, str, int], Path]) -> Iterator[str]:
+    """For each split and method its difference to supervised training and to the mean teacher, with 95% intervals over
+    the images, from the scores.json of (split, method, seed). Scores without counts by image are left out: earlier
+    versions kept none.
+    """
+    counts = {}
+    for key, path in files.items():
+        with contextlib.suppress(DataError):
+            counts[key] = paired.read_counts(path)
+    for split, method in dict.fromkeys(key[:2] for key in counts):
+        for baseline in ("suponly", "mean_teacher"):
+            seeds = [seed for *_, seed in counts if {(split, method, seed), (split, baseline, seed)} <= counts.keys()]
+            seeds = sorted(set(seeds))
+            if method == baseline or not seeds or (method, baseline) == ("suponly", "mean_teacher"):
+                continue
+            ours, theirs = ([counts[split, name, seed] for seed in seeds] for name in (method, baseline))
+            yield f"{split}: {method} - {baseline} (seeds {', '.join(map(str, seeds))}): {paired.compare(ours, theirs)}"
 
 
 def write_csv(scores: Sequence[Score], path: Path) -> None:

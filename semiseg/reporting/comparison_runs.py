@@ -18,12 +18,15 @@ _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of th
 
 @dataclass(frozen=True)
 class Job:
-    """One training run and its evaluation. ``leaf``: folder of the experiment; ``folder``: of the run."""
+    """One training run and its evaluation. ``leaf``: folder of the experiment; ``folder``: of the run; ``scoring``:
+    overrides of the evaluation alone.
+    """
 
     leaf: Path
     folder: Path
     seed: int
     overrides: tuple[str, ...]
+    scoring: tuple[str, ...] = ()
 
     @property
     def split(self) -> str:
@@ -58,7 +61,7 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {"SEMISEG_PYTHON": sys.executable}
         with (self.folder / "output.txt").open("a", encoding="utf-8") as output:
-            for script, extra in (("train.sh", ()), ("eval.sh", ("--json", str(self.scores)))):
+            for script, extra in (("train.sh", ()), ("eval.sh", (*self.scoring, "--json", str(self.scores)))):
                 command = ["bash", str(self.leaf / script), *common, *self.overrides, *extra]
                 subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, env=environment)
 

@@ -13,7 +13,7 @@ from tiny import ROOT, TINY_NET
 from tool import load_tool
 
 from semiseg import cli
-from semiseg.reporting.comparison_runs import common_methods
+from semiseg.reporting.comparison_runs import common_methods, run_all, shares_of_cores
 
 TOOL = ROOT / "tools" / "compare.py"
 CLASSES = ["background", "disk", "ring", "triangle", "cross", "bar"]
@@ -128,6 +128,24 @@ def test_every_data_set_can_be_compared(folder, tmp_path):
     assert {(job.overrides, job.scoring) for job in jobs} == {(("a.b=c",), ("d.e=f",))}
     job = jobs[-1]
     assert job.scores == tmp_path / folder.name / f"{job.split}_s1" / job.method / "scores.json"
+
+
+@pytest.mark.parametrize(
+    ("cores", "shares", "expected"),
+    [({0, 1}, 2, ["0", "1"]), ({2, 5, 7, 9, 11}, 2, ["2,5", "7,9"]), ({0}, 2, ["", ""]), ({0, 1, 2}, 1, [""])],
+)
+def test_runs_side_by_side_have_cores_of_their_own(monkeypatch, cores, shares, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: cores)
+    assert shares_of_cores(shares) == expected
+
+
+def test_a_core_is_given_back_when_a_run_ends(monkeypatch):
+    monkeypatch.setattr("semiseg.reporting.comparison_runs.shares_of_cores", lambda shares: ["0", "1"])
+    taken = []
+    jobs = [SimpleNamespace(run=taken.append) for _ in range(5)]
+    assert run_all(jobs, 2) is None
+    assert set(taken) <= {"0", "1"}
+    assert len(taken) == 5
 
 
 def test_methods_of_ones_own_follow_the_known_ones(tmp_path):

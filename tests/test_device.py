@@ -1,5 +1,10 @@
 """The device is the best that initialises, and the choice can be made once only."""
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from semiseg.common.errors import ConfigError
@@ -74,3 +79,23 @@ def test_a_device_that_is_set_and_then_fails_is_not_taken_for_working(monkeypatc
     monkeypatch.setattr(device.ms, "Tensor", Broken)
     with pytest.raises(ConfigError, match=r"finds none that works .*libcudnn\.so\.8"):
         device.set_device("auto")
+
+
+def test_training_stays_on_the_cores_that_are_named(monkeypatch):
+    before = os.sched_getaffinity(0)
+    one = min(before)
+    try:
+        monkeypatch.delenv(device.CORES, raising=False)
+        device.keep_to_cores()
+        assert os.sched_getaffinity(0) == before
+        monkeypatch.setenv(device.CORES, str(one))
+        with ThreadPoolExecutor(1) as pool:  # a thread that was there before
+            of_thread = pool.submit(threading.get_native_id).result()
+            device.keep_to_cores()
+            assert os.sched_getaffinity(of_thread) == os.sched_getaffinity(0) == {one}
+        monkeypatch.setenv(device.CORES, "100000")
+        device.keep_to_cores()  # no such core: nothing changes
+        assert os.sched_getaffinity(0) == {one}
+    finally:
+        for task in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(task.name), before)

@@ -1,4 +1,4 @@
-"""The demo's table, results.json and picture: python tools/demo_report.py ckpt/demo data/synthetic."""
+"""The demo's table, results.json and picture: what tools/demo.sh calls last (--help)."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Choosing the device: auto takes the best one that really runs an operation, and says which and why."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ _NAMES = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
 # Files of an accelerator's driver: who has one and trains on the CPU all the same should be told.
 _DRIVERS = {"gpu": "nvidia[0-9]*", "ascend": "davinci[0-9]*"}
 _DEV = Path("/dev")
+# Comma-separated numbers of the cores that training shall stay on; tools/compare.py sets it for runs side by side.
+CORES = "SEMISEG_CORES"
 
 
 def set_device(wanted: str) -> str:
@@ -57,3 +60,18 @@ def _try(name: str) -> str:
     except (RuntimeError, ValueError, TypeError) as error:
         return " ".join(str(error).split()) or "no reason given"
     return ""
+
+
+def keep_to_cores() -> None:
+    """Keeps every thread of this process on the cores that the variable SEMISEG_CORES names, where it does.
+
+    MindSpore's threads hand work to each other and spin while they wait: two runs on two cores take twice as long when
+    they share both as when each has one. To be called after the first step: into how many parts work is divided is then
+    fixed by the cores of the machine, and with it the last bits of sums.
+    """
+    cores, tasks = os.environ.get(CORES, ""), Path("/proc/self/task")
+    if not cores or not tasks.is_dir():
+        return
+    for task in tasks.iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended, or a core that is not there
+            os.sched_setaffinity(int(task.name), {int(core) for core in cores.split(",")})

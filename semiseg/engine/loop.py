@@ -16,6 +16,7 @@ from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common.distributed import ALONE, Group
 from semiseg.config.keys import SaverConfig
 from semiseg.data.loaders import Batch
+from semiseg.engine.device import keep_to_cores
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.monitor import Monitor
 from semiseg.engine.step import StepResult, TrainStep
@@ -56,7 +57,7 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
     and raise KeyboardInterrupt. On several devices all finish the same step, whichever got the signal.
     """
     steps, saver, group = run.method.context.steps, run.saver, run.group
-    saved = time.monotonic()
+    saved, first_step = time.monotonic(), progress.step + 1
     with _Interruptible() as signals:
         # Others wait for this process in what they do together: only one that is alone may leave in the middle.
         may_leave = signals.leaving if group.world == 1 else contextlib.nullcontext
@@ -66,6 +67,8 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
                     with may_leave():
                         lines = run.method.enter_step(progress.step)
                     _step(run, progress, log, lines)
+                    if progress.step == first_step:
+                        keep_to_cores()
                 if progress.to_score:
                     with may_leave():
                         scores = _scores(run, progress)

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from tqdm import tqdm
 
@@ -43,8 +45,8 @@ class Job:
         """What evaluation writes last."""
         return self.folder / "scores.json"
 
-    def run(self) -> None:
-        """Trains and scores unless that was done; output goes to output.txt.
+    def run(self, cores: str = "") -> None:
+        """Trains and scores unless that was done; output goes to output.txt. ``cores``: as SEMISEG_CORES takes them.
 
         Raises:
             CalledProcessError: one of the two failed.
@@ -59,11 +61,25 @@ class Job:
         ):  # another seed, another label draw, where there are several
             common.append(f"dataset.split={draw}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"SEMISEG_PYTHON": sys.executable}
+        environment = os.environ | {"SEMISEG_PYTHON": sys.executable, "SEMISEG_CORES": cores}
+        seconds = self.folder / "seconds"  # of training
+        took_before = float(seconds.read_text()) if seconds.is_file() else 0
         with (self.folder / "output.txt").open("a", encoding="utf-8") as output:
             for script, extra in (("train.sh", ()), ("eval.sh", (*self.scoring, "--json", str(self.scores)))):
                 command = ["bash", str(self.leaf / script), *common, *self.overrides, *extra]
+                started = time.monotonic()
                 subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, env=environment)
+                if script == "train.sh":
+                    seconds.write_text(f"{took_before + time.monotonic() - started:.0f}\n")
+
+
+def shares_of_cores(shares: int) -> list[str]:
+    """This process's cores in equal shares, as SEMISEG_CORES takes them; "" for all where there are not enough."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    each = len(cores) // shares
+    if shares == 1 or each == 0:
+        return [""] * shares
+    return [",".join(map(str, cores[i * each : (i + 1) * each])) for i in range(shares)]
 
 
 def common_methods(experiments: Path, splits: Sequence[str], wanted: Iterable[str] | None) -> list[str]:
@@ -88,10 +104,24 @@ def _row_order(method: str) -> tuple[int, str]:
 
 
 def run_all(jobs: Sequence[Job], at_once: int) -> subprocess.CalledProcessError | None:
-    """Every job under a progress bar. Stops at the first that fails and returns its error."""
+    """Every job under a progress bar, runs side by side on cores of their own.
+
+    Stops at the first that fails and returns its error.
+    """
+    free: SimpleQueue[str] = SimpleQueue()
+    for cores in shares_of_cores(at_once):
+        free.put(cores)
+
+    def run(job: Job) -> None:
+        cores = free.get()
+        try:
+            job.run(cores)
+        finally:
+            free.put(cores)
+
     with ThreadPoolExecutor(at_once) as pool:
         try:
-            for _ in tqdm(pool.map(Job.run, jobs), total=len(jobs), desc="compare", unit="run"):
+            for _ in tqdm(pool.map(run, jobs), total=len(jobs), desc="compare", unit="run"):
                 pass
         except subprocess.CalledProcessError as error:
             pool.shutdown(cancel_futures=True)

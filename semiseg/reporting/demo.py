@@ -1,7 +1,8 @@
-"""The demo's table, results.json and picture, from two finished runs: the command line of tools/demo_report.py."""
+"""The demo's table, results.json and picture, from finished runs: the command line of tools/demo_report.py."""
 
 import argparse
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,42 +12,55 @@ from PIL import Image
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
+from semiseg.data.specs import DatasetSpec, get_spec
 
 METHODS = ("suponly", "ours")
+COLUMNS = ("image", "truth", *METHODS, "where they differ")
 ROWS = 5  # images in the picture
-SIDE = 160  # pixels of one tile
+WIDTH = 160  # pixels of one tile
+_OURS_RIGHT, _SUPONLY_RIGHT, _BOTH_WRONG = (60, 160, 90), (215, 60, 50), (250, 200, 60)
 
 
-def read_results(demo: Path) -> dict[str, dict[str, float]]:
-    """Scores in percent and seconds of training, by method.
+def read_results(demo: Path) -> dict[str, list[dict[str, float]]]:
+    """Scores in percent and seconds of training of every seed, by method.
 
     Raises:
         DataError: a run is not there.
     """
-    results = {}
-    for method in METHODS:
-        try:
-            scores = json.loads((demo / method / "scores.json").read_text(encoding="utf-8"))
-            seconds = int((demo / method / "seconds").read_text())
-        except OSError as error:
-            raise DataError(f"{error.filename}: cannot be read ({error.strerror}); run tools/demo.sh first") from None
-        results[method] = {"miou": scores["miou"], "seconds": seconds}
-        if scores["proto_miou"] is not None:
-            results[method]["proto_miou"] = scores["proto_miou"]
+    results: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+    folders = sorted(demo.glob("*_s*"), key=lambda folder: int(folder.name.rpartition("_s")[2]))
+    if not folders:
+        raise DataError(f"{demo}: no runs there; run tools/demo.sh first")
+    for folder in folders:
+        for method in METHODS:
+            try:
+                scores = json.loads((folder / method / "scores.json").read_text(encoding="utf-8"))
+                seconds = int((folder / method / "seconds").read_text())
+            except OSError as error:
+                problem = f"cannot be read ({error.strerror}); run tools/demo.sh first"
+                raise DataError(f"{error.filename}: {problem}") from None
+            row = {"miou": scores["miou"], "seconds": seconds}
+            proto = {} if scores["proto_miou"] is None else {"proto_miou": scores["proto_miou"]}
+            results[method].append(row | proto)
     return results
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
-    """One line a method: mIoU of both heads, training time."""
-    lines = [f"{'method':<10}{'mIoU linear':>12}{'mIoU prototype':>16}{'training':>12}"]
-    for method, row in results.items():
-        proto = f"{row['proto_miou']:.2f}" if "proto_miou" in row else "-"
-        minutes, seconds = divmod(row["seconds"], 60)
-        lines.append(f"{method:<10}{row['miou']:>12.2f}{proto:>16}{f'{minutes} min {seconds:02d} s':>12}")
-    gain = results["ours"]["miou"] - results["suponly"]["miou"]
-    lines.append(
-        f"ours is {gain:+.2f} mIoU points {'above' if gain > 0 else 'below'} suponly on the same labelled images"
-    )
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """A line a method and head: mIoU of each seed and their mean; what unlabelled images add, on average."""
+    seeds = len(results["ours"])
+    lines = [f"{'mIoU':<24}" + "".join(f"{f'seed {seed}':>9}" for seed in range(seeds)) + f"{'mean':>9}"]
+    means = {}
+    for method, rows in results.items():
+        for head, key in (("", "miou"), (" (prototype head)", "proto_miou")):
+            if key in rows[0]:
+                scores = [row[key] for row in rows]
+                means[method + head] = statistics.mean(scores)
+                cells = "".join(f"{score:>9.2f}" for score in (*scores, means[method + head]))
+                lines.append(f"{method + head:<24}{cells}")
+    gain = means["ours"] - means["suponly"]
+    where = "above" if gain > 0 else "below"
+    each = f", mean of {seeds} seeds" if seeds > 1 else ""
+    lines.append(f"ours is {gain:+.2f} mIoU points {where} suponly on the same labelled images{each}")
     return "\n".join(lines)
 
 
@@ -55,54 +69,84 @@ def colors(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def typical(demo: Path, masks: Path, ids: list[str]) -> list[str]:
-    """The images around the median of ours' gain in correct pixels: neither the best nor the worst of the set."""
+class Pictures:
+    """Masks and predictions (runs of seed 0) by image id. ``demo``: the data set's runs, ``data``: its root."""
 
-    def gain(name: str) -> float:
-        truth = np.asarray(Image.open(masks / f"{name}.png"))
-        counted = truth != 255
-        right = [
-            (np.asarray(Image.open(demo / method / "predictions" / "index" / f"{name}.png")) == truth)[counted].mean()
-            for method in METHODS
-        ]
-        return right[1] - right[0]
+    def __init__(self, demo: Path, spec: DatasetSpec, data: Path):
+        self._demo, self._spec, self._data = next(iter(sorted(demo.glob("*_s0")))), spec, data
 
-    ranked = sorted(ids, key=gain)
-    middle = len(ranked) // 2 - ROWS // 2
-    return ranked[max(0, middle) : max(0, middle) + ROWS]
+    def mask_path(self, name: str) -> Path:
+        return self._data / self._spec.mask_path(name)
+
+    def predicted_path(self, name: str, method: str) -> Path:
+        return self._demo / method / "predictions" / "index" / f"{name}.png"
+
+    def right(self, name: str, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """(bool H x W, where the prediction is right; bool H x W, where pixels count)."""
+        truth = np.asarray(Image.open(self.mask_path(name)))
+        predicted = np.asarray(Image.open(self.predicted_path(name, method)))
+        return predicted == truth, truth != self._spec.ignore_label
+
+    def typical(self, ids: Sequence[str]) -> list[str]:
+        """The images around the median of ours' gain in correct pixels: neither the best nor the worst of the set."""
+
+        def gain(name: str) -> float:
+            shares = [right[counted].mean() for right, counted in (self.right(name, method) for method in METHODS)]
+            return shares[1] - shares[0]
+
+        ranked = sorted(ids, key=gain)
+        middle = len(ranked) // 2 - ROWS // 2
+        return ranked[max(0, middle) : max(0, middle) + ROWS]
+
+    def differences(self, name: str) -> np.ndarray:
+        """uint8 H x W x 3: where the two methods say different classes, and which is right; else white."""
+        (suponly, counted), (ours, _) = (self.right(name, method) for method in METHODS)
+        said = [np.asarray(Image.open(self.predicted_path(name, method))) for method in METHODS]
+        shown = np.full((*ours.shape, 3), 255, np.uint8)
+        shown[(said[0] != said[1]) & counted] = _BOTH_WRONG
+        shown[ours & ~suponly & counted] = _OURS_RIGHT
+        shown[suponly & ~ours & counted] = _SUPONLY_RIGHT
+        return shown
+
+    def row(self, name: str) -> np.ndarray:
+        """The tiles of one image, in the order of ``COLUMNS``."""
+        tiles = [colors(self._data / self._spec.image_path(name)), colors(self.mask_path(name))]
+        tiles += [colors(self.predicted_path(name, method)) for method in METHODS]
+        tiles.append(self.differences(name))
+        height = round(WIDTH * tiles[0].shape[0] / tiles[0].shape[1])
+        first, *others = tiles  # colours that stand for something are not mixed
+        shrunk = [cv2.resize(first, (WIDTH, height), interpolation=cv2.INTER_AREA)]
+        shrunk += [cv2.resize(tile, (WIDTH, height), interpolation=cv2.INTER_NEAREST) for tile in others]
+        return np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in shrunk])
 
 
-def picture(demo: Path, data: Path) -> np.ndarray:
-    """RGB: a row an image, columns image, truth, suponly, ours."""
-    ids = (data / "splits" / "val.txt").read_text(encoding="utf-8").split()
-    rows = [header(("image", "truth", *METHODS))]
-    for name in typical(demo, data / "SegmentationClassAug", ids):
-        tiles = [np.asarray(Image.open(data / "JPEGImages" / f"{name}.jpg"))]
-        tiles.append(colors(data / "SegmentationClassAug" / f"{name}.png"))
-        tiles += [colors(demo / method / "predictions" / "index" / f"{name}.png") for method in METHODS]
-        tiles = [cv2.resize(tile, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) for tile in tiles]
-        rows.append(np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]))
-    return np.vstack(rows)
+def picture(demo: Path, spec: DatasetSpec, data: Path, ids: Sequence[str]) -> np.ndarray:
+    """RGB: a row an image, columns as ``COLUMNS``."""
+    pictures = Pictures(demo, spec, data)
+    return np.vstack([header(), *(pictures.row(name) for name in pictures.typical(ids))])
 
 
-def header(names: tuple[str, ...]) -> np.ndarray:
+def header() -> np.ndarray:
     """A white strip with the columns' names."""
-    strip = np.full((28, (SIDE + 4) * len(names), 3), 255, np.uint8)
-    for column, name in enumerate(names):
-        place = (column * (SIDE + 4) + 6, 20)
-        cv2.putText(strip, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+    strip = np.full((28, (WIDTH + 4) * len(COLUMNS), 3), 255, np.uint8)
+    for column, name in enumerate(COLUMNS):
+        place = (column * (WIDTH + 4) + 6, 20)
+        cv2.putText(strip, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return strip
 
 
 def main(arguments: Sequence[str]) -> int:
     """Writes DEMO/results.json and DEMO/demo.png, prints the table last."""
     parser = argparse.ArgumentParser(prog="demo_report.py", description="Table and picture of the demo.")
-    parser.add_argument("demo", type=Path, help="the folder with suponly/ and ours/")
-    parser.add_argument("data", type=Path, help="the synthetic data set")
+    parser.add_argument("demo", type=Path, help="the data set's folder of runs, ckpt/demo/synthetic")
+    parser.add_argument("dataset", help="the data set's name")
+    parser.add_argument("data", type=Path, help="its root")
+    parser.add_argument("list", type=Path, help="the ids that were scored")
     args = parser.parse_args(arguments)
-    results = read_results(args.demo)
+    results, spec = read_results(args.demo), get_spec(args.dataset)
     replace_file(args.demo / "results.json", json.dumps(results, indent=1) + "\n")
-    Image.fromarray(picture(args.demo, args.data)).save(args.demo / "demo.png")
-    print(f"picture: {args.demo / 'demo.png'}")
+    ids = args.list.read_text(encoding="utf-8").split()
+    Image.fromarray(picture(args.demo, spec, args.data, ids)).save(args.demo / "demo.png")
+    print(f"picture: {args.demo / 'demo.png'} (green: only ours is right, red: only suponly, yellow: neither)")
     print(table(results))
     return 0

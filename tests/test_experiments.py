@@ -193,3 +193,12 @@ def test_all_other_experiments_have_our_own_choices(leaf):
     written = load(ROOT / "experiments/_base/recipes/semiseg.yaml").origins
     found = flatten(load(leaf))
     assert {key: found[key] for key in written} == {key: own[key] for key in written}
+
+
+def test_the_zoo_page_states_the_scores_that_evaluation_expects():
+    text = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+    for dataset, folder in (("pascal", "voc"), ("cityscapes", "city")):
+        for split in SPLITS[dataset]:
+            expected = load(ROOT / f"experiments/{dataset}/{split}/ours").expected.miou
+            place = f"`{folder}/{split}/semiseg_with_proto/checkpoints/best.ckpt`"
+            assert f"| {place} | `experiments/{dataset}/{split}/ours` | {expected:.2f} |" in text

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 from PIL import Image
+from tiny import TINY_NET
 
 from semiseg import cli, export
 from semiseg.config import load
+from semiseg.config.loading import from_tree
 from semiseg.data.transforms import normalize
 from semiseg.evaluate import load_network
 from semiseg.inference import export as inference_export
+from semiseg.inference.exportable import ExportableNetwork
+from semiseg.models import build_model
 from semiseg.models.interpolate import resize
 
 SIZE = (41, 50)
@@ -107,3 +111,28 @@ def test_what_is_read_is_never_replaced(ready, tmp_path, capsys):
         assert run(ready, "--format", "mindir", "--overwrite", "--out", out) == 2
         assert "is read by this command" in capsys.readouterr().err
     assert best.read_bytes() == before
+
+
+def test_a_dilation_between_the_sides_of_a_map_runs_elsewhere_too():
+    pytest.importorskip("onnxruntime")
+    size = (33, 90)  # maps of 5 x 12: no row but the middle one of a dilation of 6 meets a pixel, all columns do
+    config = from_tree(
+        {}, [*TINY_NET, "net.num_classes=3", "net.decoder.kwargs={inner_planes: 8, dilations: [1, 6, 12]}"]
+    )
+    network = build_model(config.net).set_train(False)
+    content = inference_export.exported(ExportableNetwork(network, size), size, "onnx")
+    assert inference_export.verify(content, network, size, "onnx").startswith("checked: logits differ by")
+
+
+def test_what_the_runtime_refuses_is_one_line(ready, tmp_path, monkeypatch, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def refuse(*_, **__):
+        raise onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument("no\nsuch thing")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    assert run(ready, "--format", "onnx", "--size", 33, 33, "--out", tmp_path / "net.onnx") == 2
+    err = capsys.readouterr().err
+    assert "ONNX Runtime does not run what was exported, and nothing was written (" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "net.onnx").exists()

@@ -28,6 +28,7 @@ class Conv3x3(nn.Conv2d):
             in_planes, planes, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation, has_bias=False
         )
         self._rate = dilation
+        self.equal_padding = False  # weights are left out in both directions or in none; ``inference.export`` wants it
         many_to_few = in_planes >= max(4 * planes, 1024)  # smaller ones keep little
         self._by_products = stride == 1 and many_to_few and ms.get_context("device_target") == "CPU"
         self._scatter = Col2Im([3, 3], [dilation, dilation], [dilation, dilation], [1, 1])
@@ -35,6 +36,8 @@ class Conv3x3(nn.Conv2d):
     def construct(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         rows, columns = self._rate >= height, self._rate >= width
+        if self.equal_padding and rows != columns:
+            rows = columns = False
         if rows or columns:
             return self._without(x, int(rows), int(columns))
         if self.training and self._by_products:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import semiseg
 from semiseg.common.checkout import checkout
 from semiseg.common.errors import Note, UserError
+from semiseg.common.os_errors import one_line
 from semiseg.common.text import did_you_mean
 
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*=.*", re.DOTALL)
@@ -106,6 +107,14 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     warnings.showwarning = _show_warning
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata, which does not decide what can be read
     try:
+        code = _guarded(work, arguments, debug)
+    finally:
+        unwritten = _flush_output()
+    return code or unwritten
+
+
+def _guarded(work: Callable[[list[str]], int | None], arguments: list[str], debug: bool) -> int:
+    try:
         return work(arguments) or 0
     except UserError as error:
         if debug:
@@ -117,8 +126,11 @@ def run(work: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
         return 130
     except BrokenPipeError:  # the reader of our output left (| head): not an error of ours
         return 0
-    finally:
-        _flush_output()
+    except OSError as error:  # what no part of the program knew more of: a folder one may not enter, a dead drive
+        if debug or error.errno is None:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
 
 
 def _print_anything() -> None:
@@ -128,15 +140,19 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _flush_output() -> None:
-    """Writes what is left to write. Where the reader has left, all further output goes nowhere: else Python would
-    complain of it when it ends.
+def _flush_output() -> int:
+    """Writes what is left to write; exit code 2 where there is no room for it. Where the reader has left, all further
+    output goes nowhere: else Python would complain of it when it ends.
     """
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            return 2
+    return 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:

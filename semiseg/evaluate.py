@@ -168,9 +168,11 @@ def main(argv: Sequence[str]) -> int:
     evaluation = evaluate(network, loader, config.evaluation, writer)
     scores = report(evaluation, spec.classes)
     scores |= {"checkpoint": str(trained.checkpoint), "images": len(loader), "mode": config.evaluation.mode}
-    if args.json:  # before anything is printed: a terminal that fails must not cost the scores
-        replace_file(args.json, scores_text(scores, evaluation.images))
-    print("\n".join([*table(scores), *(compare(scores, config.expected) if config.expected else [])]))
+    try:
+        if args.json:  # before anything is printed: a terminal that fails must not cost the scores
+            replace_file(args.json, scores_text(scores, evaluation.images))
+    finally:  # nor must a full disk
+        print("\n".join([*table(scores), *(compare(scores, config.expected) if config.expected else [])]))
     return 0
 
 

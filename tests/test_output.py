@@ -64,8 +64,7 @@ def test_scores_are_written_before_anything_of_them_is_printed(scored, tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(evaluate, "table", full)
-    with pytest.raises(OSError, match="No space"):
-        cli.run(evaluate.main, [*scored, "--json", str(tmp_path / "x.json")])
+    assert cli.run(evaluate.main, [*scored, "--json", str(tmp_path / "x.json")]) == 2
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["images"] == 3
 
 

@@ -45,9 +45,12 @@ def test_an_empty_list_is_an_error(tmp_path, data):
 
 def test_a_binary_file_or_a_folder_is_no_list(tmp_path):
     path = tmp_path / "list.txt"
-    path.write_bytes(b"\xff\xd8\xff\xe0")
-    for wrong in (path, tmp_path):
-        with pytest.raises(DataError, match="not a readable UTF-8 list"):
+    path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
+    for wrong, problem in (
+        (path, "or no text; save it as UTF-8"),
+        (tmp_path, "cannot be read .Is a directory.*folder"),
+    ):
+        with pytest.raises(DataError, match=problem):
             read_list(wrong)
 
 

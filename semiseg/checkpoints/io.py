@@ -19,6 +19,7 @@ from semiseg.checkpoints.match import require_match, shapes_of
 from semiseg.checkpoints.reader import DamagedFile, read_file
 from semiseg.common.errors import CheckpointError
 from semiseg.common.files import replacing
+from semiseg.common.os_errors import how_to_mend, reason
 
 _RECORD = "semiseg.record"
 PREFIX = "module."  # before every name in a published best.ckpt, and in ours
@@ -82,10 +83,12 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
         record = json.loads(content.texts[_RECORD]) if _RECORD in content.texts else None
         if record is not None and not content.checked:  # published files have no checksum, ours always
             raise DamagedFile("its checksum is gone")
-    except (DamagedFile, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)}); {how_to_mend(error)}") from error
+    except (DamagedFile, ValueError) as error:
+        problem = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            f"{path}: damaged, cut off or no MindSpore checkpoint (.ckpt): {reason}; fetch or train it again"
+            f"{path}: damaged, cut off or no MindSpore checkpoint (.ckpt): {problem}; fetch or train it again"
         ) from error
     return content.arrays, record
 

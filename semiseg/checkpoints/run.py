@@ -138,6 +138,8 @@ class Checkpoints:
             try:
                 arrays, record = checkpoint_io.read(path)
             except CheckpointError as error:
+                if isinstance(error.__cause__, OSError):  # it may be whole: nothing must take its place
+                    raise
                 first_error = first_error or error
                 notes.append(str(error))
                 continue

@@ -80,12 +80,15 @@ class Group:
         """The texts of all processes, by rank."""
         if self.world == 1:
             return [text]
-        content = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        content = np.frombuffer(text.encode(errors="surrogatepass"), np.uint8).astype(np.int32)
         lengths = self.gather(np.array([len(content)], np.int32))[:, 0]
         padded = np.zeros(max(1, lengths.max()), np.int32)
         padded[: len(content)] = content
         rows = self.gather(padded)
-        return [bytes(row[:length].astype(np.uint8)).decode() for row, length in zip(rows, lengths, strict=True)]
+        return [
+            bytes(row[:length].astype(np.uint8)).decode(errors="surrogatepass")
+            for row, length in zip(rows, lengths, strict=True)
+        ]
 
 
 ALONE = Group()

@@ -1,11 +1,13 @@
 """What a command writes: refused before the work where it cannot be written, so that no result is lost after it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.files import real_path
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path] = ()) -> Non
         ConfigError: an output is an input, is there already and is not to be replaced, is a folder and should be a file
             or the other way round, or lies below a file, be it there already or another output.
     """
-    read = {path.resolve() for path in inputs}
+    read = {real_path(path) for path in inputs}
     for output in outputs:
-        if output.path.resolve() in read:
+        if real_path(output.path) in read:
             raise ConfigError(f"{output.path}: is read by this command; name another path for {output.option}")
         above = next((path for path in output.path.parents if path.exists()), None)
         if above and not above.is_dir():
@@ -42,20 +44,34 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path] = ()) -> Non
             )
         check = _check_folder if output.is_folder else _check_file
         check(output)
+        _check_rights(output)
     for one, other in permutations(outputs, 2):
         if one.is_folder:
             continue
-        if other.path.resolve() == one.path.resolve():
+        if real_path(other.path) == real_path(one.path):
             raise ConfigError(f"{one.path}: {one.option} and {other.option} would write to the same place; name two")
-        if other.path.resolve().is_relative_to(one.path.resolve()):
+        if real_path(other.path).is_relative_to(real_path(one.path)):
             raise ConfigError(
                 f"{other.path}: lies below the file that {one.option} writes; name another path for {other.option}"
             )
 
 
+def _check_rights(output: Output) -> None:
+    """Whether something can be made where the output goes; a full disk shows only when it is written."""
+    places = output.path.parents if not output.is_folder else (output.path, *output.path.parents)
+    place = next((path for path in places if path.exists()), Path())
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise ConfigError(
+            f"{output.path}: cannot be written (no permission in {place}, or it can only be read); name another path "
+            f"for {output.option}"
+        )
+
+
 def _check_file(output: Output) -> None:
     if output.path.is_dir():
         raise ConfigError(f"{output.path}: is a folder; {output.option} expects the name of a file")
+    if output.path.exists() and not output.path.is_file():
+        raise ConfigError(f"{output.path}: is a device or a pipe; {output.option} expects the name of a file")
     if output.path.exists() and not output.replace:
         raise ConfigError(f"{output.path}: is there already; name another file{output.otherwise}")
 

@@ -26,3 +26,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(names))}"
+
+
+def not_utf8(content: bytes) -> str:
+    """What text is that cannot be read as UTF-8, and what to do."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:1000]:
+        return "UTF-16, as some editors on Windows save it, or no text; save it as UTF-8"
+    return (
+        f"{_first_that_is_not_utf8(content)} is no UTF-8 (Latin-1 or Windows-1252?); save it as UTF-8: "
+        "iconv -f WINDOWS-1252 -t UTF-8 IN > OUT"
+    )
+
+
+def _first_that_is_not_utf8(content: bytes) -> str:
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return f"line {number} ({line.decode('ascii', 'backslashreplace')[:80]!r})".replace("\\\\", "\\")
+    return "it"

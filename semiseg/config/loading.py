@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.files import real_path
 from semiseg.config import published, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
 from semiseg.config.keys import Config
@@ -66,7 +67,7 @@ def _with_statistics(config: Config) -> Config:
 
 def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema.Node:
     path = Path(os.path.normpath(path.absolute()))
-    if path.resolve() in above:
+    if real_path(path) in above:
         chain = " -> ".join(p.name for p in (*above, path))
         raise ConfigError(f"{path}: base: the files name each other in a circle ({chain})")
     _refuse_moved(path)
@@ -79,12 +80,20 @@ def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema
         refuse_doubles(twice, str(path))
     bases = content.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+    if not isinstance(bases, list) or not all(isinstance(base, str) and _is_name(base) for base in bases):
         raise ConfigError(f"{path}: base: expected a file name or a list of file names, got {bases!r}")
     tree = schema.Node({}, str(path))
     for base in bases:
-        tree = schema.merge(tree, _read_chain(path.parent / base, (*above, path.resolve()), notes))
+        tree = schema.merge(tree, _read_chain(path.parent / base, (*above, real_path(path)), notes))
     return schema.merge(tree, schema.annotate(content, str(path)))
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can be called so."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _refuse_moved(path: Path) -> None:

@@ -6,6 +6,7 @@ line) that wrote it, so that errors and ``config show`` can name it.
 """
 
 import os
+import re
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -85,6 +86,9 @@ def build(kind: type[Model], tree: Mapping, origins: dict[str, str] | None = Non
         raise _refusal(kind, tree, error) from None
 
 
+_NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+
+
 def _values(kind: type[BaseModel], tree: Mapping, prefix: str, origins: dict[str, str]) -> dict[str, Any]:
     """The tree as what pydantic takes: leaves without origins, lists as tuples, paths located."""
     values, known = {}, keys_of(kind)
@@ -101,12 +105,13 @@ def _values(kind: type[BaseModel], tree: Mapping, prefix: str, origins: dict[str
             if not node:
                 origins[dotted] = node.origin
         else:
-            values[name] = _plain(known[name].annotation, node)
+            _refuse_no_text(node, dotted)
+            values[name] = _plain(known[name].annotation, node, dotted)
             origins[dotted] = node.origin
     return values
 
 
-def _plain(annotation: Any, leaf: Leaf) -> Any:
+def _plain(annotation: Any, leaf: Leaf, dotted: str) -> Any:
     kinds, value = kinds_of(annotation), leaf.value
     if value == "" and types.NoneType in kinds and (str not in kinds or Path in kinds):
         return None
@@ -114,8 +119,22 @@ def _plain(annotation: Any, leaf: Leaf) -> Any:
     if Path in kinds and isinstance(value, str) and value and not is_name:
         base = Path.cwd() if leaf.origin == COMMAND_LINE else Path(leaf.origin).parent
         # Without resolve(): a data folder that is a link keeps the name the user gave it.
-        return Path(os.path.normpath((base / Path(value).expanduser()).absolute()))
+        return Path(os.path.normpath((base / _at_home(value, leaf, dotted)).absolute()))
     return _tuples(value)
+
+
+def _at_home(value: str, leaf: Leaf, dotted: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{leaf.origin}: {dotted}: {value!r}: no such user; write the path itself") from None
+
+
+def _refuse_no_text(leaf: Leaf, dotted: str) -> None:
+    """Zero bytes and halves of characters, which YAML's escapes can write and no file name, terminal or file holds."""
+    for text in leaf.value if isinstance(leaf.value, list) else [leaf.value]:
+        if isinstance(text, str) and _NO_TEXT.search(text):
+            raise ConfigError(f"{leaf.origin}: {dotted}: expected text, got {text!r}, with characters that are none")
 
 
 def _tuples(value: Any) -> Any:

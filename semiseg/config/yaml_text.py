@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.files import read_file
+from semiseg.common.os_errors import how_to_mend, reason
+from semiseg.common.text import not_utf8
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -106,11 +109,13 @@ def read_yaml_with_doubles(path: Path) -> tuple[dict[str, Any], list[tuple[Any, 
         ConfigError: missing file, broken YAML, not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({reason(error)}); {how_to_mend(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: {not_utf8(error.object)}") from None
     content, twice = _parse(text, str(path))
     if content is None:
         return {}, twice

@@ -1,6 +1,7 @@
 """From the Config to the data sets it describes. Without MindSpore, so that the data tools start at once."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 from semiseg.common.errors import ConfigError, DataError
@@ -138,5 +139,5 @@ def _refuse_missing(part: SegmentationDataset, skip: bool = False) -> list[str]:
 
 def path_overlaps(parts: Mapping[str, SegmentationDataset]) -> list[str]:
     """One sentence for each two parts that hold the same image files, whatever their ids are."""
-    files = {name: [str(part.image_path(i).resolve()) for i in range(len(part))] for name, part in parts.items()}
+    files = {name: [os.path.realpath(part.image_path(i)) for i in range(len(part))] for name, part in parts.items()}
     return overlaps(files, "part", "image file")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from semiseg.common.errors import DataError
+from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.text import counted, shortened
 from semiseg.data.specs import DatasetSpec
 
@@ -21,6 +22,8 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 MASK, HIDDEN, OTHER, BROKEN = "masks", "hidden", "other files", "broken links"
+NAME = "names that no list can hold"
+_NO_LINE = re.compile(r"[\r\n]|^\s|\s$|^# ")
 
 
 @dataclass
@@ -110,9 +113,8 @@ def _is_folder(folder: Path) -> bool:
 
 
 def _not_listed(folder: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{folder}: this folder cannot be listed ({error.strerror}); allow it (chmod u+rx), or move it away"
-    )
+    mend = "allow it (chmod u+rx), or move it away" if isinstance(error, PermissionError) else how_to_mend(error)
+    return DataError(f"{folder}: this folder cannot be listed ({reason(error)}); {mend}")
 
 
 @dataclass
@@ -149,7 +151,9 @@ class _Scan:
         if is_folder and not entry.name.startswith("."):
             (self.links if entry.is_symlink() else self.waiting).append(f"{name}/")
             return
-        reason = why_no_image(real, self.masks) if is_file or is_folder else BROKEN
+        reason = why_no_image(real, self.masks) if is_file or is_folder else BROKEN if entry.is_symlink() else OTHER
+        if not reason and _NO_LINE.search(name):  # a list of this run could not be read back
+            reason, name = NAME, repr(name)[1:-1]
         if reason:
             self.found.leave_out(reason, [f"{name}/" if is_folder else name])
         else:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from semiseg.common.errors import DataError, Note
+from semiseg.common.files import read_file
+from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.data.decode import BROKEN_PICTURE, MAX_PIXELS, Picture, decode, orientation, turned
 from semiseg.data.formats import Unreadable
 
@@ -54,11 +56,11 @@ def is_turned(path: Path) -> bool:
 def read_bytes(path: Path, what: str) -> bytes:
     """The content of an ``image`` or a ``mask``. Raises: DataError if it is missing or cannot be read."""
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such {what}; check the data root and the list that names it") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot read this {what} ({error.strerror})") from None
+        raise DataError(f"{path}: cannot read this {what} ({reason(error)}); {how_to_mend(error)}") from None
 
 
 def not_readable(path: Path, what: str, error: Exception, advice: str) -> DataError:

@@ -63,10 +63,20 @@ def read_val(config: Config, spec: DatasetSpec) -> list[str]:
 
 
 def cleaner(config: Config, spec: DatasetSpec, part: str) -> Callable[[str], str]:
-    """From a line of a list to the id it means; paths that begin with the data root of ``part`` are understood."""
+    """From a line of a list to the id it means; paths that begin with the data root of ``part`` are understood.
+
+    What it gives raises UnicodeError for a line that is no UTF-8, unless there is an image of these very bytes.
+    """
     root = getattr(config.dataset, part).data_root or config.dataset.data_root
     roots = {str(root), os.path.realpath(root)} if root else ()
-    return lambda line: spec.sample_id(line, roots)
+
+    def clean(line: str) -> str:
+        sample = spec.sample_id(line, roots)
+        if not sample.isascii() and root and not os.path.lexists(root / spec.image_path(sample)):
+            sample.encode()
+        return sample
+
+    return clean
 
 
 def _read_labeled(config: Config, spec: DatasetSpec) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from semiseg.common.files import open_file
 from semiseg.config.keys import TrainDataConfig
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.transforms import draw_scale
@@ -47,7 +48,7 @@ def image_sizes(part: SegmentationDataset) -> list[tuple[int, int]]:
     sizes = []
     for index in np.linspace(0, len(part) - 1, min(len(part), _LOOKED_AT)).astype(int):
         try:
-            with Image.open(part.image_path(index)) as image:
+            with open_file(part.image_path(index)) as file, Image.open(file) as image:
                 sizes.append(image.size[::-1])
         except Exception:  # whatever a damaged header makes Pillow raise
             continue

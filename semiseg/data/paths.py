@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.files import matching
 from semiseg.config.keys import Config
 from semiseg.data.specs import DatasetSpec
 
@@ -77,7 +78,7 @@ def list_path(config: Config, written: Path | None, name: str) -> Path:
 
 def split_folders(splits: Path | None) -> list[Path]:
     """The folders below ``splits`` that hold a split, sorted by name."""
-    return sorted(path.parent for path in splits.glob("*/labeled.txt")) if splits else []
+    return [folder for folder in matching(splits, "*") if (folder / "labeled.txt").is_file()] if splits else []
 
 
 def how_to_get_lists(dataset: str) -> str:

@@ -1,5 +1,6 @@
 """Lists of sample ids: reading, writing, drawing the labelled part, and proving that parts do not overlap."""
 
+import codecs
 import math
 import os
 import re
@@ -9,9 +10,10 @@ from itertools import combinations
 from pathlib import Path
 
 from semiseg.common.errors import DataError
-from semiseg.common.files import replace_file
+from semiseg.common.files import read_file, replace_file
+from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.rng import generator
-from semiseg.common.text import counted, shortened
+from semiseg.common.text import counted, not_utf8, shortened
 
 
 def read_list(
@@ -20,26 +22,24 @@ def read_list(
     """The ids of a list file, one per line, in the file's order; spaces inside names are kept.
 
     Blank lines and lines that begin with "# " are skipped. ``clean`` turns a line into an id before
-    duplicates are looked for, usually ``DatasetSpec.sample_id``.
+    duplicates are looked for, usually ``DatasetSpec.sample_id``; it raises UnicodeError for a line that is no UTF-8 and
+    names nothing.
 
     Raises: DataError if the file is missing, not text, empty (unless ``may_be_empty``), names a sample twice, or is a
         table or JSON.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such list; check the split's name, or make the list with tools/make_splits.py"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable UTF-8 list of ids, one per line ({error})") from None
+    text = _text_of(path)
     lines: dict[str, list[int]] = {}
     for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
         line = raw.strip()
         if not line or line == "#" or line.startswith("# "):
             continue
-        sample = clean(line) if clean else line
+        try:
+            sample = clean(line) if clean else line
+        except UnicodeError:
+            form = not_utf8(line.encode(errors="surrogateescape")).replace("line 1", f"line {number}")
+            raise DataError(f"{path}: {form}") from None
         form = _other_form(line, sample, first=not lines) if clean else None
         if form:
             raise DataError(
@@ -54,6 +54,21 @@ def read_list(
         shown = shortened((f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice), separator="; ")
         raise DataError(f"{path}: {counted(len(twice), 'id')} in more than one line: {shown}; keep one line of each")
     return list(lines)
+
+
+def _text_of(path: Path) -> str:
+    """A list's text. Bytes that are no UTF-8 stay, as Python has them in names of files (os.fsdecode)."""
+    try:
+        content = read_file(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such list; check the split's name, or make the list with tools/make_splits.py"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: this list cannot be read ({reason(error)}); {how_to_mend(error)}") from None
+    if b"\0" in content or content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: {not_utf8(content)}; expected a list of ids, one per line")
+    return content.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
 
 
 _HEADER = {"id", "ids", "image", "images", "img", "mask", "masks", "label", "labels", "path", "file", "filename"}
@@ -77,7 +92,7 @@ def _other_form(line: str, sample: str, first: bool) -> str | None:
 
 def write_list(path: str | os.PathLike, ids: Iterable[str]) -> None:
     """Write one id per line, so that a reader never sees half a list. Raises: UserError if it cannot be written."""
-    replace_file(Path(path), "".join(f"{sample}\n" for sample in ids))
+    replace_file(Path(path), "".join(f"{sample}\n" for sample in ids).encode(errors="surrogateescape"))
 
 
 def labeled_count(total: int, ratio: float) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.os_errors import reason
 
 _BEAT = 20.0  # seconds between two signs of life
 _SILENCE = 6 * _BEAT  # a holder on another host that is silent for so long is taken for dead
@@ -42,7 +43,7 @@ class RunLock:
             self._take()
         except OSError as error:
             raise ConfigError(
-                f"{self._path.parent}: cannot be written ({error.strerror}); saver.main_dir names another"
+                f"{self._path.parent}: cannot be written ({reason(error)}); saver.main_dir names another"
             ) from error
         self._thread.start()
         return self
@@ -50,11 +51,14 @@ class RunLock:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._clean()
+        self._lock.release()
+
+    def _clean(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink()  # before the lock is freed, so that nobody else's file is removed
             if self._made:
                 self._path.parent.rmdir()  # only if it is empty: of a run that was refused
-        self._lock.release()
 
     def _take(self) -> None:
         self._check_other_host()
@@ -71,6 +75,7 @@ class RunLock:
         try:
             self._path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
         except OSError:
+            self._clean()
             self._lock.release()
             raise
 

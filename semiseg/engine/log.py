@@ -43,7 +43,7 @@ class RunLog:
             folder.mkdir(parents=True, exist_ok=True)
             _drop_from(metrics, start_step, to_score)
             self._metrics = metrics.open("a", encoding="utf-8")
-            self._text = (folder / "log.txt").open("a", encoding="utf-8")
+            self._text = (folder / "log.txt").open("a", encoding="utf-8", errors="backslashreplace")
         self._events = events
         self._speed = 0.0  # images a second, smoothed
         self._first, self._step, self._steps = start_step, start_step, steps

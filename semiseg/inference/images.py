@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import real_path
 from semiseg.data.discover import MaskFiles, find_images
 
 
@@ -34,7 +35,7 @@ def find_items(
             or two images cannot be told apart by name.
     """
     below_input: dict[Path, Path] = {}  # resolved path -> path with the input folder's name in front
-    inside = out.resolve()
+    inside = real_path(out)
     for path in inputs:
         if path.is_dir():
             found = find_images(path, masks)
@@ -45,13 +46,13 @@ def find_items(
             for note in found.notes():
                 say(note)
             free = [Path(name) for name in found.images]
-            below_input.update({(path / name).resolve(): Path(path.resolve().name or "root") / name for name in free})
+            below_input.update({real_path(path / name): Path(real_path(path).name or "root") / name for name in free})
         elif not path.is_file():
             raise DataError(f"{path}: no such image or folder")
-        elif path.resolve().is_relative_to(inside):
+        elif real_path(path).is_relative_to(inside):
             raise DataError(f"{path}: lies in the output folder {out}, where results could replace it; name another")
         else:
-            below_input[path.resolve()] = Path(path.resolve().parent.name or "root") / path.name
+            below_input[real_path(path)] = Path(real_path(path).parent.name or "root") / path.name
     return _named(below_input)
 
 

@@ -8,14 +8,17 @@ DIR/shares.csv        a line an image: size and the percentage of pixels of each
 DIR/classes.csv       index, name and colour of each class
 """
 
+import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from semiseg.common.files import cannot_write, replace_file
+from semiseg.common.os_errors import refuse_special
 from semiseg.data.pictures import Painter, PredictionWriter, jpeg, png
 from semiseg.data.specs import DatasetSpec
 
@@ -32,13 +35,13 @@ class ResultWriter:
         self._out, self._spec, self._painter = out, spec, Painter(spec)
         self._write_classes = PredictionWriter(out, spec)
         replace_file(out / "classes.csv", _classes_table(spec))
-        table = out / "shares.csv"
-        try:
-            self._file = table.open("w", newline="", encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(table, error) from None
+        self._table = out / "shares.csv"
+        with self._told():
+            if self._table.exists():
+                refuse_special(self._table)
+            self._file = self._table.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self._shares = csv.writer(self._file, lineterminator="\n")
-        self._shares.writerow(("image", "width", "height", *spec.classes))
+        self._line("image", "width", "height", *spec.classes)
 
     def write(self, name: str, image: np.ndarray, classes: np.ndarray, probabilities: np.ndarray | None) -> None:
         """All files of one image: uint8 H x W x 3 RGB, uint8 H x W, and float16 C x H x W where they are kept."""
@@ -53,14 +56,26 @@ class ResultWriter:
             replace_file(self._out / "probabilities" / f"{name}.npz", packed.getvalue())
         counts = np.bincount(classes.ravel(), minlength=self._spec.num_classes)
         shares = [f"{100 * count / classes.size:.4f}" for count in counts]
-        self._shares.writerow((name, classes.shape[1], classes.shape[0], *shares))
-        self._file.flush()  # a stopped command leaves the lines of what is done
+        self._line(name, classes.shape[1], classes.shape[0], *shares)
+
+    def _line(self, *cells: object) -> None:
+        with self._told():
+            self._shares.writerow(cells)
+            self._file.flush()  # a stopped command leaves the lines of what is done
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._table, error) from error
 
     def __enter__(self) -> "ResultWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written has been told
+            self._file.close()
 
 
 def _classes_table(spec: DatasetSpec) -> str:

@@ -15,6 +15,7 @@ from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.identity import Identity, identity_in
 from semiseg.checkpoints.match import MatchReport, require_match, shapes_of
 from semiseg.common.errors import CheckpointError
+from semiseg.common.files import open_file
 from semiseg.interop.averaged import State, Which, prefixes_in, select_by_prefix
 from semiseg.interop.safetensors_file import read_safetensors
 from semiseg.interop.torch_checkpoint import read_torch
@@ -79,7 +80,7 @@ def _networks(arrays: State) -> State:
 def _is_torch(path: Path) -> bool:
     if path.suffix in _TORCH_SUFFIXES or not path.is_file():
         return path.suffix in _TORCH_SUFFIXES
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(2)
     return head == b"PK" or head[:1] == b"\x80"
 
@@ -88,7 +89,7 @@ def _is_safetensors(path: Path) -> bool:
     """By name, or by content: JSON after its length in eight bytes."""
     if path.suffix == ".safetensors" or not path.is_file():
         return path.suffix == ".safetensors"
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(9)[8:] == b"{"
 
 

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from semiseg.common.errors import CheckpointError
+from semiseg.common.files import open_file
+from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.interop.restricted_pickle import (
     PLAIN_GLOBALS,
     Allowed,
@@ -131,7 +133,7 @@ def read_torch(path: str | Path) -> dict[Any, Any]:
             pickle that names any global beyond tensors and plain containers.
     """
     path = Path(path)
-    with _explained(path), path.open("rb") as file:
+    with _explained(path), open_file(path) as file:
         head = file.read(1 << 20)
         file.seek(0)
         value = _read_zip(file) if head.startswith(b"PK") else _read_legacy(file, head)
@@ -150,10 +152,10 @@ def _explained(path: Path) -> Iterator[None]:
     except Unreadable as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)}); {how_to_mend(error)}") from None
     except Exception as error:  # a damaged pickle may raise anything at all, says the pickle module's documentation
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-        raise CheckpointError(f"{path}: damaged or truncated ({reason}); copy or download it again") from None
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise CheckpointError(f"{path}: damaged or truncated ({problem}); copy or download it again") from None
 
 
 def _refusal(path: Path, name: str) -> str:
@@ -295,7 +297,7 @@ def read_prototype_pickle(path: str | Path, dim: int | None = None) -> np.ndarra
             class with another K or D than the others, values that are not finite, D other than ``dim``.
     """
     path = Path(path)
-    with _explained(path), path.open("rb") as file:
+    with _explained(path), open_file(path) as file:
         if path.suffix == ".npz":
             with np.load(file, allow_pickle=False) as archive:
                 content: Any = {name: archive[name] for name in archive.files}

@@ -3,6 +3,7 @@
 By hand, not by ``fetch``: gigabytes that broke off must go on where they ended, which pooch does not do.
 """
 
+import contextlib
 import hashlib
 import http.client
 import shutil
@@ -10,13 +11,15 @@ import tarfile
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from semiseg.common.errors import DataError
-from semiseg.common.files import replacing
+from semiseg.common.files import cannot_write, open_file, real_path, replacing
+from semiseg.common.os_errors import how_to_mend
 from semiseg.prepare.fetch import AGENT
 
 _BLOCK = 1 << 20
@@ -100,9 +103,9 @@ def _receive(url: str, partial: Path, timeout: float) -> int:
                 start = 0
             total = start + int(response.headers.get("Content-Length", 0))
             bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=partial.stem, dynamic_ncols=True)
-            with bar, partial.open("ab" if start else "wb") as file:
+            with bar, _written(partial, "ab" if start else "wb") as write:
                 while block := response.read(_BLOCK):
-                    file.write(block)
+                    write(block)
                     bar.update(len(block))
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:  # nothing is missing
@@ -112,9 +115,29 @@ def _receive(url: str, partial: Path, timeout: float) -> int:
     return total
 
 
+@contextlib.contextmanager
+def _written(path: Path, mode: str) -> Iterator[Callable[[bytes], None]]:
+    """Writes blocks to a file. Raises: DataError where it cannot be written; what arrived is kept."""
+    try:
+        file = path.open(mode, buffering=0)
+    except OSError as error:
+        raise cannot_write(path, error, error_type=DataError) from None
+
+    def write(block: bytes) -> None:
+        try:
+            while block:  # a disk that is nearly full takes a part
+                block = block[file.write(block) :]
+        except OSError as error:
+            advice = "free some space and start again (what arrived is kept), or name another folder"
+            raise cannot_write(path, error, advice, DataError) from None
+
+    with file:
+        yield write
+
+
 def _check_md5(path: Path, archive: Archive, beginning: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     if digest.hexdigest() != archive.md5:
@@ -131,13 +154,14 @@ def unpack(path: Path, folder: Path) -> int:
         with tarfile.open(path) as archive:
             for member in tqdm(archive, desc=f"unpacking {path.name}", unit="file", dynamic_ncols=True):
                 target = folder / member.name
-                if not target.resolve().is_relative_to(folder.resolve()):
+                if not real_path(target).is_relative_to(real_path(folder)):
                     raise DataError(f"{path}: would write outside {folder} ({member.name}); fetch it from its makers")
                 if member.isfile() and not target.exists():
                     _unpack_one(archive, member, target)
                     written += 1
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be unpacked into {folder} ({error})") from None
+        advice = how_to_mend(error) if isinstance(error, OSError) and error.errno else "delete it and fetch it again"
+        raise DataError(f"{path}: cannot be unpacked into {folder} ({error}); {advice}") from None
     return written
 
 

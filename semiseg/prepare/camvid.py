@@ -5,17 +5,19 @@ copied with void as 255; the originals are never changed. Brostow et al., "Seman
 """
 
 import hashlib
-import shutil
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from semiseg.common.errors import DataError
-from semiseg.common.files import replace_file
+from semiseg.common.files import matching, read_file, replace_file
 from semiseg.common.text import counted, shortened
+from semiseg.data.decode import BROKEN_PICTURE
+from semiseg.data.image_files import read_bytes
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 from semiseg.data.splits import draw_labeled, write_list
@@ -59,7 +61,7 @@ def find_samples(source: Path) -> list[Sample]:
                 f"{source}: expected a checkout of {REPOSITORY} with CamVid/{part} and CamVid/{part}annot; --download "
                 "brings it"
             )
-        images = sorted(folder.glob("*.png"))
+        images = matching(folder, "*.png")
         without = [path.name for path in images if not (masks / path.name).is_file()]
         if without:
             raise DataError(
@@ -74,7 +76,7 @@ def find_samples(source: Path) -> list[Sample]:
 def digest(samples: list[Sample]) -> str:
     """SHA-256 over path and SHA-256 of every picture and mask, to compare with ``SHA256``."""
     paths = sorted((f"CamVid/{file.parent.name}/{file.name}", file) for s in samples for file in (s.image, s.mask))
-    lines = (f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for name, file in paths)
+    lines = (f"{name} {hashlib.sha256(read_file(file)).hexdigest()}\n" for name, file in paths)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -84,10 +86,11 @@ def read_indices(path: Path) -> np.ndarray:
     Raises:
         DataError: it cannot be read, or is one of the other CamVid's colour masks.
     """
+    data = read_bytes(path, "mask")
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(data)) as picture:
             mode, mask = picture.mode, np.asarray(picture)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except BROKEN_PICTURE as error:
         raise DataError(f"{path}: cannot be read ({error}); fetch it again") from None
     if mode not in ("L", "P") or mask.max(initial=0) > VOID:
         raise DataError(
@@ -101,22 +104,30 @@ def convert(samples: list[Sample], out: Path) -> Iterator[tuple[Sample, list[int
     """Writes images/ID.png and masks/ID.png below ``out``; yields each sample with the classes in its mask.
 
     Raises:
-        DataError: a mask cannot be read or has another size than its image.
+        DataError: a mask or image cannot be read, or they differ in size.
     """
     spec = SPECS["camvid"]
     palette = spec.full_palette()
     for sample in samples:
         mask = read_indices(sample.mask)
-        with Image.open(sample.image) as picture:
-            size = picture.size
+        picture = read_bytes(sample.image, "image")
+        size = _size_of(picture, sample.image)
         if size != mask.shape[::-1]:
             raise DataError(f"{sample.mask}: {mask.shape[::-1]} px, its image has {size}; fetch both again")
         target = out / spec.image_path(sample.id)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file() or target.stat().st_size != sample.image.stat().st_size:
-            shutil.copyfile(sample.image, target)
+        if not target.is_file() or target.stat().st_size != len(picture):
+            replace_file(target, picture)
         replace_file(out / spec.mask_path(sample.id), index_png(mask, palette))
         yield sample, [int(c) for c in np.unique(mask) if c < spec.num_classes]
+
+
+def _size_of(picture: bytes, path: Path) -> tuple[int, int]:
+    """(width, height)."""
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            return image.size
+    except BROKEN_PICTURE as error:
+        raise DataError(f"{path}: cannot be read ({error}); fetch it again") from None
 
 
 def write_splits(out: Path, classes_in: dict[str, list[int]], of_part: dict[str, list[str]]) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import read_file
 from semiseg.common.text import shortened
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.image_files import is_turned
@@ -68,7 +69,7 @@ def _look_at(part: SegmentationDataset, index: int) -> _Sample:
     path = part.image_path(index)
     kind = picture.kind if picture.bits in (None, 16) else f"{picture.kind} ({picture.bits} of 16 bits)"
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
-    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(read_file(path), digest_size=16).hexdigest()
     return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest)
 
 

@@ -1,5 +1,6 @@
 """Cityscapes' labelTrainIds from labelIds or from polygons, by the official table (cityscapesScripts, labels.py)."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from semiseg.common.errors import DataError
-from semiseg.common.files import replace_file
+from semiseg.common.files import matching, replace_file
 from semiseg.common.text import counted
 from semiseg.data.decode import BROKEN_PICTURE
 from semiseg.data.formats import changes_values
+from semiseg.data.image_files import read_bytes
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
 
@@ -45,7 +47,7 @@ def annotations(root: Path, part: str) -> dict[str, Path]:
     """ "<part>/<city>/<city>_<number>_<number>" -> labelIds picture, or polygons where only those are there; sorted."""
     folder, file_of = root / "gtFine" / part, {}
     for ending in ("_gtFine_polygons.json", "_gtFine_labelIds.png"):  # the later wins
-        for path in folder.glob(f"*/*{ending}"):
+        for path in (path for city in matching(folder, "*") for path in matching(city, f"*{ending}")):
             file_of[f"{part}/{path.parent.name}/{path.name.removesuffix(ending)}"] = path
     return dict(sorted(file_of.items()))
 
@@ -59,9 +61,10 @@ def read_train_ids(path: Path) -> np.ndarray:
 
 
 def _from_label_ids(path: Path) -> np.ndarray:
+    data = read_bytes(path, "mask")
     try:
-        lossy = changes_values(path.read_bytes())
-        with Image.open(path) as picture:
+        lossy = changes_values(data)
+        with Image.open(io.BytesIO(data)) as picture:
             ids = np.asarray(picture)
     except BROKEN_PICTURE:
         raise DataError(f"{path}: not a complete, readable picture; extract gtFine_trainvaltest.zip again") from None
@@ -77,15 +80,16 @@ def _from_polygons(path: Path) -> np.ndarray:
 
     Objects of no or one point have no area and change nothing; ``without_area`` names them.
     """
+    data = read_bytes(path, "mask")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(data)
         picture = Image.new("L", (int(content["imgWidth"]), int(content["imgHeight"])), _IGNORE)
         drawer = ImageDraw.Draw(picture)
         for thing in content["objects"]:
             name = _known_name(thing["label"], path)
             if name != _NOT_DRAWN and not thing.get("deleted") and len(thing["polygon"]) > 1:
                 drawer.polygon([(x, y) for x, y in thing["polygon"]], fill=TRAIN_ID[name])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{path}: not a readable polygons file; extract gtFine_trainvaltest.zip again") from None
     return np.array(picture)
 
@@ -95,13 +99,13 @@ def without_area(path: Path) -> list[str]:
     ``read_train_ids`` refuses it.
     """
     try:
-        things = json.loads(path.read_text(encoding="utf-8"))["objects"]
+        things = json.loads(read_bytes(path, "mask"))["objects"]
         return [
             f"{thing['label']} (object {number}, {counted(len(thing['polygon']), 'point')})"
             for number, thing in enumerate(things)
             if len(thing["polygon"]) < 2 and not thing.get("deleted")
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (DataError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 
@@ -145,7 +149,7 @@ class TrainIdWriter:
         if not path.is_file():  # images may come later; the tool counts them
             return
         try:
-            with Image.open(path) as picture:
+            with Image.open(io.BytesIO(read_bytes(path, "image"))) as picture:
                 width, height = picture.size
         except BROKEN_PICTURE:
             raise DataError(f"{path}: not a readable image; extract leftImg8bit_trainvaltest.zip again") from None
@@ -157,7 +161,7 @@ class TrainIdWriter:
 
 def _holds(path: Path, labels: np.ndarray) -> bool:
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(read_bytes(path, "mask"))) as picture:
             return picture.mode in ("L", "P") and np.array_equal(np.asarray(picture), labels)
     except BROKEN_PICTURE:
         return False

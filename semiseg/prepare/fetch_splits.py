@@ -16,7 +16,7 @@ from tqdm import tqdm
 from semiseg import cli
 from semiseg.common.checkout import home
 from semiseg.common.errors import DataError
-from semiseg.common.files import replace_file
+from semiseg.common.files import read_file, replace_file
 from semiseg.prepare.fetch import Patience, fetch
 from semiseg.prepare.published_splits import PUBLISHED, PublishedList
 
@@ -88,7 +88,7 @@ def from_folder(folder: Path) -> Source:
         path = root / wanted.target
         if not path.is_file():
             return None
-        content = path.read_bytes()
+        content = read_file(path)
         check(content, wanted, str(path))
         return content
 
@@ -154,7 +154,7 @@ def install(lists: Sequence[PublishedList], source: Source, out: Path, overwrite
     for entry in lists:
         path = out / entry.target
         if path.exists() or path.is_symlink():
-            there = path.read_bytes() if path.is_file() else b""
+            there = read_file(path) if path.is_file() else b""
             if hashlib.sha256(there).hexdigest() == entry.sha256:
                 outcome.kept.append(entry.target)
                 continue

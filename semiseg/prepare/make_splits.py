@@ -7,6 +7,7 @@ the same images draws the same parts, here and with dataset.labeled_ratio in a c
 import argparse
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         "ratio": args.ratio,
         "class_aware": args.class_aware,
         "pool": len(ids),
-        "pool_sha256": hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest(),
+        "pool_sha256": hashlib.sha256(os.fsencode("\n".join(sorted(ids)))).hexdigest(),
         "without_mask": len(pool.extra),
         "command": f"{cli.program('make-splits')} {shlex.join(arguments)}",
     }

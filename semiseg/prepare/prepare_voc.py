@@ -11,6 +11,7 @@ from pathlib import Path
 from semiseg import cli
 from semiseg.common.checkout import home
 from semiseg.common.errors import DataError
+from semiseg.common.files import matching, real_path
 from semiseg.common.text import first_lines
 from semiseg.data.read_ahead import default_workers, over_files
 from semiseg.data.splits import read_list, write_list
@@ -115,17 +116,17 @@ def main(arguments: Sequence[str]) -> int:
     if args.masks and not args.masks.is_dir():
         raise DataError(f"{args.masks}: no such folder of masks")
     for original in (sbd, args.masks, voc_folder / "SegmentationClass"):
-        if original and original.resolve() == out.resolve():
+        if original and real_path(original) == real_path(out):
             raise DataError(f"{out}: --out must not be a folder the masks are made from; originals stay as they are")
     sources = voc.mask_sources(voc_folder, sbd, args.masks)
-    there = {path.stem for path in out.glob("*.png")}
+    there = {path.stem for path in matching(out, "*.png")}
     if not sources and not there:
         raise DataError(
             f"{voc_folder}: neither SegmentationClass nor SBD's masks are here; unpack {archives.VOC.url} and "
             f"{archives.SBD.url} (give the latter's folder as --sbd), or use --download DIR"
         )
     problems = make_masks(args, voc_folder, out, sources)
-    masks = {path.stem for path in out.glob("*.png")}
+    masks = {path.stem for path in matching(out, "*.png")}
     train, val = official_list(voc_folder, "train"), official_list(voc_folder, "val")
     missing = what_is_missing(masks, train, val, sbd is not None)
     if args.splits:

@@ -14,8 +14,9 @@ from PIL import Image
 from scipy.io import loadmat
 
 from semiseg.common.errors import DataError
-from semiseg.common.files import replace_file
+from semiseg.common.files import matching, replace_file
 from semiseg.data.decode import BROKEN_PICTURE
+from semiseg.data.image_files import read_bytes
 from semiseg.data.masks import read_mask, used_colors
 from semiseg.data.pictures import index_png
 from semiseg.data.specs import SPECS
@@ -40,7 +41,7 @@ def find_sbd(folder: Path) -> Path:
     """SBD's folder of .mat files (cls), given it or a folder above it. Raises: DataError if there is none."""
     below = ("cls", "dataset/cls", "benchmark_RELEASE/dataset/cls", ".")
     for candidate in (folder / name for name in below):
-        if candidate.is_dir() and next(candidate.glob("*.mat"), None):
+        if candidate.is_dir() and matching(candidate, "*.mat"):
             return candidate
     raise DataError(f"{folder}: no SBD here; expected benchmark_RELEASE, which holds dataset/cls/*.mat")
 
@@ -50,7 +51,7 @@ def mask_sources(voc: Path, sbd: Path | None, extra: Path | None = None) -> dict
     source_of: dict[str, Path] = {}
     for folder, suffix in ((extra, "png"), (sbd, "mat"), (voc / "SegmentationClass", "png")):
         if folder is not None:
-            source_of |= {path.stem: path for path in folder.glob(f"*.{suffix}")}
+            source_of |= {path.stem: path for path in matching(folder, f"*.{suffix}")}
     return dict(sorted(source_of.items()))
 
 
@@ -69,7 +70,7 @@ def _read_png(path: Path) -> np.ndarray:
 def _holds_colors(path: Path) -> bool:
     """Whether the classes of a mask are told by its colours: RGB, or indexed with VOC's colours in another order."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(read_bytes(path, "mask"))) as picture:
             if picture.mode != "P":
                 return picture.mode in ("RGB", "RGBA")
             colors = used_colors(picture)
@@ -81,8 +82,9 @@ def _holds_colors(path: Path) -> bool:
 
 
 def _read_mat(path: Path) -> np.ndarray:
+    data = read_bytes(path, "mask")
     try:
-        content = loadmat(io.BytesIO(path.read_bytes()), squeeze_me=True, struct_as_record=False)
+        content = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)
         labels = np.asarray(content["GTcls"].Segmentation)
     except Exception:  # on damaged bytes scipy's reader raises whatever it happens upon
         raise DataError(f"{path}: not a readable SBD mask (GTcls.Segmentation); extract benchmark.tgz again") from None
@@ -119,11 +121,11 @@ class MaskWriter:
 
     def _check_size(self, sample: str, labels: np.ndarray) -> None:
         path = self.voc / "JPEGImages" / f"{sample}.jpg"
+        if not path.exists():
+            raise DataError(f"{path}: there is a mask ({self.sources[sample].name}) but no such image")
         try:
-            with Image.open(path) as picture:
+            with Image.open(io.BytesIO(read_bytes(path, "image"))) as picture:
                 width, height = picture.size
-        except FileNotFoundError:
-            raise DataError(f"{path}: there is a mask ({self.sources[sample].name}) but no such image") from None
         except BROKEN_PICTURE:
             raise DataError(f"{path}: not a readable image; extract VOCtrainval again") from None
         if labels.shape != (height, width):

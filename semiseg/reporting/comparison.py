@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import replace_file, replacing
 from semiseg.reporting import paired
 
 COLORS = {"suponly": "#9aa5b1", "mean_teacher": "#4c78a8", "u2pl": "#54a24b", "ael": "#b279a2", "ours": "#e45756"}
@@ -115,13 +117,13 @@ def intervals(files: Mapping[tuple[str, str, int], Path]) -> Iterator[str]:
 
 def write_csv(scores: Sequence[Score], path: Path) -> None:
     """A line a run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("split", "method", "seed", "miou", "proto_miou", "rare_miou"))
-        for s in scores:
-            proto = "" if s.proto_miou is None else f"{s.proto_miou:.4f}"
-            writer.writerow((s.split, s.method, s.seed, f"{s.miou:.4f}", proto, f"{s.rare:.4f}"))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("split", "method", "seed", "miou", "proto_miou", "rare_miou"))
+    for s in scores:
+        proto = "" if s.proto_miou is None else f"{s.proto_miou:.4f}"
+        writer.writerow((s.split, s.method, s.seed, f"{s.miou:.4f}", proto, f"{s.rare:.4f}"))
+    replace_file(path, text.getvalue())
 
 
 def chart(rows: Sequence[Row], path: Path, title: str) -> None:
@@ -144,4 +146,5 @@ def chart(rows: Sequence[Row], path: Path, title: str) -> None:
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=min(5, len(methods)), loc="upper left", bbox_to_anchor=(0, -0.18))
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150, bbox_inches="tight")

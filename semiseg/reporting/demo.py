@@ -12,6 +12,7 @@ from PIL import Image
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
+from semiseg.data.pictures import png
 from semiseg.data.specs import DatasetSpec, get_spec
 
 METHODS = ("suponly", "ours")
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     results, spec = read_results(args.demo), get_spec(args.dataset)
     replace_file(args.demo / "results.json", json.dumps(results, indent=1) + "\n")
     ids = args.list.read_text(encoding="utf-8").split()
-    Image.fromarray(picture(args.demo, spec, args.data, ids)).save(args.demo / "demo.png")
+    replace_file(args.demo / "demo.png", png(picture(args.demo, spec, args.data, ids)))
     print(f"picture: {args.demo / 'demo.png'} (green: only ours is right, red: only suponly, yellow: neither)")
     print(table(results))
     return 0

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import read_file
+from semiseg.common.os_errors import reason
 from semiseg.data.specs import DatasetSpec
 
 Row = dict[str, Any]
@@ -91,9 +93,9 @@ def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
         DataError: the file is not there or holds no such lines.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_file(path).decode(errors="replace").splitlines()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected the folder of a training run") from None
+        raise DataError(f"{path}: cannot be read ({reason(error)}); expected the folder of a training run") from None
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -110,10 +112,7 @@ def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
 
 def list_sizes(folder: Path) -> dict[str, int]:
     """Number of ids of each list that a run keeps in ``folder``/lists."""
-    return {
-        path.stem: len(path.read_text(encoding="utf-8").split("\n")) - 1
-        for path in sorted((folder / "lists").glob("*.txt"))
-    }
+    return {path.stem: len(read_file(path).split(b"\n")) - 1 for path in sorted((folder / "lists").glob("*.txt"))}
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

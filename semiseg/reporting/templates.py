@@ -16,6 +16,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.files import open_file
+from semiseg.common.outputs import Output, check_outputs
 from semiseg.data.specs import DatasetSpec
 
 _GENERATOR = '<meta name="generator" content="SemiSeg">'  # as page.html.j2 writes it
@@ -88,12 +90,13 @@ def figure_json(figure: go.Figure) -> Markup:
 
 
 def check_out(out: Path, kind: str) -> None:
-    """Raises ConfigError unless ``out`` is free or an earlier page of ours; ``kind``: what such a page is called."""
-    if out.is_dir():
-        raise ConfigError(f"{out}: is a folder; --out expects the name of a file")
+    """Raises ConfigError unless ``out`` can be written and is free or an earlier page of ours; ``kind``: what such a
+    page is called.
+    """
+    check_outputs([Output("--out", out, replace=True)])
     if not out.exists():
         return
-    with out.open(encoding="utf-8", errors="replace") as file:
-        ours = _GENERATOR in file.read(2000)
+    with open_file(out) as file:
+        ours = _GENERATOR.encode() in file.read(2000)
     if not ours:
         raise ConfigError(f"{out}: is there already and no {kind} of ours; name another file with --out")

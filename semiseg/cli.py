@@ -131,6 +131,15 @@ def _guarded(work: Callable[[list[str]], int | None], arguments: list[str], debu
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        if debug or error.encoding == "utf-8" or error.encoding != sys.getfilesystemencoding():
+            raise
+        print(
+            f"error: {error.object}: names of files can only be {error.encoding} here, because the locale says so; set "
+            "LC_ALL=C.UTF-8 (or PYTHONUTF8=1)",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _print_anything() -> None:

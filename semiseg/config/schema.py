@@ -58,12 +58,16 @@ def merge(low: Mapping, high: Mapping) -> Node:
     return merged
 
 
+_BYTES = re.compile("[\udc80-\udcff]")  # as Python has them in names of files
+
+
 def override(assignment: str) -> Node:
     """``a.b=c`` of the command line as a tree. Raises ConfigError if there is no ``=``."""
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted.strip():
         raise ConfigError(f"{COMMAND_LINE}: expected section.key=value, got {assignment!r}")
-    value = parse_scalar_or_tree(text, f"{COMMAND_LINE}: {dotted}")
+    # A path with bytes that are no text, which YAML does not know.
+    value = text if _BYTES.search(text) else parse_scalar_or_tree(text, f"{COMMAND_LINE}: {dotted}")
     tree: Any = annotate(value, COMMAND_LINE) if isinstance(value, dict) else Leaf(value, COMMAND_LINE)
     for part in reversed(dotted.strip().split(".")):
         tree = Node({part: tree}, COMMAND_LINE)

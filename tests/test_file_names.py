@@ -1,4 +1,4 @@
-"""Names that are no UTF-8 work from the list to the report and are printed as escapes; lists in other forms are named."""
+"""Names that are no UTF-8 work from list to report and are printed as escapes; lists in other forms are named."""
 
 import io
 import os

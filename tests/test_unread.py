@@ -4,9 +4,11 @@ import pytest
 from tiny import ROOT, TINY_NET
 
 from semiseg import cli, evaluate, train
+from semiseg.common.errors import ConfigError
 from semiseg.config import flatten, load, reference
 from semiseg.config.fields import Section
 from semiseg.config.keys import METHODS, Config, CustomConfig
+from semiseg.config.loading import one_line
 from semiseg.config.unread import unread_in, unread_keys
 from semiseg.engine import plan
 from semiseg.methods import METHODS as REAL
@@ -240,3 +242,48 @@ def test_a_run_reads_nothing_that_is_said_to_be_unread(reads_of_runs, name):
 def test_every_key_is_read_by_a_run_that_is_said_to_read_it(reads_of_runs):
     read = set().union(*(read - unread for read, unread in reads_of_runs.values()))
     assert LEAF_KEYS - read == ELSEWHERE
+
+
+# ---- an override of one key concerns no other
+
+
+def another(value):
+    """A value of the same kind that may or may not be legal."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return "center" if isinstance(value, str) else [65, 65] if isinstance(value, tuple) and len(value) == 2 else value
+
+
+def loaded(path, override):
+    """(the configuration, None), or (None, why it is refused)."""
+    try:
+        return load(path, [override]), None
+    except ConfigError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("leaf", ["pascal/183/ours", "cityscapes/186/ael"])
+@pytest.mark.parametrize("change", [lambda value: value, another], ids=["its own value", "another value"])
+def test_an_override_of_one_key_changes_and_complains_of_no_other(leaf, change):
+    path = ROOT / "experiments" / leaf
+    before = load(path)
+    flat, notes = flatten(before), unread_keys(before)
+    for key, value in flat.items():
+        new = change(value)
+        config, error = loaded(path, f"{key}={one_line(new)}")
+        if config is None:
+            assert new != value, error
+            assert key in error
+            continue
+        now = flatten(config)
+        assert {other for other in now | flat if now.get(other) != flat.get(other)} <= {key}
+        assert [note for note in unread_keys(config) if not note.startswith(f"{key} ")] == notes
+
+
+def test_the_crop_that_is_scored_is_set_without_a_word_on_other_keys():
+    overrides = ["trainer.eval_mode=center", "dataset.val.crop.size=[33, 33]"]
+    config = load(ROOT / "experiments/pascal/183/ours", overrides)
+    assert (config.trainer.eval_mode, config.dataset.val.crop.size) == ("center", (33, 33))
+    assert unread_keys(config) == []

@@ -269,6 +269,42 @@ def test_a_png_with_a_huge_text_or_a_damaged_note_is_read(mode):
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow, on metadata
+def chunks_of(data):
+    """The chunks of a PNG."""
+    at, found = 8, []
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        found.append(data[at:end])
+        at = end
+    return found
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
+def test_a_png_that_its_checksums_contradict_is_refused_whatever_a_decoder_makes_of_it(mode):
+    values = noise(9, 11, dtype=np.uint16, below=65536) if mode == "I;16" else noise(9, 11, 3)
+    image = Image.fromarray(values) if mode == "I;16" else Image.fromarray(values).convert(mode)
+    parts = chunks_of(encoded(image, "PNG"))
+    for index, part in enumerate(parts):
+        for at in (4, 8, len(part) - 1):  # its name, its content, its checksum
+            damaged = part[:at] + bytes([part[at] ^ 32]) + part[at + 1 :]
+            data = b"\x89PNG\r\n\x1a\n" + b"".join([*parts[:index], damaged, *parts[index + 1 :]])
+            with pytest.raises(OSError, match="PNG"):
+                decode(data)
+
+
+def test_metadata_of_a_png_may_differ_from_its_checksum_but_not_the_bits_in_use():
+    image = Image.fromarray(noise(9, 11, 3))
+    start, *rest = chunks_of(encoded(image, "PNG"))
+    for name, read in ((b"tEXt", True), (b"eXIf", True), (b"fcTL", True), (b"sBIT", False), (b"tEXT", False)):
+        damaged = chunk(name, b"abc")[:-1] + b"!"
+        data = b"\x89PNG\r\n\x1a\n" + b"".join([start, damaged, *rest])
+        if read:
+            np.testing.assert_array_equal(decode(data).pixels, image)
+        else:
+            with pytest.raises(OSError, match=f"checksum of {name.decode()} does not fit"):
+                decode(data)
+
+
 def test_mutated_files_are_read_or_refused_in_one_line_and_nothing_else(tmp_path):
     """Flipped, removed and inserted bytes in a file of each format; found by it: TypeError, KeyError, RuntimeError."""
     rng, path = np.random.default_rng(0), tmp_path / "a.png"

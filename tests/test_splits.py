@@ -54,6 +54,16 @@ def test_a_binary_file_or_a_folder_is_no_list(tmp_path):
             read_list(wrong)
 
 
+def test_lines_that_can_be_no_path_are_refused_at_once(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a\n" + "b, " * 20_000 + "\n")
+    with pytest.raises(DataError, match="line 2 has 59999 characters, more than two paths"):
+        read_list(path, get_spec("cityscapes").sample_id)
+    path.write_text("a\nleftImg8bit/_leftImg8bit.png\n")
+    with pytest.raises(DataError, match=r"line 2 .* names no image"):
+        read_list(path, get_spec("cityscapes").sample_id)
+
+
 def test_duplicates_are_named_with_their_lines(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a\nb\na\nc\nb\na\n")

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -246,6 +247,26 @@ def test_damaged_lengths_do_not_allocate(tmp_path, opcodes):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
+
+
+def test_members_that_unpack_to_more_than_they_declare_are_refused_before_memory_is_taken(tmp_path):
+    value = {"a": tensor("Float", "0", 4, (4,), (1,))}
+    good = {"0": np.arange(4, dtype=np.float32).tobytes()}
+    for members in ({"data/0": bytes(64 << 20)}, {"data.pkl": stream(value) + bytes(64 << 20)}):
+        path = write_zip(tmp_path / "x.pth", value, good)
+        with zipfile.ZipFile(path) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        content |= {f"archive/{name}": raw for name, raw in members.items()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, raw in content.items():
+                archive.writestr(name, raw)
+        tracemalloc.start()
+        try:
+            with pytest.raises(CheckpointError, match=r"has 6710\d+ bytes, at most \d+ are plausible"):
+                read_torch(path)
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_container_that_holds_itself_is_refused(tmp_path):

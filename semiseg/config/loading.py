@@ -99,7 +99,10 @@ def _is_name(text: str) -> bool:
 def _refuse_moved(path: Path) -> None:
     """Raises ConfigError for a base of the old layout, _base/<data set>_<method>.yaml: it says what to name instead."""
     folder, name = path.parent, path.stem
-    if path.exists() or not (folder / "data").is_dir():
+    try:
+        if path.exists() or not (folder / "data").is_dir():
+            return
+    except OSError:  # reading it says why
         return
     bases = [f"{kind}/{path.name}" for kind in ("data", "methods") if (folder / kind / path.name).is_file()]
     for data in sorted(file.stem for file in folder.glob("data/*.yaml")):

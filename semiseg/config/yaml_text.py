@@ -15,6 +15,7 @@ from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.text import not_utf8
 
 _MERGE = "tag:yaml.org,2002:merge"
+_DEEPEST, _MOST = 100, 100_000  # levels, and values where every alias is written out: far beyond any configuration
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,6 +28,20 @@ class _Loader(yaml.SafeLoader):
         super().__init__(stream)
         self.twice: list[tuple[Any, int]] = []
         self._flat, self._open = set(), set()  # ids of mappings whose merges are done, and are being done
+
+    def fetch_flow_collection_start(self, token_class):
+        """As PyYAML's, which needs minutes for thousands of brackets in each other."""
+        self._refuse_depth(self.flow_level)
+        super().fetch_flow_collection_start(token_class)
+
+    def add_indent(self, column):
+        """As PyYAML's, within limits."""
+        self._refuse_depth(len(self.indents))
+        return super().add_indent(column)
+
+    def _refuse_depth(self, depth):
+        if depth > _DEEPEST:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
 
     def construct_whole(self, node):
         """A mapping or list at once: one that holds itself (&a {b: *a}) is an error then, not a tree without end."""
@@ -141,7 +156,9 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[Any, int]]]:
     try:
         loader = _Loader(text)
         try:
-            return loader.get_single_data(), loader.twice
+            node = loader.get_single_node()
+            _refuse_many(node)
+            return None if node is None else loader.construct_document(node), loader.twice
         finally:
             loader.dispose()
     except RecursionError:
@@ -151,6 +168,22 @@ def _parse(text: str, where: str) -> tuple[Any, list[tuple[Any, int]]]:
         line = f" line {mark.line + 1}" if mark else ""
         problem = str(getattr(error, "problem", None) or error).splitlines()[0]
         raise ConfigError(f"{where}:{line} is not valid YAML: {problem}") from None
+
+
+def _refuse_many(node: yaml.Node | None) -> None:
+    """Aliases of aliases of aliases: a few lines that stand for more values than any machine has memory."""
+    sizes: dict[int, int] = {}
+
+    def size(item: yaml.Node) -> int:
+        if id(item) not in sizes:
+            sizes[id(item)] = 1  # where it holds itself, which is refused later
+            values = item.value if isinstance(item, yaml.CollectionNode) else []
+            sizes[id(item)] += sum(sum(map(size, v)) if isinstance(v, tuple) else size(v) for v in values)
+        return sizes[id(item)]
+
+    if node is not None and size(node) > _MOST:
+        problem = f"its aliases stand for more than {_MOST} values"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def to_yaml(content: Any, **options: Any) -> str:

@@ -8,6 +8,7 @@ import io
 import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+from zlib import crc32
 
 from PIL import TiffImagePlugin
 
@@ -16,6 +17,12 @@ _JPEG_START = b"\xff\xd8\xff"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Chunks of a PNG that change its pixels: the critical ones begin with a capital; tRNS is transparency.
 _TRANSPARENCY = b"tRNS"
+# What is known to change no pixel and is passed over whatever its checksum says. A name that is not known and has a
+# wrong checksum may be a damaged one of the others.
+_METADATA = frozenset(
+    b"tEXt zTXt iTXt eXIf tIME iCCP gAMA cHRM sRGB cICP mDCV cLLI bKGD hIST sPLT pHYs oFFs pCAL sCAL sTER "
+    b"gIFg gIFt gIFx acTL fcTL fdAT iDOT vpAg orNT caNv caBX dSIG meTa".split()
+)
 
 # First bytes of files that are often given for an image, what they are, and what to do.
 _NO_IMAGE = (
@@ -145,13 +152,17 @@ class Png(NamedTuple):
 
 
 def parse_png(data: bytes) -> Png:
-    """Raises: OSError where the data end early or do not begin with a header."""
-    kept, significant, at = [PNG_SIGNATURE], 0, len(PNG_SIGNATURE)
+    """Raises: OSError where the data end early, do not begin with a header, or differ from their checksum, which OpenCV
+    and Pillow do not always look at.
+    """
+    kept, significant, at, view = [PNG_SIGNATURE], 0, len(PNG_SIGNATURE), memoryview(data)
     while True:
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 12 + length
         if end > len(data):
             raise OSError("the PNG data end early")
+        if name not in _METADATA and crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise OSError(f"the PNG's checksum of {name.decode('latin-1')} does not fit")
         if name == b"IHDR" and len(kept) == 1:
             header = struct.unpack(">IIBB", data[at + 8 : at + 18])
         elif len(kept) == 1:

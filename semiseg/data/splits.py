@@ -15,6 +15,8 @@ from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.rng import generator
 from semiseg.common.text import counted, not_utf8, shortened
 
+_LONGEST = 10_000  # characters of a line: two paths have 4,096 bytes each
+
 
 def read_list(
     path: str | os.PathLike, clean: Callable[[str], str] | None = None, may_be_empty: bool = False
@@ -35,6 +37,10 @@ def read_list(
         line = raw.strip()
         if not line or line == "#" or line.startswith("# "):
             continue
+        if len(line) > _LONGEST:
+            raise DataError(
+                f"{path}: line {number} has {len(line)} characters, more than two paths can have; expected an id a line"
+            )
         try:
             sample = clean(line) if clean else line
         except UnicodeError:
@@ -45,6 +51,10 @@ def read_list(
             raise DataError(
                 f"{path}: line {number} {form}; expected an id a line, an image's path, or an image's path and its "
                 "mask's"
+            )
+        if not sample:
+            raise DataError(
+                f"{path}: line {number} ({line!r}) names no image; expected an id a line, or an image's path"
             )
         lines.setdefault(sample, []).append(number)
     if not lines and not may_be_empty:

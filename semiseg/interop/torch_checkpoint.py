@@ -162,7 +162,7 @@ def _refusal(path: Path, name: str) -> str:
     with path.open("rb") as file:
         if file.read(2) == b"PK":
             with zipfile.ZipFile(path) as archive:
-                content = archive.read(_pickle_member(archive))
+                content = _unpacked(archive, _pickle_member(archive))
         else:
             file.seek(0)
             content = file.read(1 << 24)
@@ -182,17 +182,32 @@ def _read_zip(file: BinaryIO) -> Any:
         root, names = member.removesuffix("data.pkl"), set(archive.namelist())
         if root + "constants.pkl" in names:
             raise Unreadable(f"a TorchScript archive; load it with torch.jit.load, then {SAVE_STATE}")
-        order = archive.read(root + "byteorder") if root + "byteorder" in names else b"little"
+        order = _unpacked(archive, root + "byteorder") if root + "byteorder" in names else b"little"
 
         @functools.lru_cache(maxsize=1)  # tensors that share a storage follow each other
         def read(storage: _Storage) -> np.ndarray:
             if f"{root}data/{storage.key}" not in names:
                 raise Unreadable(f"its tensor data {storage.key!r} is missing; copy or download it again")
-            raw = archive.read(f"{root}data/{storage.key}")
+            raw = _unpacked(archive, f"{root}data/{storage.key}", _bytes_of(storage))
             return _numbers(raw, storage, ">" if order.strip() == b"big" else "<")
 
-        value = _TorchUnpickler(io.BytesIO(archive.read(member))).load()
+        value = _TorchUnpickler(io.BytesIO(_unpacked(archive, member))).load()
         return plain(value, functools.partial(_as_array, read=read))
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, size: int | None = None) -> bytes:
+    """A member of an archive that has no more than the ``size`` (bytes) that is declared elsewhere, or, without one,
+    that is packed no closer than a pickle can be.
+    """
+    member = archive.getinfo(name)
+    most = max(1 << 20, 100 * member.compress_size) if size is None else size
+    if member.file_size > most:
+        raise Unreadable(f"its {name!r} has {member.file_size} bytes, at most {most} are plausible; download it again")
+    return archive.read(member)
+
+
+def _bytes_of(storage: _Storage) -> int:
+    return storage.numel * _raw_dtype(storage.dtype).itemsize if type(storage.numel) is int else 0
 
 
 def _pickle_member(archive: zipfile.ZipFile) -> str:

@@ -65,8 +65,11 @@ def main(argv: Sequence[str]) -> int:
         return 0
     print(f"seed {args.seed}")
     each = -(-args.inputs // len(args.kinds))
-    rows = [fuzz(Fuzzer(kind, args.seed), range(each), args.out) for kind in args.kinds]
-    print("\n".join(table(rows)))
+    rows: list[Row] = []
+    for kind in args.kinds:
+        rows.append(fuzz(Fuzzer(kind, args.seed), range(each), args.out))
+        print("\n".join(table(rows)[:-1] if len(rows) == 1 else table(rows)[-2:-1]), flush=True)
+    print(table(rows)[-1])
     for row in rows:
         for index, wrong in row.faults.items():
             print(f"fault: {row.kind} {index}: {wrong}")

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,8 @@ from semiseg.interop.safetensors_file import read_safetensors
 from semiseg.interop.torch_checkpoint import read_torch
 
 MAX_PIXELS = 16_000_000
-SECONDS = 10.0  # for one file
+SECONDS = 10.0  # of work for one file
+_PATIENCE = 12  # times that, where it waits
 SLACK = 16 << 20  # bytes that decoders, allocators and first uses take whatever the file is
 ADDRESSES = 1 << 30  # bytes of address space beyond what the process has
 BATCH = 250
@@ -216,6 +218,8 @@ def _status(name: str) -> int:
 
 # ---- a child process for each batch
 
+_ENDED = ("hangs", "ends the process")
+
 
 def run(fuzzer: Fuzzer, indices: Sequence[int], seconds: float = SECONDS) -> Iterator[tuple[int, str, str]]:
     """(number, verdict, what is wrong) of each input, in order; what ends or stops the child is a fault too."""
@@ -230,9 +234,7 @@ def run(fuzzer: Fuzzer, indices: Sequence[int], seconds: float = SECONDS) -> Ite
             answer = _answer(reader, child, seconds if done else seconds + 30)
             waiting = waiting[1:]
             yield index, *answer
-            if not child.is_alive() and not reader.poll():
-                break
-            if answer[1].startswith("hangs"):
+            if answer[1].startswith(_ENDED):  # the next child does the rest
                 break
         child.kill()
         child.join()
@@ -240,14 +242,26 @@ def run(fuzzer: Fuzzer, indices: Sequence[int], seconds: float = SECONDS) -> Ite
 
 
 def _answer(reader: Any, child: Any, seconds: float) -> tuple[str, str]:
-    if not reader.poll(seconds):
-        child.kill()
-        return "fault", f"hangs: not done after {seconds:.0f} s"
+    began, worked = time.monotonic(), _processor_seconds(child.pid)
+    while not reader.poll(0.2):
+        waited, used = time.monotonic() - began, _processor_seconds(child.pid) - worked
+        if used > seconds or waited > _PATIENCE * seconds:
+            child.kill()
+            return "fault", f"{_ENDED[0]}: not done after {used:.1f} s of work, {waited:.1f} s in all"
     try:
         return tuple(json.loads(reader.recv()))
     except EOFError:
         child.join()
-        return "fault", f"ends the process (exit code {child.exitcode})"
+        return "fault", f"{_ENDED[1]} (exit code {child.exitcode})"
+
+
+def _processor_seconds(process: int) -> float:
+    """What a process has computed so far; on a busy machine time alone tells little."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0  # it has just ended
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _work(fuzzer: Fuzzer, indices: Sequence[int], writer: Any) -> None:

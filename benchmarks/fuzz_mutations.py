@@ -236,7 +236,7 @@ def zipped(data: bytes, rng: Rng) -> Damaged:
         names = ["archive/data/0", "../x", "archive/constants.pkl", name + "x", "x" * 300]
         members[index] = (str(_one_of(rng, names)), content)
     elif how == "bomb":
-        members[index] = (name, content + bytes(64 << 20))
+        members[index] = (name, content + bytes(24 << 20))
     elif how == "structure" and name.endswith(".pkl"):
         members[index] = (name, pickled(content, rng).data)
     else:

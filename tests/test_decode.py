@@ -292,6 +292,16 @@ def test_a_png_that_its_checksums_contradict_is_refused_whatever_a_decoder_makes
                 decode(data)
 
 
+def test_a_png_whose_palette_comes_after_its_pixels_is_refused_in_one_line(tmp_path):
+    header, palette, transparent, *rest = chunks_of(
+        encoded(Image.fromarray(noise(9, 11, 3)).quantize(8), "PNG", transparency=3)
+    )
+    parts = [header, rest[0], palette, transparent, *rest[1:]]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(DataError, match="not a complete, readable image"):
+        read_image(tmp_path / "a.png")
+
+
 def test_metadata_of_a_png_may_differ_from_its_checksum_but_not_the_bits_in_use():
     image = Image.fromarray(noise(9, 11, 3))
     start, *rest = chunks_of(encoded(image, "PNG"))

@@ -57,6 +57,15 @@ def test_keys_exist(page):
     assert sorted(named - files - known_keys()) == []
 
 
+def test_the_tests_that_the_documentation_names_are_there():
+    page = (ROOT / "docs/reliability.md").read_text()
+    rows = re.findall(r"^\| .* \| \[(test_\w+\.py)\]\(../tests/\1\): (.*) \|$", page, re.MULTILINE)
+    assert len(rows) >= 14
+    for file, names in rows:
+        defined = set(re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE))
+        assert [name for name in re.findall(r"`(\w+)`", names) if name not in defined] == []
+
+
 def test_the_readmes_onnx_example_runs(ready, tmp_path):
     pytest.importorskip("onnxruntime")
     (block,) = (b for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "onnx" in b)

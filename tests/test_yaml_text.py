@@ -1,5 +1,7 @@
 """YAML as configuration files write it: anchors, aliases and merges; what would have no end is refused."""
 
+import time
+
 import pytest
 
 from semiseg.common.errors import ConfigError
@@ -81,3 +83,29 @@ def test_merges_work_in_configuration_files_and_values_name_the_file_that_merges
     leaf.write_text("base: base.yaml\ndataset: {train: &train {flip: false, crop: {size: 3}}, val: {<<: *train}}\n")
     with pytest.raises(ConfigError, match=r"leaf\.yaml: unknown key dataset\.val\.flip"):
         load(leaf)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_thousands_of_levels_are_refused_at_once(opening):
+    began = time.process_time()
+    with pytest.raises(ConfigError, match="line 2 is not valid YAML: nested too deeply"):
+        parse_scalar_or_tree(text_of(opening), "x")
+    assert time.process_time() - began < 2
+
+
+def text_of(opening):
+    return "b: 1\nx: " + opening * 30_000 if opening.strip() in ("[", "{a:") else "# a\n" + opening * 30_000
+
+
+def test_aliases_of_aliases_are_refused_before_they_are_written_out():
+    lines = ["a0: &a0 [1, 2, 3]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
+    with pytest.raises(ConfigError, match="its aliases stand for more than 100000 values"):
+        parse_scalar_or_tree("\n".join(lines), "x")
+    assert parse_scalar_or_tree("\n".join(lines[:4]), "x")["a3"][0][0][0] == [1, 2, 3]
+
+
+def test_a_base_whose_name_is_too_long_is_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"base: {'x' * 300}.yaml\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(File name too long\)"):
+        load(path)

@@ -32,7 +32,7 @@ from semiseg.data.formats import (
 # What decoders raise for files that are cut off, damaged or of unknown kind; the second line comes of fuzzing them.
 BROKEN_PICTURE = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError),
-    *(RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError),
+    *(RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
 )
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower and its advice another: ``check_size`` stands for it

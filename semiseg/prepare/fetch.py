@@ -14,6 +14,7 @@ from requests import exceptions
 from tqdm import tqdm
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import cannot_write
 
 AGENT = {"User-Agent": "semiseg-fetch"}  # some mirrors refuse the libraries' own
 _LARGE = 1 << 20  # bytes from which on a file has a progress bar of its own
@@ -72,7 +73,7 @@ def _try_often(url: str, target: Path, sha256: str | None, size: int | None, pat
             if _is_final(error):
                 return problem
         except OSError as error:
-            raise DataError(f"{target}: cannot be written ({error.strerror})") from None
+            raise cannot_write(target, error, error_type=DataError) from None
         except ValueError:  # pooch: the hash differs
             problem = "gives other bytes than the published ones (SHA-256 differs)"
         if number < patience.tries:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from semiseg import cli
 from semiseg.common.checkout import home
 from semiseg.common.errors import DataError
+from semiseg.common.files import cannot_write
 from semiseg.prepare import camvid
 from semiseg.prepare.fetch import fetch
 
@@ -49,7 +50,9 @@ def _unpacked(archive: Path) -> Path:
         with zipfile.ZipFile(archive) as packed:
             names = [name for name in packed.namelist() if "/CamVid/" in name]
             packed.extractall(archive.parent, names)
-    except (zipfile.BadZipFile, OSError) as error:
+    except OSError as error:
+        raise cannot_write(archive.parent, error, error_type=DataError) from None
+    except zipfile.BadZipFile as error:
         raise DataError(f"{archive.name}: cannot be unpacked ({error}); fetch it again") from None
     if not names:
         raise DataError(f"{archive.name}: holds no CamVid; is it {camvid.REPOSITORY}?")

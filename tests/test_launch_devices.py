@@ -26,6 +26,14 @@ def failed(job, process, code, log=""):
     job.log_of(job.ranks[process]).write_text(log)
 
 
+def test_a_folder_of_logs_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tool.signal, "signal", lambda *_: None)
+    (tmp_path / "file").write_text("")
+    assert tool.main(["--devices", "2", "--port", "1", "--logs", str(tmp_path / "file/logs"), "--", "x.py"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path}/file/logs: Not a directory; ")
+
+
 def test_no_failure_is_a_good_end(job):
     assert tool.verdict(job) == ("", 0)
 

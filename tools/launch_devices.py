@@ -167,7 +167,12 @@ def main(argv: Sequence[str]) -> int:
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: signals.append(number))
-    job = Job(args)
+    try:
+        job = Job(args)
+    except OSError as error:
+        place = error.filename or args.logs
+        print(f"error: {place}: {error.strerror}; logs go there: mend its rights or free some space", file=sys.stderr)
+        return 2
     try:
         reason, code = watch(job, signals, (args.master, args.port) if args.host else None)
     finally:

@@ -37,6 +37,7 @@ def damage(sounds: Sequence[Sound], kind: str, rng: Rng) -> tuple[Sound, Damaged
     if structural and rng.random() < 0.5:
         return sound, structural(sound.data, rng)
     data, how = sound.data, []
+    sounds = [other for other in sounds if other.checked == sound.checked]  # what is spliced in has a checksum as well
     for _ in range(_one_of(rng, [1, 1, 1, 2, 4])):
         name = str(_one_of(rng, list(BYTES)))
         data, how = BYTES[name](data, sounds, rng), [*how, name]

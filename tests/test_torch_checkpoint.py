@@ -249,6 +249,11 @@ def test_damaged_lengths_do_not_allocate(tmp_path, opcodes):
     assert peak < 20e6
 
 
+def test_a_global_whose_name_is_damaged_is_told_in_one_line(tmp_path):
+    value = Call(Global("numpy.cor\x10", "multi\rarray"), ())
+    assert r"it names the global numpy.cor\x10.multi\rarray" in refusal(write_zip(tmp_path / "x.pth", value, {}))
+
+
 def test_members_that_unpack_to_more_than_they_declare_are_refused_before_memory_is_taken(tmp_path):
     value = {"a": tensor("Float", "0", 4, (4,), (1,))}
     good = {"0": np.arange(4, dtype=np.float32).tobytes()}

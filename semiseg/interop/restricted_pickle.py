@@ -21,8 +21,8 @@ class ForbiddenGlobal(Exception):
     """The pickle names a global that is not in the table; ``name`` is its dotted name."""
 
     def __init__(self, module: str, name: str) -> None:
-        super().__init__(f"{module}.{name}")
-        self.name = f"{module}.{name}"
+        self.name = f"{module}.{name}"[:200].encode("unicode_escape").decode()  # of a damaged file it may be anything
+        super().__init__(self.name)
 
 
 class Unreadable(Exception):

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from semiseg.common.errors import DataError
+from semiseg.common.files import read_file
+from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.rng import generator
 
 RESAMPLES = 10_000
@@ -55,14 +57,14 @@ def read_counts(path: Path) -> ImageCounts:
         DataError: it cannot be read, or holds none.
     """
     try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
+        scores = json.loads(read_file(path))
         ids, rows = zip(*scores["image_counts"].items(), strict=True)
         counts, classes = np.array(rows, np.int64), tuple(scores["iou"])
         if counts.shape != (len(ids), 3, len(classes)):
             raise ValueError
         return ImageCounts(str(path), classes, ids, counts, float(scores["miou"]))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{path}: cannot be read ({reason(error)}); {how_to_mend(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
             f"{path}: holds no counts by image (image_counts); expected what `semiseg evaluate --json FILE` writes"

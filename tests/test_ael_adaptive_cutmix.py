@@ -5,10 +5,12 @@ import scipy.ndimage
 from mindspore import Tensor
 from tiny import CROP, NEEDS, Source, batch_of, context_of, step_batch
 
+from semiseg.common.distributed import ALONE
 from semiseg.common.rng import generator
 from semiseg.methods.ael.adaptive_cutmix import component_box
 from semiseg.methods.ael.method import AEL
 from semiseg.methods.mixing import box_masks, cutmix_boxes
+from semiseg.methods.sampling import BatchSlice
 from semiseg.models.interpolate import resize
 
 SEED = 5  # context_of's
@@ -66,6 +68,37 @@ def test_mixing_happens_in_the_configured_share_of_steps():
     source, batch = Mixing("trainer.unsupervised.aug_prob=0"), batch_of(0, "unlabeled")
     assert np.array_equal(source(0, batch).image.asnumpy(), batch.images)
     assert source.state()["adaptive.images"].array.any()  # looked at and remembered all the same
+
+
+def test_a_partner_is_augmented_by_step_and_place_in_the_whole_batch():
+    source, asked = Mixing(), []
+
+    class Asked(Source):
+        def read(self, index, *keys):
+            asked.append(keys)
+            return super().read(index, *keys)
+
+    source.method.mixer._images = Asked("unlabeled")
+    batch = step_batch(3)._replace(slice=BatchSlice(4, 2, 6))
+    source.method.mixer(3, source.method.teacher_labels(batch.unlabeled.images), batch)
+    assert asked == [(3, 4), (3, 5)]
+
+
+class TwoDevices:
+    """Of a whole batch each holds half."""
+
+    def gather(self, rows):
+        return np.stack(np.split(rows, 2, axis=1))
+
+
+def test_the_bank_is_the_same_however_many_devices_share_the_batch():
+    current, partner = np.zeros((2, *CROP), int), np.ones((2, *CROP), int)
+    for group in (ALONE, TwoDevices()):
+        source = Mixing()
+        source.method.mixer._group = group
+        source.method.mixer._mark(np.array([[3, 5], [5, 2]]), np.stack([current, partner]))
+        marks = source.state()["adaptive.images"].array
+        assert {image: marks[:, image].tolist() for image in (2, 3, 5)} == {2: [0, 1, 0], 3: [1, 0, 0], 5: [0, 1, 0]}
 
 
 def blobs():

@@ -55,6 +55,24 @@ def test_classes_learnt_perfectly_do_not_divide_by_zero():
     assert bank.pasting_probabilities(()).tolist() == [0.5, 0.5]
 
 
+def test_a_confidence_that_rounding_puts_above_one_is_taken_as_one():
+    bank = ConfidenceBank(2, 0.0)
+    bank.update(np.array([1.00001, 1.0]), np.ones(2))
+    assert bank.pasting_probabilities(()).tolist() == [0.5, 0.5]
+
+
+def test_a_number_above_the_sum_of_probabilities_draws_the_last_class():
+    bank = ImageBank(2, 3)
+    classes = {bank.draw(np.array([0.01, 0.01]), np.random.default_rng(seed))[0] for seed in range(20)}
+    assert classes == {1}
+
+
+def test_pixels_outside_the_classes_show_nothing():
+    prediction = np.array([[0, 0, 2, 3, 255, 255]])
+    assert ImageBank(3, 1).shown(prediction, 0.1).tolist() == [True, False, True]
+    assert ImageBank(3, 1).shown(prediction, 2 / 6).tolist() == [True, False, False]
+
+
 def test_an_image_is_marked_with_the_classes_that_cover_enough():
     bank = ImageBank(3, 2)
     prediction = np.zeros((10, 10), int)

@@ -1,14 +1,17 @@
 """What methods are made of: refusals, and a second network that is trained."""
 
+import contextlib
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
-from tiny import Trainee, context_for, context_of, same_arrays
+from tiny import CLASSES, Trainee, context_for, context_of, same_arrays
 
+from semiseg.common.distributed import Group
 from semiseg.common.errors import ConfigError
-from semiseg.losses import cross_entropy
+from semiseg.losses import cross_entropy, ohem_cross_entropy
 from semiseg.methods import METHODS
 from semiseg.methods.base import Method, Objective
 from semiseg.models.interpolate import resize
@@ -24,6 +27,48 @@ def test_a_prototype_head_is_refused_where_it_would_stay_untrained(name):
 def test_one_image_a_step_is_refused_where_it_would_be_alone(name, warm_up):
     with pytest.raises(ConfigError, match=r"dataset\.batch_size: expected at least 2 .* got 1"):
         Trainee(name, context_for(name, f"trainer.sup_only_epoch={warm_up}", batch=1))
+
+
+@pytest.mark.parametrize(("sync_bn", "world", "refused"), [(True, 2, False), (False, 2, True), (True, 1, True)])
+def test_one_image_a_device_is_enough_where_devices_share_their_statistics(sync_bn, world, refused):
+    context = context_for("suponly", f"net.sync_bn={str(sync_bn).lower()}", batch=1, group=Group(0, world))
+    with pytest.raises(ConfigError, match="at least 2") if refused else contextlib.nullcontext():
+        METHODS["suponly"](context)
+
+
+def test_a_supervised_loss_is_its_only_term():
+    (result,) = Trainee("suponly", context_for("suponly")).run(0, 1)
+    assert list(result.terms) == ["sup"]
+    assert result.loss == pytest.approx(result.terms["sup"], rel=1e-6)
+    assert result.measured == {}
+
+
+def test_pixels_with_a_label_are_counted_and_ohem_has_no_count():
+    label = Tensor(np.array([[[0, 1, 1], [2, 3, 255], [-1, 0, 2]]], np.int32))
+    counts = {}
+    for kind in ("CELoss", "ohem"):
+        method = METHODS["suponly"](context_for("suponly", f"criterion.type={kind}"))
+        counts[kind] = {
+            name: float(count) for name, count in method.supervised_counts(SimpleNamespace(label_l=label)).items()
+        }
+    assert counts == {"CELoss": {"sup": 6}, "ohem": {}}
+
+
+@pytest.mark.parametrize("kind", ["CELoss", "ohem"])
+def test_the_supervised_loss_is_the_configured_criterion_of_both_heads_at_label_size(kind):
+    criterion = f"criterion={{type: {kind}, kwargs: {{thresh: 0.3, min_kept: 50}}}}"
+    method = METHODS["suponly"](context_for("suponly", criterion, "net.aux_loss={loss_weight: 0.25}"))
+    rng = np.random.default_rng(0)
+    pred, aux = (Tensor(rng.normal(0, 2, (2, CLASSES, 9, 10)).astype(np.float32)) for _ in range(2))
+    label = Tensor(rng.integers(0, CLASSES + 1, (2, 33, 37)).astype(np.int32))
+
+    def loss(logits):
+        large = resize(logits, (33, 37))
+        return float(cross_entropy(large, label) if kind == "CELoss" else ohem_cross_entropy(large, label, 0.3, 50))
+
+    assert loss(pred) != loss(aux)
+    assert float(method.supervised_loss(pred, None, label)) == pytest.approx(loss(pred), rel=1e-6)
+    assert float(method.supervised_loss(pred, aux, label)) == pytest.approx(loss(pred) + 0.25 * loss(aux), rel=1e-6)
 
 
 # Two students

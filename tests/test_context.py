@@ -31,3 +31,10 @@ def test_the_places_of_images_are_those_that_the_streams_give_them(world, accumu
         assert {context.batch_slice(part).total for part in range(accumulate)} == {total}
         seen += places
     assert sorted(seen) == list(range(step * total, (step + 1) * total))
+
+
+def test_steps_epochs_and_phases_follow_from_the_length_of_an_epoch():
+    context = context_for("suponly", "trainer={epochs: 4, sup_only_epoch: 2}", steps_per_epoch=3)
+    assert (context.steps, context.first_semi_step) == (12, 6)
+    assert [context.epoch(step) for step in range(7)] == [0, 0, 0, 1, 1, 1, 2]
+    assert type(context.epoch(4)) is int

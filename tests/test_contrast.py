@@ -10,8 +10,10 @@ from semiseg.methods.u2pl.contrast import (
     anchor_masks,
     class_ranks,
     contrastive_loss,
+    members_as_published,
     members_by_label,
     negative_masks,
+    negatives_as_published,
     sample_contrast,
 )
 from semiseg.methods.u2pl.memory_bank import MemoryBank
@@ -68,6 +70,64 @@ def test_only_uncertain_pixels_with_a_label_give_negatives():
     assert negative_masks(pixels([0, 0, 2, 2, 0], uncertain=[0] * 5), 1, 3).sum() == 0
 
 
+def random_pixels(seed, count=120, classes=5, labelled=50):
+    """Pixels of random probabilities; labels of all classes, and three values that are none."""
+    rng = np.random.default_rng(seed)
+    prob = rng.dirichlet(np.ones(classes), count).astype(np.float32)
+    label = rng.choice([*range(classes), -1, classes, 255], count)
+    return Pixels(prob, label, rng.random(count) < 0.6, rng.random(count) < 0.6, labelled)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 3), (1, 4), (2, 4), (3, 5)])
+def test_negatives_are_those_of_the_rule_pixel_by_pixel(low, high):
+    seen = random_pixels(low)
+    found = negative_masks(seen, low, high)
+    for i, (prob, label) in enumerate(zip(seen.prob, seen.label, strict=True)):
+        for c in range(5):
+            rank = (prob > prob[c]).sum()
+            likely_not = c != label and rank < low if i < seen.labelled else low <= rank < high
+            assert found[i, c] == (0 <= label < 5 and seen.uncertain[i] and likely_not)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 3), (2, 4)])
+def test_published_negatives_are_unlabelled_pixels_of_the_class_itself_pixel_by_pixel(low, high):
+    seen = random_pixels(low)
+    of_class = members_by_label(seen)
+    found = negatives_as_published(seen, of_class, low, high)
+    for i, prob in enumerate(seen.prob):
+        for c in range(5):
+            between = low <= (prob > prob[c]).sum() < high
+            assert found[i, c] == (i >= seen.labelled and of_class[i, c] and between and seen.uncertain[i])
+
+
+def test_with_one_image_of_each_kind_the_published_members_are_those_of_the_labels():
+    seen = random_pixels(3)
+    assert np.array_equal(members_as_published(seen), members_by_label(seen))
+
+
+def test_a_probability_at_the_threshold_makes_no_anchor():
+    seen = pixels([0, 1, 2, 2, 0])
+    _, anchors = anchor_masks(seen, members_by_label(seen), float(np.float32(0.6)))
+    assert anchors.any(1).tolist() == [False, False, False, True, False]
+
+
+def test_pixels_are_of_one_image_where_nothing_is_said():
+    assert pixels([0] * 5).images == 1
+
+
+def test_the_length_of_representations_does_not_matter_unless_it_is_zero():
+    found = pixels([0, 2, 2, 2, 0])
+    long, short = (draw(found, teacher=rows(seed=4) * factor)[0] for factor in (1, np.float32(1e-4)))
+    for name in ("positive", "negative"):
+        np.testing.assert_allclose(getattr(short, name), getattr(long, name), rtol=1e-5)
+    rep = np.random.default_rng(5).normal(0, 2, (1, 4, 1, 5)).astype(np.float32)
+    expected, value, of_zeros = (loss_of(rep * np.float32(factor), long).asnumpy() for factor in (1, 1e-4, 0))
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(of_zeros)
+    nothing, _ = draw(found, teacher=0 * rows())
+    assert all(np.isfinite(part).all() for part in nothing)
+
+
 def test_the_bank_gets_the_teachers_rows_of_this_step():
     teacher = rows(seed=3)
     found = pixels([0, 2, 2, 2, 0])
@@ -89,6 +149,28 @@ def test_anchors_positives_and_negatives_are_drawn_from_their_own_sets():
     held = held / np.linalg.norm(held, axis=1, keepdims=True)
     assert all(np.isclose(row, held).all(1).any() for row in chosen.negative[2].reshape(-1, 4))
     assert chosen.weight.tolist() == [0.5, 0, 0.5]
+
+
+def test_anchors_and_negatives_are_drawn_uniformly_by_two_arrays_of_numbers():
+    found = pixels([0, 2, 2, 2, 0])
+    bank = MemoryBank((20, 20, 20), 4)
+    for c in range(3):
+        bank.enqueue(c, rows(17, seed=20 + c))
+    chosen, bank = draw(found, bank, seed=3)
+    rng = np.random.default_rng(3)
+    along, within = rng.random((3, TINY.num_queries)), rng.random((3, TINY.num_queries, TINY.num_negatives))
+    for c, members in ((0, np.array([0, 4])), (2, np.array([1, 2, 3]))):
+        likely = members[PROB[members, c] > TINY.current_class_threshold]
+        assert chosen.anchor[c].tolist() == likely[(along[c] * len(likely)).astype(int)].tolist()
+        taken = bank.take(c, (within[c] * bank.count(c)).astype(int))
+        np.testing.assert_allclose(chosen.negative[c], taken / np.linalg.norm(taken, axis=-1, keepdims=True), rtol=1e-6)
+
+
+def test_a_class_without_negatives_does_not_keep_later_ones_from_theirs():
+    bank = MemoryBank((20, 20, 20), 4)
+    bank.enqueue(2, rows(3))
+    chosen, _ = draw(pixels([0, 2, 2, 2, 0], uncertain=[0] * 5), bank)
+    assert chosen.weight.tolist() == [0, 0, 0.5]
 
 
 def test_the_same_generator_gives_the_same_choice_and_another_does_not():

@@ -100,6 +100,14 @@ def test_ohem_with_room_for_all_is_cross_entropy():
     assert float(losses.ohem_cross_entropy(Tensor(logits), Tensor(labels), 0.1, 60)) == pytest.approx(float(plain))
 
 
+@pytest.mark.parametrize("min_kept", [1, 2, 3])
+def test_ohem_keeps_a_minimum_where_no_pixel_is_hard(min_kept):
+    logits, labels = make(scale=1.5)
+    loss, valid = pixel_losses(logits, labels)
+    found = losses.ohem_cross_entropy(Tensor(logits), Tensor(labels), 1e-9, min_kept)
+    assert float(found) == pytest.approx(np.sort(loss[valid])[-min_kept:].mean(), rel=1e-5)
+
+
 @pytest.mark.parametrize("over_all", [True, False])
 def test_confident_pixels_alone_count(over_all):
     logits, labels = make()
@@ -109,6 +117,9 @@ def test_confident_pixels_alone_count(over_all):
     expected = loss[kept].sum() / (valid.sum() if over_all else kept.sum())
     found = losses.confident_cross_entropy(Tensor(logits), Tensor(labels), Tensor(confident), over_all)
     assert float(found) == pytest.approx(expected, rel=1e-5)
+    if over_all:
+        unsaid = losses.confident_cross_entropy(Tensor(logits), Tensor(labels), Tensor(confident))
+        assert float(unsaid) == float(found)
 
 
 def test_certain_pixels_are_weighted_by_all_over_kept():
@@ -162,3 +173,23 @@ def test_entropy_is_in_nats_and_finite_at_certainty():
     probability = np.array([[0.25, 0.25, 0.25, 0.25], [1, 0, 0, 0], [0.5, 0.5, 0, 0]], np.float32)
     found = losses.entropy(Tensor(probability.T[None, :, :, None])).asnumpy().ravel()
     np.testing.assert_allclose(found, [np.log(4), 0, np.log(2)], atol=1e-6)
+
+
+def test_class_confidences_are_sums_over_the_labelled_pixels_of_each_class():
+    logits, labels = make(shape=(2, 7, 6))
+    probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    sums, counts = losses.class_confidences(Tensor(probability), Tensor(labels))
+    for c in range(CLASSES):
+        assert float(counts[c]) == (labels == c).sum() > 0
+        assert float(sums[c]) == pytest.approx(probability[:, c][labels == c].sum(), rel=1e-5)
+    assert sums.shape == counts.shape == (CLASSES,)
+
+
+def test_weights_are_brought_to_sum_one_and_a_pixel_without_a_label_has_no_loss():
+    logits, labels = make()
+    weight = np.random.default_rng(5).random(labels.shape).astype(np.float32)
+    loss, _ = pixel_losses(logits, labels)
+    found = losses.weighted_cross_entropy(Tensor(logits), Tensor(labels), Tensor(weight))
+    assert float(found) == pytest.approx((loss * weight).sum() / weight.sum(), rel=1e-5)
+    none = losses.weighted_cross_entropy(Tensor(logits), Tensor(labels), Tensor(0 * weight))
+    assert float(none) == 0

@@ -37,6 +37,17 @@ def test_contents_and_order_are_those_of_a_queue_of_limited_length():
     assert [bank.count(c) for c in range(3)] == list(SIZES)
 
 
+def test_rows_follow_one_another_before_a_queue_is_full():
+    bank = MemoryBank(SIZES, 3)
+    for start, count in ((10, 2), (20, 3), (30, 1), (40, 3)):
+        bank.enqueue(0, rows(count, start))
+    assert content(bank, 0) == [20, 21, 22, 30, 40, 41, 42]
+
+
+def test_every_device_has_a_bank_of_its_own():
+    assert all(item.per_device for item in MemoryBank(SIZES, 3).state().values())
+
+
 def test_positions_of_any_shape_are_taken():
     bank = MemoryBank(SIZES, 3)
     bank.enqueue(1, rows(6))  # 0 and 1 fall out

@@ -113,7 +113,9 @@ def test_without_a_labelled_pixel_the_supervised_loss_is_zero(name):
     assert all(np.isfinite(array).all() for array in trainee.arrays().values())
 
 
-def test_an_unknown_method_is_named_with_the_nearest_one():
-    assert get_method("ours") is METHODS["ours"]
+def test_methods_are_found_by_name_and_an_unknown_one_is_named_with_the_nearest():
+    assert {name: get_method(name) for name in METHODS} == METHODS
+    without_head = {name: get_method(name, proto_head=False) for name in METHODS}
+    assert without_head == METHODS | {"ours": METHODS["mean_teacher"]}
     with pytest.raises(ConfigError, match=r"unknown method 'our'; did you mean 'ours'\?"):
         get_method("our")

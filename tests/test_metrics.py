@@ -110,7 +110,10 @@ def test_another_ignore_label_can_be_chosen():
         ([0, 3], [0, 1], r"predictions must be 0\.\.2, found \[3\]"),
         ([-2, 0], [0, 1], r"predictions must be 0\.\.2, found \[-2\]"),
         ([0.0, 1.0], [0, 1], "integers"),
+        ([True, False], [0, 1], "integers"),
         ([0, 1, 2], [0, 1], "shape"),
+        ([0, 1], [0, 1, 2], "shape"),
+        ([-4, -1, 0, 1, 3, 5, 7, 9], [0] * 8, r"found \[-4, -1, 3, 5, 7\]$"),  # the first five, and only what is wrong
     ],
 )
 def test_values_outside_the_classes_are_refused_and_nothing_is_counted(pred, label, message):
@@ -121,13 +124,30 @@ def test_values_outside_the_classes_are_refused_and_nothing_is_counted(pred, lab
 
 
 def test_matrices_of_different_classes_do_not_merge():
-    with pytest.raises(ValueError, match="cannot be merged"):
-        ConfusionMatrix(3).merge(ConfusionMatrix(4))
+    for first, second in (((3, 255), (4, 255)), ((4, 255), (3, 255)), ((3, 254), (3, 255)), ((3, 255), (3, 254))):
+        with pytest.raises(ValueError, match="cannot be merged"):
+            ConfusionMatrix(*first).merge(ConfusionMatrix(*second))
 
 
-def test_an_ignore_label_inside_the_classes_is_refused():
+@pytest.mark.parametrize(("classes", "ignore"), [(3, 0), (3, 2), (1, 0), (0, 255)])
+def test_an_ignore_label_inside_the_classes_is_refused_and_so_are_no_classes(classes, ignore):
     with pytest.raises(ValueError, match="outside"):
-        ConfusionMatrix(3, ignore_label=2)
+        ConfusionMatrix(classes, ignore)
+
+
+@pytest.mark.parametrize(("classes", "ignore"), [(1, 1), (3, 3), (3, -1)])
+def test_an_ignore_label_beside_the_classes_is_fine(classes, ignore):
+    matrix = ConfusionMatrix(classes, ignore)
+    matrix.update(np.array([0, 0]), np.array([ignore, 0]))
+    assert matrix.counts.sum() == 1
+
+
+def test_the_small_number_in_the_scores_is_added_as_published():
+    matrix = ConfusionMatrix(1)
+    matrix.update(np.array([0]), np.array([0]))
+    scores = matrix.compute()
+    one = 1 / (1 + 1e-10)
+    assert (scores.iou[0], scores.class_accuracy[0], scores.pixel_accuracy) == (one, one, one)
 
 
 def test_counts_beyond_32_bits_stay_exact():
@@ -138,10 +158,10 @@ def test_counts_beyond_32_bits_stay_exact():
     assert matrix.counts[1, 1] == 2**40
 
 
-@pytest.mark.parametrize("ignore", [255, 7, 300])
+@pytest.mark.parametrize("ignore", [255, 7, -1, 256, 300])
 def test_bytes_are_counted_as_other_integers_are(ignore):
     rng = np.random.default_rng(3)
-    values = [0, 1, 2, 3] + [ignore] * (ignore < 256)
+    values = [0, 1, 2, 3] + [ignore] * (0 <= ignore < 256)
     label, pred = rng.choice(values, (40, 50)).astype(np.uint8), rng.integers(0, 4, (40, 50)).astype(np.uint8)
     fast, plain = ConfusionMatrix(4, ignore), ConfusionMatrix(4, ignore)
     fast.update(pred.T, label.T)  # not contiguous
@@ -157,7 +177,12 @@ def test_bytes_beyond_what_float32_counts_exactly_stay_exact():
 
 
 @pytest.mark.parametrize(
-    ("pred", "label", "message"), [([0, 3], [0, 1], "predictions .*found"), ([0, 1], [0, 9], "labels .*found")]
+    ("pred", "label", "message"),
+    [
+        ([0, 3], [0, 1], "predictions .*found"),
+        ([0, 255], [0, 1], "predictions .*found"),
+        ([0, 1], [0, 9], "labels .*found"),
+    ],
 )
 def test_bytes_outside_the_classes_are_refused_too(pred, label, message):
     matrix = ConfusionMatrix(3)
@@ -166,3 +191,15 @@ def test_bytes_outside_the_classes_are_refused_too(pred, label, message):
     assert matrix.counts.sum() == 0
     matrix.update(np.array([200, 1], np.uint8), np.array([255, 1], np.uint8))  # where the label is ignored it is fine
     assert matrix.counts.sum() == 1
+
+
+@pytest.mark.parametrize("ignore", [-1, 7, 256])
+def test_byte_255_is_no_class_where_another_label_is_ignored(ignore):
+    with pytest.raises(ValueError, match=r"labels .*found \[255\]"):
+        ConfusionMatrix(3, ignore).update(np.zeros(2, np.uint8), np.array([0, 255], np.uint8))
+
+
+@pytest.mark.parametrize("label", [np.zeros(2, np.uint8), np.zeros(2, bool)])
+def test_truth_values_are_no_predictions_beside_bytes_either(label):
+    with pytest.raises(ValueError, match="integers"):
+        ConfusionMatrix(3).update(np.zeros(2, bool), label)

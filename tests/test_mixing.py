@@ -46,9 +46,14 @@ def test_the_same_generator_gives_the_same_boxes():
     assert (first != cutmix_boxes(4, 33, 47, generator(5, "cutmix", 10))).any()
 
 
-def test_an_image_too_narrow_for_a_box_is_refused():
+@pytest.mark.parametrize(("height", "width"), [(10, 2), (0, 10)])
+def test_an_image_too_narrow_for_a_box_is_refused(height, width):
     with pytest.raises(ValueError, match="no half-area box"):
-        cutmix_boxes(1, 10, 2, generator(0, "test"))
+        cutmix_boxes(1, height, width, generator(0, "test"))
+
+
+def test_the_smallest_image_with_a_box():
+    assert cutmix_boxes(1, 1, 3, generator(0, "test"))[0, 2:].tolist() == [1, 2]
 
 
 def test_masks_are_the_boxes():
@@ -134,9 +139,11 @@ def test_a_batch_of_one_is_mixed_with_the_image_of_the_step_before():
     assert np.array_equal(teacher(0, first).image.asnumpy(), first)  # nothing has gone before
     pseudo = teacher(1, second)
     mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 1)), *CROP)
-    labels = [teacher_scores(teacher, x)[0] for x in (first, second)]
+    labels, probabilities = zip(*(teacher_scores(teacher, x) for x in (first, second)), strict=True)
     assert np.array_equal(pseudo.image.asnumpy(), np.where(mask[:, None], first, second))
     assert np.array_equal(pseudo.label.asnumpy(), np.where(mask, *labels))
+    scores = np.where(mask, *(probability.max(1) for probability in probabilities))
+    np.testing.assert_allclose(pseudo.score.asnumpy(), scores, rtol=1e-5)
     third = teacher(2, images(2, 1)).image.asnumpy()
     mask = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 2)), *CROP)
     assert np.array_equal(third, np.where(mask[:, None], second, images(2, 1)))  # the plain one, not the mixed one
@@ -145,7 +152,13 @@ def test_a_batch_of_one_is_mixed_with_the_image_of_the_step_before():
 def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
     assert MixingTeacher().state() == {}
     teacher = MixingTeacher(batch=1)
+    shapes = {"image": (1, 3, *CROP), "label": (1, *CROP), "score": (1, *CROP), "filled": (1,)}
+    assert {name: item.shape for name, item in teacher.state().items()} == {
+        f"previous.{k}": v for k, v in shapes.items()
+    }
+    assert {name for name, item in teacher.state().items() if item.dtype == np.int32} == {"previous.label"}
     teacher(0, images(0, 1))
+    assert teacher.state()["previous.filled"].array.tolist() == [1]
     restored = MixingTeacher(batch=1)
     for name, parameter in restored.state().items():
         parameter.set_data(Tensor(teacher.state()[name].asnumpy()))

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mindspore import Tensor
+from scipy.cluster.vq import ClusterError
 from tiny import CLASSES, context_of, labeled_images, network_of
 
 from semiseg.common.errors import CheckpointError
 from semiseg.data.transforms import normalize
+from semiseg.methods import proto_init
 from semiseg.methods.proto_init import choose_pixels, class_centres, from_file, gather_features, initial_prototypes
 from semiseg.models.interpolate import resize
 
@@ -65,6 +67,17 @@ def test_features_are_those_of_the_upsampled_map():
         np.testing.assert_allclose(rows, np.concatenate(expected[class_id]), atol=1e-4)
 
 
+def test_an_image_without_chosen_pixels_is_passed_over():
+    context = context_of()
+    network = network_of(context.net)
+    chosen = choose_pixels(labeled_images, CLASSES, 40, seed=1)
+    without_first = gather_features(network, context, [{}, *chosen[1:]])
+    everything = gather_features(network, context, chosen)
+    for class_id, rows in without_first.items():
+        np.testing.assert_array_equal(rows, everything[class_id][len(chosen[0].get(class_id, ())) :])
+    assert list(without_first) == [0, 1, 2]
+
+
 def test_centres_of_clear_groups_are_their_means():
     rng = np.random.default_rng(0)
     middles = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10], [-10, -10, 0]], float)
@@ -102,6 +115,30 @@ def test_exactly_as_many_distinct_pixels_as_prototypes_are_fine():
     assert len(np.unique(centres.round(4), axis=0)) == 4
 
 
+def test_copies_are_perturbed_in_proportion_to_the_features_and_never_by_nothing():
+    row = np.full((1, 8), 1e-4, np.float32)
+    centres, _ = class_centres(row, 3, np.random.default_rng(0))
+    assert 0 < np.abs(centres[1:] - row).max() < 1e-6
+    centres, _ = class_centres(0 * row, 3, np.random.default_rng(0))
+    assert 0 < np.abs(centres[1:]).max() < 1e-8
+    rows = np.arange(16, dtype=np.float32).reshape(2, 8)
+    centres, _ = class_centres(rows, 5, np.random.default_rng(0))
+    assert np.abs(centres - rows[[0, 1, 0, 1, 0]]).max() < 0.05  # the copies are of all that there are, in turn
+
+
+def test_where_kmeans_leaves_a_cluster_empty_single_pixels_stand_in(monkeypatch):
+    def leaves_one_empty(*args, **kwargs):
+        raise ClusterError
+
+    monkeypatch.setattr(proto_init, "kmeans2", leaves_one_empty)
+    rows = np.random.default_rng(0).normal(0, 5, (5, 8)).astype(np.float32)
+    for seed in range(5):
+        centres, note = class_centres(np.repeat(rows, 3, 0), 4, np.random.default_rng(seed))
+        assert "single pixels stand in" in note
+        assert len(np.unique(centres, axis=0)) == len(centres) == 4
+        assert all((rows == centre).all(1).any() for centre in centres)
+
+
 def test_prototypes_of_a_run_are_class_major_and_depend_on_the_seed_alone():
     context = context_of()
     network = network_of(context.net)
@@ -131,8 +168,9 @@ def test_a_file_must_fit_the_network(tmp_path):
     rows = np.random.default_rng(0).normal(size=(CLASSES, 2, 16)).astype(np.float32)
     np.savez(path, rows)
     assert np.array_equal(from_file(path, (CLASSES * 2, 16)), rows.reshape(-1, 16))
-    with pytest.raises(CheckpointError, match=r"expected prototypes of shape \(84, 512\)"):
-        from_file(path, (84, 512))
+    for shape in ((84, 512), (2, 16), (CLASSES * 2, 8)):
+        with pytest.raises(CheckpointError, match=rf"expected prototypes of shape \({shape[0]}, {shape[1]}\)"):
+            from_file(path, shape)
     context = context_of(f"net.proto_head.init_proto_path='{path}'")
     found, notes = initial_prototypes(network_of(context.net), replace(context, images=OnlyThese([])))
     assert np.array_equal(found, rows.reshape(-1, 16))

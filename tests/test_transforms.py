@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semiseg.common.rng import generator
-from semiseg.data.transforms import MEAN, STD, TrainTransform, draw_scale, normalize, resize
+from semiseg.data.transforms import MEAN, STD, TrainTransform, draw_scale, normalize, pad, resize
 
 
 def denormalize(image):
@@ -80,6 +80,22 @@ def test_a_small_image_is_padded_evenly_with_the_mean_and_the_pad_label(pad_labe
         assert (y[:, columns] == 255).all()
     assert (y[[0, 11, 12]] == 255).all()  # three rows too few: one above, two below
     source_of(x[:, 1:11, 5:55], y[1:11, 5:55])
+
+
+def test_padding_adds_where_something_is_missing_and_nothing_elsewhere():
+    padded = pad(np.ones((2, 5, 3), np.float32), (4, 6), 7)
+    assert padded.shape == (2, 5, 6)
+    assert (padded[:, :, [0, 4, 5]] == 7).all()
+    assert (padded[:, :, 1:4] == 1).all()
+    whole = np.ones((5, 6))
+    assert pad(whole, (5, 4), 7) is whole
+
+
+def test_a_scale_that_leaves_the_size_copies_nothing():
+    image, label = numbered(10, 12)
+    same, label_too = resize(image, label, 1.01)
+    assert same is image
+    assert label_too is label
 
 
 def test_label_draws_do_not_depend_on_the_label():
@@ -191,11 +207,45 @@ def test_a_tiny_image_survives_shrinking():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"crop": (0, 5)}, {"crop": (5,)}, {"rand_resize": (0, 2)}, {"rand_resize": (2, 1)}, {"std": (1, 0, 1)}]
+    "wrong",
+    [
+        *({"crop": crop} for crop in ((0, 5), (5, 0), (5,), (5, 5, 5))),
+        *({"rand_resize": bounds} for bounds in ((0, 2), (-1, 2), (2, 1))),
+        *({"std": std} for std in ((1, 0, 1), (1, -1, 1), (1, 1), (1, 1, 1, 1))),
+        *({"mean": mean} for mean in ((1, 1), (1, 1, 1, 1))),
+    ],
+    ids=str,
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must be|are three"):
         TrainTransform(**{"crop": (5, 5), **wrong})
+
+
+@pytest.mark.parametrize("fine", [{"crop": (1, 1)}, {"rand_resize": (0.1, 0.1)}, {"std": (0.1, 0.1, 0.1)}], ids=str)
+def test_settings_at_the_limit_are_fine(fine):
+    image, label = numbered(6, 7)
+    transform = TrainTransform(**{"crop": (5, 5), **fine})
+    assert transform(image, label, generator(0, "test")).image.shape == (3, *transform.crop)
+
+
+def test_what_is_not_said_is_as_published():
+    unsaid = TrainTransform((5, 5))
+    assert (unsaid.rand_resize, unsaid.flip, unsaid.ignore_label, unsaid.pad_label) == ((0.5, 2.0), True, 255, None)
+    assert unsaid.mask_padding is False
+    assert unsaid.mean == (0.485 * 255, 0.456 * 255, 0.406 * 255)  # ImageNet's
+    np.testing.assert_allclose(unsaid.std, (0.229 * 255, 0.224 * 255, 0.225 * 255), rtol=1e-12)
+    assert hash(unsaid) == hash(TrainTransform([5, 5]))
+
+
+def test_a_crop_marks_its_pixels_of_the_image_where_padding_is_masked():
+    image, label = numbered(10, 50)
+    marked = TrainTransform((13, 30), rand_resize=None, mask_padding=True)(image, label, generator(0, "test"))
+    rows = np.zeros((13, 30), bool)
+    rows[1:11] = True  # three rows too few: one above, two below
+    assert marked.inside.dtype == bool
+    assert np.array_equal(marked.inside, rows)
+    assert np.array_equal(marked.inside, marked.label != 255)
+    assert TrainTransform((13, 30), rand_resize=None)(image, label, generator(0, "test")).inside is None
 
 
 def test_lists_are_accepted_as_yaml_gives_them():

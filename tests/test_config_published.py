@@ -636,7 +636,7 @@ def test_imagenet_weights_at_the_start_of_training_alone(repository, capsys, tmp
     assert cli.run(train.main, arguments) == 0
     folder = root / "ckpt/voc/2/semiseg_with_proto"
     assert f"arrays from {file}" in (folder / "log.txt").read_text()
-    assert "WARNING" not in (folder / "log.txt").read_text()
+    assert "RANDOM WEIGHTS" not in (folder / "log.txt").read_text()
     from semiseg.checkpoints.io import read
 
     arrays, _ = read(folder / "checkpoints/last.ckpt")

@@ -55,7 +55,8 @@ def test_synthetic_data_train_and_evaluate(tmp_path):
     found = check_report(tmp_path / "scores.json", "synthetic", 3)
     assert f"{found['miou']:.2f}" in done.stdout
     during = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    scores = next(line["eval"] for line in during if "eval" in line)
+    before, scores = (line["eval"] for line in during if "eval" in line)
+    assert "proto_miou" not in before  # the end of the supervised phase: no prototypes yet
     assert scores["miou"] == pytest.approx(found["miou"])  # the evaluated network is the saved one
     assert scores["proto_miou"] == pytest.approx(found["proto_miou"])
 

@@ -54,7 +54,7 @@ def test_batches_with_truth_are_augmented_alike_and_depend_on_the_step(tiny_conf
     (lists / "labeled.txt").write_text("labeled_000\n")
     data = [f"dataset.data_root={tmp_path}/data", f"dataset.splits={tmp_path}/data/splits"]
     plan = made(tiny_config, tiny_overrides, *data)
-    truth = build._truth(plan.config, plan.spec, plan.split)
+    truth = build._truth(plan)
     first, again, other = truth(3), truth(3), truth(4)
     assert first.images.shape == (2, 3, 33, 33)
     assert first.labels.shape == (2, 33, 33)

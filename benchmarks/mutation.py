@@ -63,6 +63,7 @@ STAGES: dict[str, Stages] = {
             "teacher::test_weights_and_statistics_are_averaged_and_prototypes_are_not",
             "teacher::test_copying_takes_all_or_the_statistics_alone",
             "teacher::test_a_teacher_that_starts_with_the_semi_phase_is_a_copy_there",
+            "teacher::test_entering_the_semi_phase_makes_a_copy_where_the_teacher_starts_there_and_else_changes_nothing",
             "teacher::test_teacher_statistics_by_forward_follow_the_teachers_own_activations",
         ),
         _tests("teacher", "methods"),

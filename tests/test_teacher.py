@@ -107,6 +107,17 @@ def test_a_teacher_that_starts_with_the_semi_phase_is_a_copy_there():
     assert not same_arrays(part(arrays, "teacher."), part(arrays, "student."))
 
 
+@pytest.mark.parametrize(("start", "copied"), [("semi_phase", True), ("first_step", False)])
+def test_entering_the_semi_phase_makes_a_copy_where_the_teacher_starts_there_and_else_changes_nothing(start, copied):
+    trainee = Trainee("ours", context_of(f"trainer={{teacher_start: {start}, sup_only_epoch: 2, epochs: 4}}"))
+    trainee.run(0, 2)
+    before = part(trainee.arrays(), "teacher.")
+    trainee.method.teacher.enter_semi_phase()
+    arrays = trainee.arrays()
+    assert same_arrays(part(arrays, "teacher."), part(arrays, "student." if copied else "teacher."))
+    assert same_arrays(part(arrays, "teacher."), before) is not copied
+
+
 def test_teacher_statistics_by_forward_follow_the_teachers_own_activations():
     trainee = Trainee("ours", context_of("trainer={teacher_bn: forward, sup_only_epoch: 1}"))
     start = trainee.arrays()

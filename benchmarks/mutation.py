@@ -72,7 +72,7 @@ STAGES: dict[str, Stages] = {
     "semiseg/methods/mean_teacher.py": (
         _tests(_GOLDEN),
         _tests("mean_teacher", "padding"),
-        _tests("ael_equalizer"),
+        _tests("ael_equalizer", "teacher"),
         _tests(_PARTS, _STEP, f"{_SEMI}[u2pl]"),
     ),
     "semiseg/methods/prototype.py": (_tests(_GOLDEN), _tests("prototype", "padding"), _tests(_PARTS, _STEP)),

@@ -239,3 +239,16 @@ def test_what_is_measured_leaves_out_padding_as_training_does(name):
     if name == "u2pl":  # the percentile is of the pixels inside
         percent = method.entropy_percent(1)
         assert 100 * kept.asnumpy()[inside()].mean() == pytest.approx(percent, abs=0.2)
+
+
+def test_the_weight_of_rule_entropy_is_over_the_pixels_that_padding_leaves():
+    rng = np.random.default_rng(0)
+    logits = Tensor(rng.normal(size=(2, CLASSES, *CROP)).astype(np.float32))
+    label = Tensor(np.where(inside(), 1, BLANK).astype(np.int32))
+    mask = Tensor((rng.random((2, *CROP)) < 0.4).astype(np.float32) * inside())
+    losses = []
+    for masked in (True, False):
+        made = replace(context("u2pl"), mask_padding=masked)
+        losses.append(float(Trainee("u2pl", made).method.unsupervised_loss(logits, label, mask)))
+    # The weight is pixels by pixels that count: all of them, or those inside.
+    assert losses[0] / losses[1] == pytest.approx(inside().mean(), rel=1e-5)

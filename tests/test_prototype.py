@@ -49,6 +49,14 @@ def test_prototypes_come_from_the_labelled_images_when_the_phase_changes():
     assert np.array_equal(trainee.arrays()["student.proto_net.proto_list"], after["student.proto_net.proto_list"])
 
 
+@pytest.mark.parametrize("step", [0, 2, 3])
+def test_prototypes_are_made_anew_at_no_other_step(step):
+    trainee = Trainee("ours", context_of())
+    before = trainee.arrays()
+    assert trainee.method.enter_step(step) == []
+    assert same_arrays(trainee.arrays(), before)
+
+
 def test_use_of_prototypes_is_counted_in_the_step():
     trainee = Trainee("ours", context_for("ours"))
     assert trainee.run(0, 1)[0].measured == {}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mindspore import Tensor
-from tiny import NEEDS, Trainee, context_of, same_arrays
+from tiny import NEEDS, Trainee, context_for, context_of, same_arrays, step_batch
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_every_combination_trains_and_resumes(name, overrides):
     other.run(2, 3)
     assert same_arrays(other.arrays(), trainee.arrays())
     assert all(np.isfinite(array).all() for array in trainee.arrays().values())
+
+
+@pytest.mark.parametrize(("options", "kept"), [("{sample: true}", False), ("{sample: false}", True)])
+def test_without_sampling_every_pixel_is_kept(options, kept):
+    trainee = Trainee("ael", context_for("ael", "trainer.sup_only_epoch=0", f"trainer.adaptive={options}"))
+    trainee.method.equalizer.confidence.update(np.array([2.0, 5.0, 9.0]), np.array([10, 10, 10]))
+    probability = trainee.method.inputs(1, step_batch(1)).class_probability.asnumpy()
+    assert (probability == 1).all() == kept

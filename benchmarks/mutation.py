@@ -84,12 +84,16 @@ STAGES: dict[str, Stages] = {
     "semiseg/methods/ael/method.py": (
         _tests(f"{_FOLLOWED}[confidence1-{{}}]", f"{_FOLLOWED}[confidence1-{{'gamma': 0.5, 'gamma2': 2.0}}]"),
         _tests(f"{_SEMI}[ael]", "padding"),
-        _tests("parity_ael", "methods"),
+        _tests("parity_ael", "methods", "ael_equalizer"),
     ),
     "semiseg/methods/u2pl/memory_bank.py": (_tests("memory_bank"), _tests("contrast", f"{_SEMI}[u2pl]")),
     "semiseg/methods/u2pl/contrast.py": (_tests("contrast"), _tests("parity_u2pl", f"{_SEMI}[u2pl]")),
     "semiseg/methods/u2pl/method.py": (_tests("u2pl"), _tests(f"{_SEMI}[u2pl]"), _tests("padding", "methods")),
-    "semiseg/engine/step.py": (_tests(_GOLDEN), _tests(_PARTS), _tests("step")),
+    "semiseg/engine/step.py": (
+        _tests(_GOLDEN),
+        _tests("prototype::test_the_loss_is_the_weighted_sum_of_its_terms", _PARTS),
+        _tests("step"),
+    ),
 }
 
 

@@ -20,9 +20,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_changes():
     before = {n: a for n, a in trainee.arrays().items() if "moving_" not in n}
     batch = batch_of(0, "labeled")
     batch.images[0, 0, 0, 0] = np.nan
-    with pytest.raises(NonFiniteLossError, match=r"step 0: .* not finite .* labeled 0, labeled 1, unlabeled 0"):
+    said = r"step 0: the gradient of the loss not finite \(.* labeled 0, labeled 1, unlabeled 0"
+    with pytest.raises(NonFiniteLossError, match=said):
         trainee.step(0, batch, batch_of(0, "unlabeled"))
     assert same_arrays({n: a for n, a in trainee.arrays().items() if "moving_" not in n}, before)
+
+
+def test_terms_that_are_not_finite_are_named_and_others_are_not():
+    trainee = Trainee("ours", context_of())
+    terms = {"sup": 1.0, "unsup": float("nan"), "proto_sup": float("inf")}
+    with pytest.raises(NonFiniteLossError, match=r"step 7: unsup and proto_sup not finite \(sup 1, unsup nan"):
+        trainee.step._refuse(7, terms, False, (batch_of(0, "labeled"),))
 
 
 def test_the_rate_follows_the_schedule_and_the_step_alone():

@@ -354,6 +354,16 @@ _VALUES = (
 )
 
 
+def _disorder(lines: list, index: int, how: str, rng: Rng) -> None:
+    """One line of text or bytes is dropped, repeated or moved."""
+    if how == "drop":
+        del lines[index]
+    elif how == "twice":
+        lines.insert(index, lines[index])
+    else:
+        lines.insert(int(rng.integers(len(lines))), lines.pop(index))
+
+
 def configuration(data: bytes, rng: Rng) -> Damaged:
     """Lines: dropped, twice, moved, indented; values of other kinds; anchors in each other, depth, tags."""
     lines = data.decode("utf-8", "replace").splitlines() or [""]
@@ -361,12 +371,8 @@ def configuration(data: bytes, rng: Rng) -> Damaged:
     how = str(
         _one_of(rng, ["drop", "twice", "move", "indent", "value", "value", "value", "anchors", "deep", "key", "long"])
     )
-    if how == "drop":
-        del lines[index]
-    elif how == "twice":
-        lines.insert(index, lines[index])
-    elif how == "move":
-        lines.insert(int(rng.integers(len(lines))), lines.pop(index))
+    if how in ("drop", "twice", "move"):
+        _disorder(lines, index, how, rng)
     elif how == "indent":
         lines[index] = " " * int(rng.integers(6)) + lines[index].lstrip()
     elif how == "value":
@@ -424,12 +430,8 @@ def listing(data: bytes, rng: Rng) -> Damaged:
     index = int(rng.integers(len(lines)))
     how = str(_one_of(rng, ["drop", "twice", "move", "join", "long", "columns", "text"]))
     word = _WORDS[rng.integers(len(_WORDS))]
-    if how == "drop":
-        del lines[index]
-    elif how == "twice":
-        lines.insert(index, lines[index])
-    elif how == "move":
-        lines.insert(int(rng.integers(len(lines))), lines.pop(index))
+    if how in ("drop", "twice", "move"):
+        _disorder(lines, index, how, rng)
     elif how == "join":
         lines[index] = lines[index].strip() + word * int(_one_of(rng, [1, 3]))
     elif how == "long":

@@ -53,6 +53,11 @@ def identity_of(flat: Mapping[str, Any], classes: Sequence[str]) -> dict[str, An
     return {**{key: _plain(value) for key, value in kept.items()}, CLASSES: list(classes)}
 
 
+def recorded(record: Mapping[str, Any], identity: Identity | None) -> dict[str, Any]:
+    """A checkpoint's record with the identity in it, where there is one."""
+    return {**record, **({RECORD: dict(identity)} if identity else {})}
+
+
 def identity_in(record: Mapping[str, Any] | None) -> Identity | None:
     """The identity in a checkpoint's record; None where there is none: a published file, or one of an older version."""
     identity = (record or {}).get(RECORD)

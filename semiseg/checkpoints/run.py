@@ -85,7 +85,7 @@ class Checkpoints:
             arrays[name] = Tensor(self._group.gather(self._state[name].asnumpy()))
         if not self._group.first:
             return
-        record = vars(progress) | ({checkpoint_identity.RECORD: self._identity} if self._identity else {})
+        record = checkpoint_identity.recorded(vars(progress), self._identity)
         checkpoint_io.save(self.last, arrays, record, before=self._retain)
         self._last_step = progress.step
         for path in self._older()[0 if self._start_over else self._keep - 1 :]:

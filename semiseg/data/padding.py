@@ -1,6 +1,6 @@
 """How much of the training crops is padding: large crops of small images teach slowly, and nobody sees why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -10,9 +10,14 @@ from semiseg.config.keys import TrainDataConfig
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.transforms import draw_scale
 
-_LOOKED_AT = 100  # images of each part, spread over its list; their headers alone are read
+_LOOKED_AT = 100  # images of each list; their headers alone are read
 _SCALES = 50  # below 1, and as many above
 _MUCH = 1 / 3
+
+
+def sample_of(ids: Sequence[str]) -> list[str]:
+    """Some ids, spread over the list: enough to know the sizes of its images."""
+    return [ids[index] for index in np.linspace(0, len(ids) - 1, min(len(ids), _LOOKED_AT)).astype(int)]
 
 
 def padding_note(parts: Iterable[SegmentationDataset], train: TrainDataConfig) -> list[str]:
@@ -42,11 +47,11 @@ def padding_share(
 
 
 def image_sizes(part: SegmentationDataset) -> list[tuple[int, int]]:
-    """(height, width) of some images, as their headers have them. Files that cannot be read are left out: it is said
+    """(height, width) of all images, as their headers have them. Files that cannot be read are left out: it is said
     elsewhere.
     """
     sizes = []
-    for index in np.linspace(0, len(part) - 1, min(len(part), _LOOKED_AT)).astype(int):
+    for index in range(len(part)):
         try:
             with open_file(part.image_path(index)) as file, Image.open(file) as image:
                 sizes.append(image.size[::-1])

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from semiseg.common.errors import ConfigError
-from semiseg.common.os_errors import reason
+from semiseg.common.files import cannot_write
 
 _BEAT = 20.0  # seconds between two signs of life
 _SILENCE = 6 * _BEAT  # a holder on another host that is silent for so long is taken for dead
@@ -42,9 +42,7 @@ class RunLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._take()
         except OSError as error:
-            raise ConfigError(
-                f"{self._path.parent}: cannot be written ({reason(error)}); saver.main_dir names another"
-            ) from error
+            raise cannot_write(self._path.parent, error, "saver.main_dir names another", ConfigError) from error
         self._thread.start()
         return self
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.checkpoints import io as checkpoint_io
-from semiseg.checkpoints.identity import RECORD
+from semiseg.checkpoints.identity import recorded
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common.distributed import ALONE, Group
 from semiseg.config.keys import SaverConfig
@@ -158,8 +158,8 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
         progress.best, progress.best_step = scores["miou"], progress.step
         if run.group.first:
             arrays = checkpoint_io.network_arrays(run.method.evaluated(progress.step).network)
-            record = {"step": progress.step, "miou": scores["miou"]}
-            checkpoint_io.save(run.best, arrays, record | ({RECORD: dict(run.identity)} if run.identity else {}))
+            record = recorded({"step": progress.step, "miou": scores["miou"]}, run.identity)
+            checkpoint_io.save(run.best, arrays, record)
     progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
     skipped = f", {scores['skipped']} unreadable images left out" if scores.get("skipped") else ""

@@ -1,6 +1,6 @@
 """What a run would be, from its configuration and files, before any device is touched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from semiseg.config.keys import Config
 from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete, parts_of, quick_check
 from semiseg.data.lists import Split, read_split
-from semiseg.data.padding import padding_note
+from semiseg.data.padding import padding_note, sample_of
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.warnings import random_weights_warning
@@ -79,7 +79,8 @@ def make_plan(config: Config, world: int) -> Plan:
     split = read_split(config, spec)
     method = get_method(config.method, config.net.proto_head is not None)
     notes = quick_check(config, spec, split, method.uses_unlabeled)
-    training = parts_of(config, spec, split, method.uses_unlabeled, with_val=False)
+    some = replace(split, labeled=sample_of(split.labeled), unlabeled=sample_of(split.unlabeled))
+    training = parts_of(config, spec, some, method.uses_unlabeled, with_val=False)
     notes += padding_note(training.values(), config.dataset.train)
     images = config.dataset.batch_size * config.trainer.accumulate * world
     factor, lr_notes = learning_rate_factor(config, spec, images)

@@ -14,7 +14,7 @@ from mindspore import Tensor
 
 from semiseg import cli
 from semiseg.checkpoints import io as checkpoint_io
-from semiseg.checkpoints.identity import RECORD, identity_of, require_same
+from semiseg.checkpoints.identity import identity_of, recorded, require_same
 from semiseg.checkpoints.match import match, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.common.outputs import Output, check_outputs
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     report.require_complete(str(args.source))
     check_finite(arrays, report, args.source)
     tensors = {checkpoint_io.PREFIX + key: Tensor(np.asarray(arrays[key], np.float32)) for key in report.matched}
-    record = {"converted_from": args.source.name} | ({RECORD: file.identity} if file.identity else {})
+    record = recorded({"converted_from": args.source.name}, file.identity)
     checkpoint_io.save(args.target, tensors, record)
     print(f"written: {args.target}")
     return 0

@@ -4,6 +4,7 @@ pooch fetches, checks the hash and moves the file. Trying again is ours: pooch w
 there, and knows one address.
 """
 
+import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,18 @@ class Patience:
     wait: float = 1.0
     timeout: float = 30.0
     say: Callable[[str], None] = field(default=print, repr=False)
+
+
+def add_patience(parser: argparse.ArgumentParser) -> None:
+    """--tries and --wait, of which a ``Patience`` is made; see ``check_patience``."""
+    parser.add_argument("--tries", type=int, default=3, help="for each file, if the connection breaks (%(default)s)")
+    parser.add_argument("--wait", type=float, default=1.0, help="seconds before the second try, then doubled")
+
+
+def check_patience(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the command for values that cannot be."""
+    if args.tries < 1 or args.wait < 0:
+        parser.error("--tries must be at least 1 and --wait not negative")
 
 
 def fetch(

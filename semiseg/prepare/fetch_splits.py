@@ -17,7 +17,7 @@ from semiseg import cli
 from semiseg.common.checkout import home
 from semiseg.common.errors import DataError
 from semiseg.common.files import read_file, replace_file
-from semiseg.prepare.fetch import Patience, fetch
+from semiseg.prepare.fetch import Patience, add_patience, check_patience, fetch
 from semiseg.prepare.published_splits import PUBLISHED, PublishedList
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -46,11 +46,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--only", nargs="+", metavar="NAME", default=[], help="data sets or splits: pascal, cityscapes/186, 662_cps"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that differ from the published ones")
-    parser.add_argument("--tries", type=int, default=3, help="for each file, if the connection breaks (%(default)s)")
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds before the second try, then doubled")
+    add_patience(parser)
     args = parser.parse_args(arguments)
-    if args.tries < 1 or args.wait < 0:
-        parser.error("--tries must be at least 1 and --wait not negative")
+    check_patience(parser, args)
     return args
 
 

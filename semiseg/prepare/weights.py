@@ -18,7 +18,7 @@ from semiseg import cli
 from semiseg.common.errors import DataError
 from semiseg.common.files import replacing
 from semiseg.config.weights import WEIGHTS, Weights, find_weights, weights_folder, weights_path
-from semiseg.prepare.fetch import Patience, fetch
+from semiseg.prepare.fetch import Patience, add_patience, check_patience, fetch
 
 _OTHERWISE = "check the network, or bring a file that you have with --from FILE"
 
@@ -29,11 +29,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to bring here; without: list all")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a file that you have, of one NAME")
     parser.add_argument("--overwrite", action="store_true", help="replace a file in data/weights that has other bytes")
-    parser.add_argument("--tries", type=int, default=3, help="for each file, if the connection breaks (%(default)s)")
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds before the second try, then doubled")
+    add_patience(parser)
     args = parser.parse_args(arguments)
-    if args.tries < 1 or args.wait < 0:
-        parser.error("--tries must be at least 1 and --wait not negative")
+    check_patience(parser, args)
     if args.source and len(args.names) != 1:
         parser.error("--from FILE needs one NAME, whose weights the file holds")
     return args

@@ -107,8 +107,8 @@ def intervals(files: Mapping[tuple[str, str, int], Path]) -> Iterator[str]:
             counts[key] = paired.read_counts(path)
     for split, method in dict.fromkeys(key[:2] for key in counts):
         for baseline in ("suponly", "mean_teacher"):
-            seeds = [seed for *_, seed in counts if {(split, method, seed), (split, baseline, seed)} <= counts.keys()]
-            seeds = sorted(set(seeds))
+            both = {seed for *_, seed in counts if {(split, method, seed), (split, baseline, seed)} <= counts.keys()}
+            seeds = sorted(both)
             if method == baseline or not seeds or (method, baseline) == ("suponly", "mean_teacher"):
                 continue
             ours, theirs = ([counts[split, name, seed] for seed in seeds] for name in (method, baseline))

@@ -82,18 +82,19 @@ class Pictures:
     def predicted_path(self, name: str, method: str) -> Path:
         return self._demo / method / "predictions" / "index" / f"{name}.png"
 
-    def right(self, name: str, method: str) -> tuple[np.ndarray, np.ndarray]:
-        """(bool H x W, where the prediction is right; bool H x W, where pixels count)."""
-        truth = np.asarray(Image.open(self.mask_path(name)))
-        predicted = np.asarray(Image.open(self.predicted_path(name, method)))
-        return predicted == truth, truth != self._spec.ignore_label
+    def classes(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """uint8 H x W: the truth, and what suponly and ours say."""
+        paths = (self.mask_path(name), *(self.predicted_path(name, method) for method in METHODS))
+        truth, suponly, ours = (np.asarray(Image.open(path)) for path in paths)
+        return truth, suponly, ours
 
     def typical(self, ids: Sequence[str]) -> list[str]:
         """The images around the median of ours' gain in correct pixels: neither the best nor the worst of the set."""
 
         def gain(name: str) -> float:
-            shares = [right[counted].mean() for right, counted in (self.right(name, method) for method in METHODS)]
-            return shares[1] - shares[0]
+            truth, suponly, ours = self.classes(name)
+            counted = truth != self._spec.ignore_label
+            return (ours == truth)[counted].mean() - (suponly == truth)[counted].mean()
 
         ranked = sorted(ids, key=gain)
         middle = len(ranked) // 2 - ROWS // 2
@@ -101,12 +102,12 @@ class Pictures:
 
     def differences(self, name: str) -> np.ndarray:
         """uint8 H x W x 3: where the two methods say different classes, and which is right; else white."""
-        (suponly, counted), (ours, _) = (self.right(name, method) for method in METHODS)
-        said = [np.asarray(Image.open(self.predicted_path(name, method))) for method in METHODS]
-        shown = np.full((*ours.shape, 3), 255, np.uint8)
-        shown[(said[0] != said[1]) & counted] = _BOTH_WRONG
-        shown[ours & ~suponly & counted] = _OURS_RIGHT
-        shown[suponly & ~ours & counted] = _SUPONLY_RIGHT
+        truth, suponly, ours = self.classes(name)
+        differ = (suponly != ours) & (truth != self._spec.ignore_label)
+        shown = np.full((*truth.shape, 3), 255, np.uint8)
+        shown[differ] = _BOTH_WRONG
+        shown[differ & (ours == truth)] = _OURS_RIGHT
+        shown[differ & (suponly == truth)] = _SUPONLY_RIGHT
         return shown
 
     def row(self, name: str) -> np.ndarray:

@@ -116,12 +116,12 @@ def test_a_training_step():
     objective = method.objective(given.STEP)
     function = ms.value_and_grad(weighted_loss(objective), None, optimizer.weights, has_aux=True)
     whole = Tensor(np.ones(len(objective.weights), np.float32))
-    (_, (terms, sums)), gradients = function(whole, inputs._asdict())
+    (_, (report, sums)), gradients = function(whole, inputs._asdict())
     optimizer(gradients, 1.0)
     method.after_update(given.STEP, [inputs], objective.sums(*sums))
 
     renamed = {"sup": "sup", "unsup": "unsup", "proto_sup": "sup_proto", "proto_unsup": "unsup_proto"}
-    for name, value in zip(objective.weights, terms, strict=True):
+    for name, value in zip(objective.weights, report[1:], strict=True):
         if name in renamed:
             assert float(value) == pytest.approx(float(expected[f"term {renamed[name]}"]), rel=2e-6), name
     found = {f"gradient {w.name}": g.asnumpy() for w, g in zip(optimizer.weights, gradients, strict=True)}

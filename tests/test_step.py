@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import Tensor, nn
 from tiny import Trainee, batch_of, context_for, context_of, same_arrays
 
 from semiseg.engine.optim import SGD
@@ -171,3 +171,34 @@ def test_methods_that_choose_images_or_pixels_of_a_part_train_in_micro_batches(n
     results = [trainee.step(step, batch_of(step, "labeled", 4), batch_of(step, "unlabeled", 4)) for step in (0, 1)]
     assert all(np.isfinite(list(result.terms.values())).all() for result in results)
     assert all(np.isfinite(array).all() for array in trainee.arrays().values())
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Shapes of the tensors that the host has read from the device so far."""
+    shapes, real = [], Tensor.asnumpy
+
+    def asnumpy(tensor):
+        shapes.append(tensor.shape)
+        return real(tensor)
+
+    monkeypatch.setattr(Tensor, "asnumpy", asnumpy)
+    return shapes
+
+
+@pytest.mark.parametrize(("name", "terms"), [("suponly", 1), ("mean_teacher", 3), ("ours", 5)])
+def test_the_host_waits_for_the_device_once_a_step(reads, name, terms):
+    trainee = Trainee(name, context_for(name, START))
+    batches = batch_of(0, "labeled"), batch_of(0, "unlabeled")
+    reads.clear()
+    trainee.step(0, *batches)
+    assert reads == [(1 + terms + 1,)]  # the loss, the terms, and the sum of the gradients
+
+
+def test_in_micro_batches_losses_are_read_once_and_counts_once_a_part(reads):
+    trainee = Trainee("ours", context_for("ours", START, "trainer.accumulate=3"))
+    batches = batch_of(0, "labeled", 6), batch_of(0, "unlabeled", 6)
+    reads.clear()
+    trainee.step(0, *batches)
+    small = [shape for shape in reads if np.prod(shape) < 20]
+    assert sorted(small) == sorted([(4,)] * 3 + [(3 * 6 + 1,)])

@@ -1,6 +1,5 @@
 """SGD with momentum and weight decay on two groups of parameters, and the learning-rate schedule."""
 
-import math
 from collections.abc import Mapping
 
 from mindspore import Parameter, Tensor, float32, jit, mutable, ops
@@ -52,9 +51,12 @@ class SGD:
         self._step(mutable(gradients), Tensor(rate, float32), Tensor(rate * self._times, float32))
         return rate
 
-    def all_finite(self, gradients: tuple[Tensor, ...]) -> bool:
-        """Whether no gradient holds NaN or infinity. The loss alone does not tell: on CPU the ReLU of NaN is 0."""
-        return math.isfinite(float(self._sum(mutable(gradients))))
+    def total(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """The sum of all numbers in the gradients: finite unless one of them is NaN or infinite, or it overflows.
+
+        The loss alone does not tell: on CPU the ReLU of NaN is 0.
+        """
+        return self._sum(mutable(gradients))
 
     def state(self) -> dict[str, Parameter]:
         """The momenta, by name."""
@@ -66,9 +68,11 @@ class SGD:
             total = total + gradients[i].sum()
         return total
 
-    def _apply(self, gradients: tuple, encoder_rate: Tensor, other_rate: Tensor) -> None:
+    def _apply(self, gradients: tuple, encoder_rate: Tensor, other_rate: Tensor) -> Tensor:
+        updated = encoder_rate
         decay, momentum = self._kwargs.weight_decay, self._kwargs.momentum
         for i in range(len(self.weights)):
             weight = self.weights[i]
             rate = encoder_rate if self._in_encoder[i] else other_rate
-            _apply_momentum(weight, self.momenta[i], rate, gradients[i] + decay * weight, momentum)
+            updated = _apply_momentum(weight, self.momenta[i], rate, gradients[i] + decay * weight, momentum)
+        return updated  # a graph that returns nothing gets a node that runs on the host

@@ -5,16 +5,18 @@ pixels; with the weight that a part has among all pixels of a term they add up t
 gradients alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, ops
 
 from semiseg.common.errors import UserError
+from semiseg.common.tensors import joined
 from semiseg.data.loaders import Batch
+from semiseg.engine.micro_batches import MicroBatches
 from semiseg.engine.optim import SGD, poly
 from semiseg.methods import Method
 from semiseg.methods.base import Objective
@@ -54,26 +56,40 @@ class TrainStep:
             NonFiniteLossError: before anything is changed, naming the step, the terms and the images.
         """
         method, context = self._method, self._context
-        parts = [method.inputs(step, batch) for batch in self._micro_batches(labeled, unlabeled)]
         objective = method.objective(step)
+        parts, weights = self._inputs(step, objective, self._micro_batches(labeled, unlabeled))
         gradient = self._gradient(objective)
-        names = tuple(objective.weights)
-        values, added = np.zeros(1 + len(names)), None
-        for inputs, weights in zip(parts, self._part_weights(objective, parts), strict=True):
-            (loss, (terms, sums)), gradients = gradient(Tensor(weights), ms.mutable(inputs._asdict()))
-            values += [float(loss), *(float(term) * weight for term, weight in zip(terms, weights, strict=True))]
+        names, images = tuple(objective.weights), 0
+        reports, added = [], None
+        for inputs, part_weights in zip(parts, weights, strict=True):
+            (_, (report, sums)), gradients = gradient(Tensor(part_weights), ms.mutable(inputs._asdict()))
+            reports.append(report)
             added = (gradients, sums) if added is None else _map(lambda a, b: a + b, added, (gradients, sums))
+            images += _images(inputs)
         gradients, sums = self._over_devices(added)
         sums = objective.sums(*sums) if objective.sums else sums
+        values, finite = _read(reports, weights, self._optimizer.total(gradients))
         total = self._group.total(values)
         named = dict(zip(names, total[1:].tolist(), strict=True))
-        if not (np.isfinite(total).all() and self._optimizer.all_finite(gradients)):
+        if not (np.isfinite(total).all() and finite):
             self._refuse(step, named, bool(np.isfinite(values).all()), (labeled, unlabeled))
         lr = self._optimizer(gradients, poly(step, context.steps, context.trainer.lr_scheduler.kwargs.power))
         for network in method.optimized.values():
             average_statistics(network, self._group, context.net.sync_bn)
         measured = method.after_update(step, parts, sums)
-        return StepResult(float(total[0]), named, lr, sum(map(_images, parts)), measured)
+        return StepResult(float(total[0]), named, lr, images, measured)
+
+    def _inputs(
+        self, step: int, objective: Objective, batches: Iterable[StepBatch]
+    ) -> tuple[Sequence[NamedTuple], np.ndarray]:
+        """The method's inputs of each micro-batch, and what each counts in the mean (accumulate x terms, float32)."""
+        divided = self._context.parts > 1
+        parts, counts = MicroBatches(self._context.trainer.accumulate > 1), []
+        for batch in batches:
+            inputs = self._method.inputs(step, batch)
+            counts.append(_counts(objective, inputs) if divided else {})
+            parts.append(inputs)
+        return parts, self._part_weights(objective, counts)
 
     def _micro_batches(self, labeled: Batch, unlabeled: Batch | None) -> list[StepBatch]:
         count = self._context.trainer.accumulate
@@ -87,7 +103,7 @@ class TrainStep:
         ]
 
     def _gradient(self, objective: Objective) -> Callable:
-        """(part's weights, inputs by name) -> ((loss, (terms, sums)), gradients), compiled once."""
+        """(part's weights, inputs by name) -> ((loss, (report, sums)), gradients), compiled once."""
         name = objective.function.__name__
         if name not in self._gradients:
             loss = weighted_loss(objective)
@@ -95,14 +111,16 @@ class TrainStep:
             self._gradients[name] = ms.jit(function) if self._context.trainer.jit else function
         return self._gradients[name]
 
-    def _part_weights(self, objective: Objective, parts: list[NamedTuple]) -> np.ndarray:
-        """accumulate x terms, float32: what each part of this device counts in the mean over all parts."""
+    def _part_weights(self, objective: Objective, counts: Sequence[Mapping[str, float]]) -> np.ndarray:
+        """accumulate x terms, float32: what each part of this device counts in the mean over all parts.
+
+        ``counts``: pixels of each part by the name of the term; not read where there is one part alone.
+        """
         names = objective.weights
         if self._context.parts == 1:
             return np.ones((1, len(names)), np.float32)
-        pixels = [objective.counts(inputs) for inputs in parts]
-        counts = np.array([[float(of_part.get(name, 1)) for name in names] for of_part in pixels])
-        return (counts / np.maximum(self._group.total(counts.sum(0)), 1)).astype(np.float32)
+        pixels = np.array([[of_part.get(name, 1.0) for name in names] for of_part in counts])
+        return (pixels / np.maximum(self._group.total(pixels.sum(0)), 1)).astype(np.float32)
 
     def _over_devices(self, tree: Any) -> Any:
         """Nested tuples of tensors, each summed over the devices."""
@@ -124,9 +142,10 @@ class TrainStep:
 
 
 def weighted_loss(objective: Objective) -> Callable:
-    """The loss of a part as value_and_grad takes it: (part's weights, inputs by name) -> (loss, (terms, sums)).
+    """The loss of a part as value_and_grad takes it: (part's weights, inputs by name) -> (loss, (report, sums)).
 
-    loss = sum of weight * part's weight * term; a term of weight 0 is only reported.
+    loss = sum of weight * part's weight * term; a term of weight 0 is only reported. ``report``: the loss and the
+    terms, one after the other, so that the host reads all at once.
     """
     function, weights = objective.function, tuple(objective.weights.values())
 
@@ -136,9 +155,31 @@ def weighted_loss(objective: Objective) -> Callable:
         for index in range(len(weights)):
             if weights[index] != 0:
                 loss = loss + weights[index] * part_weights[index] * terms[index]
-        return loss, (terms, sums)
+        return loss, (ops.stack((loss, *terms)), sums)
 
     return loss_of
+
+
+def _counts(objective: Objective, inputs: NamedTuple) -> dict[str, float]:
+    """How many pixels the terms that say so are means over, read at once."""
+    counts = objective.counts(inputs)
+    return dict(zip(counts, joined(counts.values()).asnumpy().tolist(), strict=True)) if counts else {}
+
+
+def _read(reports: Sequence[Tensor], weights: np.ndarray, gradients: Tensor) -> tuple[np.ndarray, bool]:
+    """Waits for the device, once a step.
+
+    Args:
+        reports: the loss and the terms of each part. weights: parts x terms. gradients: the sum of all numbers in them.
+
+    Returns:
+        The loss and the terms of this device's parts together, float64, and whether the gradients are finite.
+    """
+    *numbers, last = joined((*reports, gradients)).asnumpy().astype(np.float64)
+    values = np.zeros(reports[0].size)
+    for report, part_weights in zip(np.reshape(numbers, (len(reports), -1)), weights, strict=True):
+        values += report * [1.0, *part_weights]
+    return values, bool(np.isfinite(last))
 
 
 def _map(function: Callable, *trees: Any) -> Any:

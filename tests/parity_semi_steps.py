@@ -152,8 +152,8 @@ def our_steps(case: Case) -> Arrays:
         for part, network in networks.items():
             taken |= {f"{part}{step} {name}": p.asnumpy().copy() for name, p in network.parameters_and_names()}
     if case.method == "u2pl":
-        bank = method._bank
-        taken |= {f"bank {c}": bank.take(c, np.arange(bank.count(c))) for c in range(case.spec.num_classes)}
+        bank, rows = method._bank, method._bank.rows.asnumpy()
+        taken |= {f"bank {c}": rows[bank.places(c, np.arange(bank.count(c)))] for c in range(case.spec.num_classes)}
     else:
         taken |= {"memory confidence": state["adaptive.confidence"].array.copy()}
         taken |= {"memory images": state["adaptive.images"].array.copy()}

@@ -1,5 +1,7 @@
 """Which pixels U2PL's contrastive loss takes, and its value, against the rules in words."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from mindspore import Tensor, value_and_grad
@@ -10,6 +12,8 @@ from semiseg.methods.u2pl.contrast import (
     anchor_masks,
     class_ranks,
     contrastive_loss,
+    directions_at,
+    mean_directions,
     members_as_published,
     members_by_label,
     negative_masks,
@@ -37,13 +41,47 @@ def rows(count=5, planes=4, seed=0):
     return np.random.default_rng(seed).normal(0, 1, (count, planes)).astype(np.float32)
 
 
+class Compared(NamedTuple):
+    """What the loss is given, as numpy."""
+
+    anchor: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
+    weight: np.ndarray
+
+
+def compared(found, teacher, bank, cfg, seed):
+    """``sample_contrast``, and the representations that its indices stand for."""
+    chosen = sample_contrast(found, Tensor(teacher), bank, cfg, np.random.default_rng(seed))
+    positive = mean_directions(Tensor(teacher), Tensor(chosen.members)).asnumpy()
+    negative = directions_at(bank.rows, Tensor(chosen.negative)).asnumpy()
+    return Compared(chosen.anchor, positive, negative, chosen.weight)
+
+
 def draw(found, bank=None, cfg=TINY, seed=0, teacher=None):
     bank = bank or MemoryBank((20, 20, 20), 4)
-    return sample_contrast(found, rows() if teacher is None else teacher, bank, cfg, np.random.default_rng(seed)), bank
+    return compared(found, rows() if teacher is None else teacher, bank, cfg, seed), bank
+
+
+def fill(bank, class_id, added):
+    """Adds rows to one class alone."""
+    nothing = np.zeros(0, np.int64)
+    bank.enqueue(Tensor(added), [np.arange(len(added)) if c == class_id else nothing for c in range(3)])
+
+
+def held(bank, class_id):
+    """The rows of a class, oldest first."""
+    return bank.rows.asnumpy()[bank.places(class_id, np.arange(bank.count(class_id)))]
 
 
 def test_ranks_are_places_in_the_order_of_probabilities():
     assert class_ranks(PROB).tolist() == [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 1, 0], [0, 1, 2]]
+
+
+def test_equal_probabilities_are_ranked_by_class():
+    probabilities = np.random.default_rng(0).integers(0, 3, (40, 7)).astype(np.float32)
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    assert np.array_equal(np.take_along_axis(class_ranks(probabilities), order, 1), np.tile(np.arange(7), (40, 1)))
 
 
 def test_anchors_are_certain_pixels_that_are_likely_of_their_class():
@@ -134,7 +172,7 @@ def test_the_bank_gets_the_teachers_rows_of_this_step():
     _, bank = draw(found, teacher=teacher)
     masks = negative_masks(found, 1, 3)
     for c in range(3):
-        assert np.array_equal(bank.take(c, np.arange(bank.count(c))), teacher[masks[:, c]])
+        assert np.array_equal(held(bank, c), teacher[masks[:, c]])
 
 
 def test_anchors_positives_and_negatives_are_drawn_from_their_own_sets():
@@ -145,9 +183,9 @@ def test_anchors_positives_and_negatives_are_drawn_from_their_own_sets():
     assert set(chosen.anchor[2]) <= {1, 2, 3}
     mean = teacher[[1, 2, 3]].mean(0)
     np.testing.assert_allclose(chosen.positive[2], mean / np.linalg.norm(mean), rtol=1e-6)
-    held = bank.take(2, np.arange(bank.count(2)))
-    held = held / np.linalg.norm(held, axis=1, keepdims=True)
-    assert all(np.isclose(row, held).all(1).any() for row in chosen.negative[2].reshape(-1, 4))
+    known = held(bank, 2)
+    known = known / np.linalg.norm(known, axis=1, keepdims=True)
+    assert all(np.isclose(row, known).all(1).any() for row in chosen.negative[2].reshape(-1, 4))
     assert chosen.weight.tolist() == [0.5, 0, 0.5]
 
 
@@ -155,20 +193,20 @@ def test_anchors_and_negatives_are_drawn_uniformly_by_two_arrays_of_numbers():
     found = pixels([0, 2, 2, 2, 0])
     bank = MemoryBank((20, 20, 20), 4)
     for c in range(3):
-        bank.enqueue(c, rows(17, seed=20 + c))
+        fill(bank, c, rows(17, seed=20 + c))
     chosen, bank = draw(found, bank, seed=3)
     rng = np.random.default_rng(3)
     along, within = rng.random((3, TINY.num_queries)), rng.random((3, TINY.num_queries, TINY.num_negatives))
     for c, members in ((0, np.array([0, 4])), (2, np.array([1, 2, 3]))):
         likely = members[PROB[members, c] > TINY.current_class_threshold]
         assert chosen.anchor[c].tolist() == likely[(along[c] * len(likely)).astype(int)].tolist()
-        taken = bank.take(c, (within[c] * bank.count(c)).astype(int))
+        taken = held(bank, c)[(within[c] * bank.count(c)).astype(int)]
         np.testing.assert_allclose(chosen.negative[c], taken / np.linalg.norm(taken, axis=-1, keepdims=True), rtol=1e-6)
 
 
 def test_a_class_without_negatives_does_not_keep_later_ones_from_theirs():
     bank = MemoryBank((20, 20, 20), 4)
-    bank.enqueue(2, rows(3))
+    fill(bank, 2, rows(3))
     chosen, _ = draw(pixels([0, 2, 2, 2, 0], uncertain=[0] * 5), bank)
     assert chosen.weight.tolist() == [0, 0, 0.5]
 
@@ -287,18 +325,18 @@ def test_published_negatives_are_those_of_the_published_functions(classes, seed)
     )
     teacher = rows(2 * images * count, seed=seed)
     bank = MemoryBank((200,) * num_classes, 4)
-    chosen = sample_contrast(seen, teacher, bank, cfg, np.random.default_rng(seed))
+    chosen = compared(seen, teacher, bank, cfg, seed)
     present = [c for c in range(num_classes) if members[:, c].any()]
     for c in range(num_classes):
-        assert np.array_equal(bank.take(c, np.arange(bank.count(c))), teacher[negatives[:, c]])
+        assert np.array_equal(held(bank, c), teacher[negatives[:, c]])
     for place, c in enumerate(present):  # anchors and positive are those of class ``place``
         if len(present) > 1 and anchors[:, place].any() and negatives[:, c].any():
             assert set(chosen.anchor[c]) <= set(np.flatnonzero(anchors[:, place]))
             mean = teacher[members[:, place]].mean(0)
             np.testing.assert_allclose(chosen.positive[c], mean / np.linalg.norm(mean), rtol=1e-5)
-            held = teacher[negatives[:, c]]
-            held = held / np.linalg.norm(held, axis=1, keepdims=True)
-            assert all(np.isclose(row, held, atol=1e-6).all(1).any() for row in chosen.negative[c].reshape(-1, 4))
+            known = teacher[negatives[:, c]]
+            known = known / np.linalg.norm(known, axis=1, keepdims=True)
+            assert all(np.isclose(row, known, atol=1e-6).all(1).any() for row in chosen.negative[c].reshape(-1, 4))
             assert chosen.weight[c] == pytest.approx(1 / len(present))
         else:
             assert chosen.weight[c] == 0
@@ -316,6 +354,6 @@ def test_the_papers_rule_fills_the_bank_many_times_as_fast():
         cfg = TINY.model_copy(update={"negatives": negatives, "low_rank": 3, "high_rank": 20})
         bank = MemoryBank((5000,) * 6, 4)
         seen = Pixels(prob, label, every, every, images * count, images)
-        sample_contrast(seen, rows(len(label)), bank, cfg, np.random.default_rng(0))
+        sample_contrast(seen, Tensor(rows(len(label))), bank, cfg, np.random.default_rng(0))
         counts[negatives] = sum(bank.count(c) for c in range(6))
     assert 0 < counts["published"] < counts["paper"] / 5

@@ -12,7 +12,13 @@ from reference.losses import upsample
 
 from semiseg.config.keys import ContrastiveConfig
 from semiseg.methods.pseudo_labels import entropy_of, entropy_percentile
-from semiseg.methods.u2pl.contrast import Pixels, contrastive_loss, sample_contrast
+from semiseg.methods.u2pl.contrast import (
+    Pixels,
+    contrastive_loss,
+    directions_at,
+    mean_directions,
+    sample_contrast,
+)
 from semiseg.methods.u2pl.memory_bank import MemoryBank
 from semiseg.models.interpolate import nearest, resize
 
@@ -68,8 +74,11 @@ def our_loss(arrays, cfg, bank, percent, seed):
     prob = torch.from_numpy(logits).softmax(1).permute(0, 2, 3, 1).reshape(-1, C).numpy()
     rows = rep_teacher.transpose(0, 2, 3, 1).reshape(-1, D)
     pixels = Pixels(prob, *small, labelled=B * SMALL[0] * SMALL[1])
-    chosen = sample_contrast(pixels, rows, bank, cfg, np.random.default_rng(seed))
-    function = value_and_grad(lambda x: contrastive_loss(x, *map(Tensor, chosen), cfg.temperature))
+    chosen = sample_contrast(pixels, Tensor(rows), bank, cfg, np.random.default_rng(seed))
+    positive = mean_directions(Tensor(rows), Tensor(chosen.members))
+    negative = directions_at(bank.rows, Tensor(chosen.negative))
+    anchor, weight = Tensor(chosen.anchor), Tensor(chosen.weight)
+    function = value_and_grad(lambda x: contrastive_loss(x, anchor, positive, negative, weight, cfg.temperature))
     value, gradient = function(Tensor(rep))
     return float(value), gradient.asnumpy()
 
@@ -107,7 +116,7 @@ def test_loss_gradient_and_bank_over_several_steps(name):
         assert ours[0] == pytest.approx(theirs[0], rel=2e-5, abs=1e-7)
         np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-3, atol=2e-6)
         for c in range(C):
-            held = bank.take(c, np.arange(bank.count(c)))
+            held = bank.rows.asnumpy()[bank.places(c, np.arange(bank.count(c)))]
             np.testing.assert_array_equal(held, queues.keys[c].numpy().astype(np.float32))
         losses.append(ours[0])
     trivial = name in ("one class alone", "no label at all", "an empty bank", "no anchor")

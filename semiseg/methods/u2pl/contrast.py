@@ -30,20 +30,22 @@ class Pixels(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """What the student's representations are compared with."""
+    """What is compared with what, as indices: the representations stay on the device."""
 
     anchor: np.ndarray  # C x Q int32, which of the M pixels
-    positive: np.ndarray  # C x D float32, of length 1
-    negative: np.ndarray  # C x Q x N x D float32, of length 1
+    members: np.ndarray  # C x M bool, the pixels whose mean representation is the positive
+    negative: np.ndarray  # C x Q x N int32, which of the bank's rows
     weight: np.ndarray  # C float32: a class's share of the loss, 0 without anchors or negatives
 
 
 def class_ranks(prob: np.ndarray) -> np.ndarray:
     """M x C: the place of each class in a pixel's order of probabilities, 0 for the most probable (ties: by index)."""
-    order = np.argsort(-prob, axis=1, kind="stable")
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(prob.shape[1])[None], axis=1)
-    return ranks
+    columns = np.ascontiguousarray(prob.T)
+    ranks = np.zeros(columns.shape, np.int16)
+    for c, column in enumerate(columns):  # counting who is ahead of whom is faster than sorting a few classes
+        ranks[:c] += column > columns[:c]
+        ranks[c + 1 :] += column >= columns[c + 1 :]
+    return ranks.T
 
 
 def members_by_label(pixels: Pixels) -> np.ndarray:
@@ -104,46 +106,63 @@ def negatives_as_published(pixels: Pixels, of_class: np.ndarray, low_rank: int, 
 
 
 def sample_contrast(
-    pixels: Pixels, rows: np.ndarray, bank: MemoryBank, cfg: ContrastiveConfig, rng: np.random.Generator
+    pixels: Pixels, rows: Tensor, bank: MemoryBank, cfg: ContrastiveConfig, rng: np.random.Generator
 ) -> Contrast:
     """Fills the bank with this step's negatives, then draws anchors and negatives.
 
     Args:
         rows: M x D, the teacher's representations. rng: draws C x Q anchors, then C x Q x N negatives, always as many.
     """
-    num_classes, planes = pixels.prob.shape[1], rows.shape[1]
+    count, num_classes = pixels.prob.shape
     published = cfg.negatives == "published"
     of_class = members_as_published(pixels) if published else members_by_label(pixels)
-    members, anchors = anchor_masks(pixels, of_class, cfg.current_class_threshold)
+    members, anchors = (by_class(mask) for mask in anchor_masks(pixels, of_class, cfg.current_class_threshold))
     ranks = cfg.low_rank, cfg.high_rank
     negatives = negatives_as_published(pixels, of_class, *ranks) if published else negative_masks(pixels, *ranks)
     along = rng.random((num_classes, cfg.num_queries))
     within = rng.random((num_classes, cfg.num_queries, cfg.num_negatives))
     contrast = Contrast(
         np.zeros(along.shape, np.int32),
-        np.zeros((num_classes, planes), np.float32),
-        np.zeros((*within.shape, planes), np.float32),
+        np.zeros((num_classes, count), bool),
+        np.zeros(within.shape, np.int32),
         np.zeros(num_classes, np.float32),
     )
-    for c in range(num_classes):
-        bank.enqueue(c, rows[negatives[:, c]])
-    present = np.flatnonzero(members.any(0))
+    bank.enqueue(rows, [np.flatnonzero(mask) for mask in by_class(negatives)])
+    present = np.flatnonzero(members.any(1))
     if len(present) < 2:  # nothing to tell apart
         return contrast
     # The published code takes the n-th class present for class n, but for its negatives.
     for c, of_anchors in zip(present, np.arange(len(present)) if published else present, strict=True):
-        candidates = np.flatnonzero(anchors[:, of_anchors])
+        candidates = np.flatnonzero(anchors[of_anchors])
         if not len(candidates) or not bank.count(c):
             continue
         contrast.anchor[c] = candidates[(along[c] * len(candidates)).astype(np.int64)]
-        contrast.positive[c] = _unit(rows[members[:, of_anchors]].mean(0))
-        contrast.negative[c] = _unit(bank.take(c, (within[c] * bank.count(c)).astype(np.int64)))
+        contrast.members[c] = members[of_anchors]
+        contrast.negative[c] = bank.places(c, (within[c] * bank.count(c)).astype(np.int64))
         contrast.weight[c] = 1 / len(present)
     return contrast
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), _TINY)
+def by_class(mask: np.ndarray) -> np.ndarray:
+    """M x C -> C x M, the pixels of a class side by side."""
+    return np.ascontiguousarray(mask.T)
+
+
+def mean_directions(rows: Tensor, members: Tensor) -> Tensor:
+    """The mean of each class's members brought to length 1, 0 where there are none: M x D, C x M bool -> C x D."""
+    members = members.astype("float32")
+    mean = ops.matmul(members, rows) / ops.maximum(members.sum(1, keepdims=True), 1.0)
+    return _directions(mean)
+
+
+def directions_at(rows: Tensor, places: Tensor) -> Tensor:
+    """Some of R x D rows, brought to length 1, without gradient: int32 of any shape -> that shape x D."""
+    return _directions(ops.stop_gradient(ops.gather(rows, places, 0)))
+
+
+def _directions(rows: Tensor) -> Tensor:
+    """... x D at length 1; a row of zeros stays as it is."""
+    return rows / ops.maximum(ops.sqrt((rows * rows).sum(-1, keepdims=True)), _TINY)
 
 
 def contrastive_loss(
@@ -152,12 +171,12 @@ def contrastive_loss(
     """Weighted sum over classes of the mean InfoNCE loss of their anchors.
 
     Args:
-        rep: B x D x h x w, the student's representations; M = B * h * w. The others: fields of ``Contrast``.
+        rep: B x D x h x w, the student's representations; M = B * h * w. anchor: C x Q int32, which of the M pixels.
+        positive: C x D, negative: C x Q x N x D, both of length 1. weight: C, each class's share.
     """
     planes, (num_classes, queries) = rep.shape[1], anchor.shape
     rows = ops.gather(rep.transpose(0, 2, 3, 1).reshape(-1, planes), anchor.reshape(-1), 0)
-    rows = rows / ops.maximum(ops.sqrt((rows * rows).sum(1, keepdims=True)), _TINY)
-    rows = rows.reshape(num_classes, queries, 1, planes)
+    rows = _directions(rows).reshape(num_classes, queries, 1, planes)
     near = (rows[:, :, 0] * ops.expand_dims(positive, 1)).sum(2) / temperature  # C x Q
     far = (rows * negative).sum(3) / temperature  # C x Q x N
     # Cosines over a temperature are small: no shift is needed before exp.

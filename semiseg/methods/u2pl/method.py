@@ -19,7 +19,7 @@ from semiseg.methods.base import Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mean_teacher import SemiSupervised, StudentView
 from semiseg.methods.pseudo_labels import PseudoLabels, entropy_of, entropy_percentile
-from semiseg.methods.u2pl.contrast import Pixels, contrastive_loss, sample_contrast
+from semiseg.methods.u2pl.contrast import Pixels, contrastive_loss, directions_at, mean_directions, sample_contrast
 from semiseg.methods.u2pl.memory_bank import MemoryBank
 from semiseg.models.interpolate import nearest, resize
 
@@ -35,7 +35,7 @@ class U2PLInputs(NamedTuple):
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
     anchor: Tensor  # C x Q int32, which of the M pixels
     positive: Tensor  # C x D float32, of length 1
-    negative: Tensor  # C x Q x N x D float32, of length 1
+    negative: Tensor  # C x Q x N int32, which of the memory bank's rows
     class_weight: Tensor  # C float32, 0 for a class without anchors or negatives
 
 
@@ -65,9 +65,9 @@ class U2PL(SemiSupervised):
         planes = self.student.decoder.rep_planes
         self._bank = MemoryBank(sizes, planes)
         if self._cfg.negatives == "published":  # there each class's queue begins with one row of zeros
-            for class_id in range(len(sizes)):
-                self._bank.enqueue(class_id, np.zeros((1, planes), np.float32))
+            self._bank.begin_with_zeros()
         self._view = jit(self._teacher_view) if context.trainer.jit else self._teacher_view
+        self._mean_directions = jit(mean_directions) if context.trainer.jit else mean_directions
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
@@ -78,9 +78,11 @@ class U2PL(SemiSupervised):
         mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, score_u))
         pixels = self._pixels(step, view, seen)
         rng = generator(self.context.trainer.seed, "contrast", step, batch.slice.first)
-        contrast = sample_contrast(pixels, seen.representation.asnumpy(), self._bank, self._cfg, rng)
+        contrast = sample_contrast(pixels, seen.representation, self._bank, self._cfg, rng)
+        positive = self._mean_directions(seen.representation, Tensor(contrast.members))
+        anchor, negative, class_weight = (Tensor(x) for x in (contrast.anchor, contrast.negative, contrast.weight))
         linear = (view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.dropout)
-        return U2PLInputs(*linear, *map(Tensor, contrast))
+        return U2PLInputs(*linear, anchor, positive, negative, class_weight)
 
     def semi_objective(self) -> Objective:
         weights = self.linear_weights() | {"contrast": self._cfg.loss_weight}
@@ -103,7 +105,7 @@ class U2PL(SemiSupervised):
             representation,
             inputs["anchor"],
             inputs["positive"],
-            inputs["negative"],
+            directions_at(self._bank.rows, inputs["negative"]),
             inputs["class_weight"],
             self._cfg.temperature,
         )

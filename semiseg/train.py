@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, e.g. trainer.epochs=40")
     args = parser.parse_intermixed_args(argv)
     plan = make_plan(load(args.config, args.overrides), distributed.processes())
-    device = "" if distributed.is_scheduler() else set_device(plan.config.device)
+    device = "" if distributed.is_scheduler() else set_device(plan.config.device, distributed.connect)
     group = distributed.join()
     with RunLock(plan.folder) if group.first else contextlib.nullcontext():
         return run(plan, device, group)

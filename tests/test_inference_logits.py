@@ -1,5 +1,7 @@
 """Whole images, sliding windows, scales and mirror images, with networks whose answer is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -119,10 +121,41 @@ def test_the_sliding_window_scores_the_linear_head_only():
 @pytest.mark.parametrize("rate", [1.0, 2 / 3, 0.3])
 def test_strips_put_together_are_the_sliding_window_and_are_small(rate):
     x = image(90, 45)
-    strips = list(sliding_strips(Echo(), x.asnumpy()[0], (33, 25), rate))
+    strips = [strip.asnumpy()[0] for strip in sliding_strips(Echo(), x.asnumpy()[0], (33, 25), rate)]
     np.testing.assert_allclose(np.concatenate(strips, 1), x.asnumpy()[0], rtol=1e-5, atol=1e-5)
     assert len(strips) > 1
     assert max(strip.shape[1] for strip in strips) <= 33
+
+
+class Numbered:
+    """The n-th window's logits are n everywhere."""
+
+    def __init__(self):
+        self.count = 0
+
+    def logits(self, x):
+        self.count += 1
+        return Tensor(np.full((1, 2, 3, 3), self.count, np.float32))
+
+
+@pytest.mark.parametrize(("size", "window", "rate"), [((40, 50), (16, 20), 2 / 3), ((40, 20), (16, 20), 0.3)])
+def test_each_pixel_is_the_mean_of_the_windows_that_reach_it(size, window, rate):
+    rows, cols = (list(_windows(n, side, rate)) for n, side in zip(size, window, strict=True))
+    total, count = np.zeros(size), np.zeros(size)
+    for number, (row, col) in enumerate(itertools.product(rows, cols), 1):
+        total[row, col] += number
+        count[row, col] += 1
+    found = sliding_window(Numbered(), image(*size), window, rate).asnumpy()
+    assert count.max() >= 4
+    np.testing.assert_allclose(found, np.broadcast_to(total / count, found.shape), rtol=1e-6)
+
+
+def test_logits_stay_on_the_device_until_a_strip_is_there(monkeypatch):
+    read, real = [], Tensor.asnumpy
+    x = image(90, 45).asnumpy()[0]
+    monkeypatch.setattr(Tensor, "asnumpy", lambda tensor: read.append(tensor.shape) or real(tensor))
+    assert len(list(sliding_strips(Echo(), x, (33, 25), 2 / 3))) > 1
+    assert read == []
 
 
 @pytest.mark.parametrize("size", [(37, 45), (74, 90), (5, 200), (1, 1), (120, 7)])

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn, ops
 
 from semiseg.config.keys import EncoderConfig, NetConfig
 from semiseg.models import build_model
-from semiseg.models.layers import Conv3x3, SyncBatchNorm2d
+from semiseg.models.layers import Conv3x3, ImagePool, StemPool, SyncBatchNorm2d, synchronised_norm
 
 
 def summed(x, weight, stride, rate):
@@ -88,6 +88,42 @@ def test_twice_the_same_bits():
     assert np.array_equal(once, again)
 
 
+# ---- poolings
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "not compiled"])
+@pytest.mark.parametrize("ceil_mode", [True, False])
+@pytest.mark.parametrize("size", [(9, 7), (8, 6), (9, 6), (6, 9), (1, 1), (2, 1)])
+def test_the_stems_pooling_is_the_padded_one_in_values_and_gradients(size, ceil_mode, compiled):
+    rng = np.random.default_rng(5)
+    x = np.maximum(rng.normal(0.3, 1, (2, 3, *size)), 0).astype(np.float32)  # as after ReLU: many zeros
+    plain = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=ceil_mode)
+    shape = plain(Tensor(x)).shape
+    pull = Tensor(rng.standard_normal(shape).astype(np.float32))
+
+    def of(pool):
+        def pulled(x):
+            out = pool(ops.relu(x))
+            return (out * pull).sum(), out
+
+        function = ms.value_and_grad(pulled, has_aux=True)
+        function = ms.jit(function) if compiled else function
+        for _ in range(2):  # gradients through ops.pad are right the first time
+            (_, out), gradient = function(Tensor(x))
+        return out.asnumpy(), gradient.asnumpy()
+
+    (found, gradient), (expected, right) = of(StemPool(ceil_mode)), of(plain)
+    assert np.array_equal(found, expected)
+    np.testing.assert_allclose(gradient, right, atol=1e-6)
+
+
+def test_image_pooling_is_the_mean_of_the_map():
+    x = np.random.default_rng(6).normal(2, 1, (2, 5, 33, 41)).astype(np.float32)
+    found = ImagePool()(Tensor(x)).asnumpy()
+    assert found.shape == (2, 5, 1, 1)
+    np.testing.assert_allclose(found, x.astype(np.float64).mean((2, 3), keepdims=True), rtol=1e-6)
+
+
 # ---- SyncBatchNorm2d
 
 SMALL = EncoderConfig(type="resnet18")
@@ -134,6 +170,14 @@ def test_a_network_has_it_where_several_devices_ask_for_it(sync, world, synchron
     layers = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
     assert len(layers) > 25
     assert {isinstance(layer, SyncBatchNorm2d) for layer in layers} == {synchronised}
+
+
+@pytest.mark.parametrize(("device", "own"), [("CPU", True), ("GPU", True), ("Ascend", False)])
+def test_mindspores_own_is_taken_where_it_is_documented_to_train(monkeypatch, device, own):
+    monkeypatch.setattr(ms, "get_context", lambda name: device)
+    norm = synchronised_norm(2)
+    assert (norm is nn.SyncBatchNorm) != own
+    assert not own or isinstance(norm(3, eps=1e-3), SyncBatchNorm2d)
 
 
 def test_names_with_it_are_those_of_a_network_on_one_device():

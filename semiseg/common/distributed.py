@@ -12,13 +12,15 @@ from typing import Protocol
 
 import numpy as np
 from mindspore import Tensor, ops
-from mindspore.communication import get_group_size, get_rank, init
+from mindspore.communication import GlobalComm, get_group_size, get_rank, init
+
+from semiseg.common.tensors import MOST, joined
 
 # How long a process waits for the others inside one operation, in seconds; CPU only, where the default is 60. Rank 0
 # computes prototypes and writes checkpoints while the others wait. A process that dies ends the job at once all the
 # same: msrun sees it.
 _PATIENCE = "7200"
-_BUCKET = 8 * 2**20  # numbers that are sent together
+_BUCKET = 8 * 2**20  # numbers that are sent together, of at most MOST tensors
 
 
 class Value(Protocol):
@@ -55,7 +57,7 @@ class Group:
             return values
         send, summed = ops.AllReduce(), []
         for bucket in _buckets(values):
-            flat = send(ops.concat([value.reshape(-1) for value in bucket]))
+            flat = send(joined(bucket))
             rows = ops.split(flat, [value.size for value in bucket])
             summed += [row.reshape(value.shape) for row, value in zip(rows, bucket, strict=True)]
         return tuple(summed)
@@ -95,10 +97,11 @@ ALONE = Group()
 
 
 def _buckets(values: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in order, as many together as fit ``_BUCKET``, at least one."""
+    """The tensors in order, as many together as fit ``_BUCKET`` and may be concatenated, at least one."""
     bucket: list[Tensor] = []
     for value in values:
-        if bucket and sum(item.size for item in bucket) + value.size > _BUCKET:
+        full = len(bucket) == MOST or sum(item.size for item in bucket) + value.size > _BUCKET
+        if bucket and full:
             yield bucket
             bucket = []
         bucket.append(value)
@@ -116,15 +119,21 @@ def is_scheduler() -> bool:
     return processes() > 1 and os.environ["MS_ROLE"] != "MS_WORKER"
 
 
-def join() -> Group:
-    """The group of this process: one that msrun started waits here for all others; otherwise ``ALONE``.
+def connect() -> None:
+    """Waits for all other processes, where msrun started this one; does nothing where it did not, or a second time.
 
-    The scheduler stays in here until the job has ended, and then exits.
+    To be called when the device is set and before the first tensor or primitive is made: on Ascend it would have no
+    effect later. The scheduler stays in here until the job has ended, and then exits.
     """
-    if processes() == 1:
-        return ALONE
+    if processes() == 1 or GlobalComm.INITED:
+        return
     os.environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", _PATIENCE)
     init()
     if is_scheduler():
         sys.exit(0)
-    return Group(get_rank(), get_group_size())
+
+
+def join() -> Group:
+    """The group of this process, connected to all others; ``ALONE`` without msrun."""
+    connect()
+    return ALONE if processes() == 1 else Group(get_rank(), get_group_size())

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import mindspore as ms
@@ -16,8 +17,10 @@ _DEV = Path("/dev")
 CORES = "SEMISEG_CORES"
 
 
-def set_device(wanted: str) -> str:
+def set_device(wanted: str, connect: Callable[[], None] = lambda: None) -> str:
     """Makes ``auto``, ``cpu``, ``gpu`` or ``ascend`` the device of this process; returns what was taken and why.
+
+    ``connect``: called when a device is set, before the first operation runs (``distributed.connect``).
 
     Where auto falls back to the CPU of a machine with an accelerator, the text is a warning with MindSpore's reason.
 
@@ -25,16 +28,16 @@ def set_device(wanted: str) -> str:
         ConfigError: the wanted device does not run an operation, with MindSpore's reason.
     """
     if wanted != "auto":
-        reason = _try(wanted)
+        reason = _try(wanted, connect)
         if reason:
             raise ConfigError(f"device: {wanted} does not initialise here ({reason}); device=auto takes what there is")
         return f"{wanted} (asked for)"
     reasons = {}
     for name in ("ascend", "gpu"):
-        reasons[name] = _try(name)
+        reasons[name] = _try(name, connect)
         if not reasons[name]:
             return f"{name} (auto)"
-    reason = _try("cpu")
+    reason = _try("cpu", connect)
     if reason:  # an accelerator was taken for good and then failed in its first operation
         raise ConfigError(f"device: auto finds none that works ({'; '.join(filter(None, reasons.values()))})")
     here = {name: sorted(_DEV.glob(pattern)) for name, pattern in _DRIVERS.items()}
@@ -44,7 +47,7 @@ def set_device(wanted: str) -> str:
     return f"cpu (auto: neither {' nor '.join(reasons)} initialises)"
 
 
-def _try(name: str) -> str:
+def _try(name: str, connect: Callable[[], None]) -> str:
     """Sets the device and runs an operation on it; empty if that works, else the whole reason on one line.
 
     A failure to set leaves the choice open. Never set another device in its place here: MindSpore takes the first that
@@ -56,6 +59,7 @@ def _try(name: str) -> str:
         os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
     try:
         ms.set_device(_NAMES[name])
+        connect()
         (ms.Tensor([1.0]) + 1).asnumpy()  # a Tensor that is only made and read back runs nothing on the device
     except (RuntimeError, ValueError, TypeError) as error:
         return " ".join(str(error).split()) or "no reason given"

@@ -7,8 +7,6 @@ from mindspore import Parameter, Tensor, float32, jit, mutable, ops
 from semiseg.config.keys import TrainerConfig
 from semiseg.models import SegmentationNetwork
 
-_apply_momentum = ops.ApplyMomentum()
-
 
 def poly(step: int, steps: int, power: float) -> float:
     """(1 - step / steps) ** power: the factor on the base rate at a step, from 1 down to 0 after the last."""
@@ -39,6 +37,7 @@ class SGD:
         )
         self._in_encoder = tuple(name.startswith("encoder.") for _, name, _ in named)
         self._kwargs, self._times = trainer.optimizer.kwargs, trainer.optimizer.decoder_lr_times
+        self._apply_momentum = ops.ApplyMomentum()
         self._step = jit(self._apply) if trainer.jit else self._apply
         self._sum = jit(self._summed) if trainer.jit else self._summed
 
@@ -74,5 +73,5 @@ class SGD:
         for i in range(len(self.weights)):
             weight = self.weights[i]
             rate = encoder_rate if self._in_encoder[i] else other_rate
-            updated = _apply_momentum(weight, self.momenta[i], rate, gradients[i] + decay * weight, momentum)
+            updated = self._apply_momentum(weight, self.momenta[i], rate, gradients[i] + decay * weight, momentum)
         return updated  # a graph that returns nothing gets a node that runs on the host

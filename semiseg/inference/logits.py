@@ -3,12 +3,15 @@
 Shapes: 1 x 3 x H x W image in, 1 x C x H x W logits out. Results are averaged as logits, as U2PL and the authors do.
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, ops
 
 from semiseg.config.keys import EvaluationConfig
 from semiseg.inference.compiled import Network
@@ -61,18 +64,17 @@ def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[T
 
 def sliding_window(network: Network, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
     """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
-    strips = list(sliding_strips(network, image.asnumpy()[0], window, stride_rate))
-    return Tensor(np.concatenate(strips, axis=1)[None])
+    return ops.concat(list(sliding_strips(network, image.asnumpy()[0], window, stride_rate)), 2)
 
 
 def sliding_strips(
     network: Network, image: np.ndarray, window: tuple[int, int], stride_rate: float
-) -> Iterator[np.ndarray]:
-    """Mean of the linear head's logits over overlapping windows: 3 x H x W -> C x h x W, strip by strip downwards.
+) -> Iterator[Tensor]:
+    """Mean of the linear head's logits over overlapping windows: 3 x H x W -> 1 x C x h x W, strip by strip downwards.
 
     An image smaller than the window is padded with 0 (the mean colour) on both sides. Windows start every
     ceil(side * stride_rate) pixels; the last one of a row ends at the border. A strip is what no later window reaches,
-    so that only C x (window's height) x W numbers are held at a time.
+    so that only C x (window's height) x W numbers are held at a time. They stay on the device.
     """
     height, width = image.shape[1:]
     pad_h, pad_w = max(window[0] - height, 0), max(window[1] - width, 0)
@@ -80,22 +82,43 @@ def sliding_strips(
     image = np.pad(image, ((0, 0), (top, pad_h - top), (left, pad_w - left)))
     bands = list(_windows(image.shape[1], window[0], stride_rate))
     columns = list(_windows(image.shape[2], window[1], stride_rate))
-    total = count = None
+    count = np.outer(_covered(bands), _covered(columns)).astype(np.float32)
+    total = None
     for band, following in zip(bands, [*bands[1:], None], strict=True):
+        parts = []
         for cols in columns:
             part = np.ascontiguousarray(image[:, band, cols])
-            inside = resize(network.logits(Tensor(part[None])), part.shape[1:]).asnumpy()[0]
-            if total is None:
-                total = np.zeros((len(inside), part.shape[1], image.shape[2]), np.float32)
-                count = np.zeros(total.shape[1:], np.float32)
-            total[:, :, cols] += inside
-            count[:, cols] += 1
+            parts.append(resize(network.logits(Tensor(part[None])), part.shape[1:]))
+        if total is not None:  # what is left moves up; the rows below it are new
+            new = ops.zeros((*total.shape[:2], window[0] - total.shape[2], total.shape[3]), total.dtype)
+            total = ops.concat((total, new), 2)
+        total = _side_by_side(parts, columns, total)
         done = (following.start if following else band.stop) - band.start
-        yield (total[:, :done] / count[:done])[:, top : top + height, left : left + width]
-        for sums in (total, count):  # what is left moves up; the rows below it are new
-            kept = sums.shape[-2] - done
-            sums[..., :kept, :] = sums[..., done:, :].copy()
-            sums[..., kept:, :] = 0
+        times = Tensor(count[None, None, band.start : band.start + done])
+        mean = total[:, :, :done] / ops.tile(times, (1, total.shape[1], 1, 1))  # on CPU broadcasting is slow
+        yield mean[:, :, top : top + height, left : left + width]
+        total = total[:, :, done:]
+
+
+def _side_by_side(parts: Sequence[Tensor], columns: Sequence[slice], total: Tensor | None) -> Tensor:
+    """``total`` (1 x C x h x W; None: zeros) plus each part at its columns, added in order."""
+    borders = sorted({border for cols in columns for border in (cols.start, cols.stop)})
+    pieces = []
+    for start, stop in itertools.pairwise(borders):
+        addends = [] if total is None else [total[:, :, :, start:stop]]
+        for part, cols in zip(parts, columns, strict=True):
+            if cols.start <= start and stop <= cols.stop:
+                addends.append(part[:, :, :, start - cols.start : stop - cols.start])
+        pieces.append(functools.reduce(operator.add, addends))
+    return ops.concat(pieces, 3)
+
+
+def _covered(windows: Sequence[slice]) -> np.ndarray:
+    """How many of the windows along one side reach each pixel."""
+    count = np.zeros(windows[-1].stop, np.int64)
+    for window in windows:
+        count[window] += 1
+    return count
 
 
 def logit_strips(
@@ -112,7 +135,7 @@ def logit_strips(
     elif cfg.mode == "slide":
         inner = _scaled_size(height, width, 1.0, cfg.base_size)
         scaled = image if inner == (height, width) else resize(Tensor(image[None]), inner).asnumpy()[0]
-        strips = sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate)
+        strips = (s.asnumpy()[0] for s in sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate))
         yield from strips if inner == size else upsampled_strips(np.concatenate(list(strips), axis=1), size)
     else:
         yield from upsampled_strips(network.logits(Tensor(image[None])).asnumpy()[0], size)

@@ -20,8 +20,6 @@ from semiseg.methods.sampling import grid_points
 from semiseg.models.interpolate import at_points
 from semiseg.models.prototypes import ema_prototypes, prototype_sums
 
-_assign = ops.Assign()
-
 
 class PrototypeInputs(NamedTuple):
     """The mean teacher's inputs, and the selected pixels: the same in all images of the step."""
@@ -124,7 +122,7 @@ class PrototypeConsistency(SemiSupervised):
 
     def _set_prototypes(self, prototypes: Tensor) -> None:
         for network in self.networks.values():
-            _assign(network.proto_net.proto_list, prototypes)
+            ops.assign(network.proto_net.proto_list, prototypes)
 
 
 def _pick(values: Tensor, pixels: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
 from semiseg.models.layers import average_statistics
 
-_assign = ops.Assign()
 # Over all parameters at once: a loop would be unrolled beyond the depth that a compiled ResNet-101 may have.
 _each = ops.HyperMap()
 _average = ops.MultitypeFuncGraph("average")
@@ -23,7 +22,7 @@ _average = ops.MultitypeFuncGraph("average")
 
 @_average.register("Tensor", "Tensor", "Tensor")
 def _averaged(decay: Tensor, teacher: Parameter, student: Parameter) -> Tensor:
-    return _assign(teacher, student + decay * (teacher - student))
+    return ops.assign(teacher, student + decay * (teacher - student))
 
 
 def ema_decay(iteration: int, limit: float) -> float:
@@ -56,13 +55,13 @@ class ExponentialMovingAverage:
     def copy(self) -> None:
         """Makes the teacher equal to the student, statistics included."""
         for teacher, student in self._pairs:
-            _assign(teacher, student.value())
+            ops.assign(teacher, student.value())
 
     def copy_statistics(self) -> None:
         """Makes the teacher's BatchNorm statistics those of the student."""
         for teacher, student in self._pairs:
             if not student.requires_grad:
-                _assign(teacher, student.value())
+                ops.assign(teacher, student.value())
 
     def _all_averaged(self, decay: Tensor) -> tuple:
         return _each(ops.partial(_average, decay), self._teacher, self._student)

@@ -1,7 +1,5 @@
 """Networks: ``build_model(net_cfg)`` makes the one that ``config.keys.NetConfig`` describes."""
 
-from functools import partial
-
 from mindspore import nn
 
 from semiseg.common.errors import ConfigError
@@ -9,7 +7,7 @@ from semiseg.config.keys import EncoderConfig, NetConfig
 from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
 from semiseg.models.efficientnet_lite import EfficientNetLite
 from semiseg.models.encoder import Encoder, Norm
-from semiseg.models.layers import SyncBatchNorm2d
+from semiseg.models.layers import synchronised_norm
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import DEPTHS, ResNet
 
@@ -26,7 +24,7 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     """
     if cfg.num_classes is None:
         raise ConfigError("net.num_classes: expected the number of classes; build.complete takes it from the data set")
-    norm = partial(SyncBatchNorm2d, world=world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
+    norm = synchronised_norm(world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
     encoder = build_encoder(cfg.encoder, norm)
     low, _, middle, high = encoder.out_planes
     decoder = Decoder(low, high, cfg.num_classes, cfg.decoder.kwargs, norm)

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn, ops
 from semiseg.config.keys import DecoderKwargs
 from semiseg.models.encoder import Encoder, Norm
 from semiseg.models.interpolate import resize
-from semiseg.models.layers import Conv3x3
+from semiseg.models.layers import Conv3x3, ImagePool
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import conv1x1
 
@@ -39,9 +39,7 @@ class ASPP(nn.Cell):
 
     def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
         super().__init__()
-        self.conv1 = nn.SequentialCell(
-            nn.AdaptiveAvgPool2d((1, 1)), conv1x1(in_planes, planes), norm(planes), nn.ReLU()
-        )
+        self.conv1 = nn.SequentialCell(ImagePool(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
         self.conv2 = _conv_norm(in_planes, planes, 0, norm)
         for index, dilation in enumerate(dilations):
             setattr(self, f"conv{index + 3}", _conv_norm(in_planes, planes, dilation, norm))

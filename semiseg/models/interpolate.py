@@ -8,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
-_RESIZE = ops.ResizeBilinearV2(align_corners=True)
-
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """B x C x h x w -> B x C x H x W."""
-    return _RESIZE(x, size)
+    return ops.ResizeBilinearV2(align_corners=True)(x, size)
 
 
 def nearest(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:

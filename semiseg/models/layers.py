@@ -1,8 +1,12 @@
 """Layers that MindSpore has in a form that is too slow, too large or not there on every device.
 
-``Conv3x3`` makes the sums of nn.Conv2d with less work and memory; ``SyncBatchNorm2d`` is BatchNorm over the images of
-all devices. Shapes: B images, C channels, H x W pixels.
+``Conv3x3`` makes the sums of nn.Conv2d with less work and memory; ``StemPool`` and ``ImagePool`` are poolings in
+operators that every device has; ``SyncBatchNorm2d`` is BatchNorm over the images of all devices. Shapes: B images, C
+channels, H x W pixels.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
@@ -60,6 +64,45 @@ class Conv3x3(nn.Conv2d):
         return self._scatter(products, Tensor((height, width), ms.int32))
 
 
+class StemPool(nn.Cell):
+    """nn.MaxPool2d(3, 2, padding=1, ceil_mode) of a map that is nowhere negative, as ReLU leaves it: B x C x H x W.
+
+    With its own padding that layer compiles to a three-dimensional pooling, which Ascend runs on its CPU cores. For odd
+    sides, ``same`` padding is the same one; for an even side zeros are put around the map, and not by ops.pad, whose
+    gradient is wrong in a compiled function.
+    """
+
+    def __init__(self, ceil_mode: bool):
+        super().__init__()
+        self.same = nn.MaxPool2d(3, 2, pad_mode="same")
+        self.valid = nn.MaxPool2d(3, 2, pad_mode="valid")
+        self._after_even = 2 if ceil_mode else 0  # zeros below or right of an even side
+
+    def construct(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        if height % 2 and width % 2:
+            return self.same(x)
+        return self.valid(self._surrounded(self._surrounded(x, 2), 3))
+
+    def _surrounded(self, x: Tensor, axis: int) -> Tensor:
+        """With a row of zeros before the map and as many behind it as the last window needs."""
+        outer, inner = x.shape[:axis], x.shape[axis + 1 :]
+        after = 1 if x.shape[axis] % 2 else self._after_even
+        parts = (ops.zeros((*outer, 1, *inner), x.dtype), x)
+        if after > 0:
+            parts = (*parts, ops.zeros((*outer, after, *inner), x.dtype))
+        return ops.concat(parts, axis)
+
+
+class ImagePool(nn.Cell):
+    """The mean over the whole map: B x C x H x W -> B x C x 1 x 1. Ascend has no kernel of its own for
+    nn.AdaptiveAvgPool2d((1, 1)).
+    """
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keep_dims=True)
+
+
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d in training over ``world`` devices that hold equally many pixels; the same parameters and names.
 
@@ -88,6 +131,16 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         ops.assign(self.moving_mean, self.moving_mean + self._rate * (mean - self.moving_mean))
         ops.assign(self.moving_variance, self.moving_variance + self._rate * (variance - self.moving_variance))
+
+
+def synchronised_norm(world: int) -> Callable[..., nn.Cell]:
+    """BatchNorm over ``world`` devices, made of a channel count: MindSpore's own where it is documented to train.
+
+    That is Ascend alone; ours keeps three maps a layer where it keeps one.
+    """
+    if ms.get_context("device_target") == "Ascend":
+        return nn.SyncBatchNorm
+    return partial(SyncBatchNorm2d, world=world)
 
 
 def average_statistics(network: nn.Cell, group: Group, synchronised: bool) -> None:

@@ -11,7 +11,7 @@ from mindspore import Tensor, nn
 from mindspore.common.initializer import HeNormal, initializer
 
 from semiseg.models.encoder import Norm
-from semiseg.models.layers import Conv3x3
+from semiseg.models.layers import Conv3x3, StemPool
 
 Stem = Literal["deep", "conv7"]
 
@@ -109,7 +109,7 @@ class ResNet(nn.Cell):
         # ceil_mode as U2PL has it with the deep stem and torchvision with the other: they differ for even sizes only.
         # So does pad_mode="same" of the authors' MindSpore release and of mindcv.
         self.ceil_mode = deep
-        self.maxpool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=deep)
+        self.maxpool = StemPool(self.ceil_mode)
         planes = [width * 2**stage for stage in range(4)]
         self.out_planes = tuple(p * block.expansion for p in planes)
 

@@ -2,7 +2,7 @@
 
 Each row is the same work on both sides, each side in a process of its own, the two alternating over several rounds. The
 ratio is ours / PyTorch, round by round, and its median is printed: below 1 we are faster (or smaller). Needs PyTorch:
-``bash tools/test.sh --parity`` installs it.
+``bash tools/test.sh --parity`` installs it. ``--items host`` is host.py's table, which has no other side.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import inputs
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
+HOST = "host"  # an item of another kind
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,12 @@ def table(rows: dict[str, dict[str, float]], titles: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def write(path: Path | None, rows: dict[str, dict]) -> None:
+    """The JSON file, where one is wanted."""
+    if path:
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
 def machine() -> str:
     """The processor and its number of cores, as far as the system tells."""
     name = platform.processor() or platform.machine()
@@ -115,6 +122,13 @@ def machine() -> str:
         names = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
         name = names[0].partition(":")[2].strip() if names else name
     return f"{name}, {os.cpu_count()} cores, {platform.system()}, CPython {platform.python_version()}"
+
+
+def host_seconds(folder: Path) -> dict[str, dict[str, float]]:
+    """Runs host.py, which prints its table; the host's seconds a step by method."""
+    result = folder / "host.json"
+    subprocess.run([sys.executable, str(HERE / "host.py"), "--json", str(result)], check=True)
+    return {method: {"ours": seconds} for method, seconds in json.loads(result.read_text(encoding="utf-8")).items()}
 
 
 def main() -> int:
@@ -127,7 +141,7 @@ def main() -> int:
     rounds = 3 if args.quick else 5
     with tempfile.TemporaryDirectory() as folder:
         every = items(Path(folder))
-        names = [item.name for item in every]
+        names = [*(item.name for item in every), HOST]
         unknown = sorted(set(args.items or ()) - set(names))
         if unknown:
             parser.error(f"--items: unknown {', '.join(unknown)}; known: {', '.join(names)}")
@@ -136,10 +150,12 @@ def main() -> int:
         with tqdm(total=2 * rounds * len(chosen), unit="process") as bar:
             for item in chosen:
                 rows[item.name] = measure(item, rounds, bar)
-                if args.json:
-                    args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(f"{machine()}; {rounds} rounds\n")
-    print(table(rows, {item.name: item.title for item in every}))
+                write(args.json, rows)
+        print(f"{machine()}; {rounds} rounds\n")
+        if rows:
+            print(table(rows, {item.name: item.title for item in every}))
+        if HOST in (args.items or ()):
+            write(args.json, rows | {HOST: host_seconds(Path(folder))})
     return 0
 
 

@@ -11,11 +11,12 @@ from semiseg.common import distributed
 from semiseg.common.distributed import Group
 from semiseg.common.files import replace_file
 from semiseg.config import dump, flatten, load
+from semiseg.config.keys import Config
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
 from semiseg.data.warnings import lost_by_unlabeled
 from semiseg.engine import build, loop
-from semiseg.engine.device import set_device
+from semiseg.engine.device import be_deterministic, set_device
 from semiseg.engine.lock import RunLock
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.plan import Plan, make_plan
@@ -32,10 +33,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, e.g. trainer.epochs=40")
     args = parser.parse_intermixed_args(argv)
     plan = make_plan(load(args.config, args.overrides), distributed.processes())
-    device = "" if distributed.is_scheduler() else set_device(plan.config.device, distributed.connect)
+    device = "" if distributed.is_scheduler() else set_device(plan.config.device, lambda: prepare(plan.config))
     group = distributed.join()
     with RunLock(plan.folder) if group.first else contextlib.nullcontext():
         return run(plan, device, group)
+
+
+def prepare(config: Config) -> None:
+    """What must come between choosing the device and its first operation, in this order."""
+    if config.trainer.deterministic:
+        be_deterministic()
+    distributed.connect()
 
 
 def run(plan: Plan, device: str, group: Group) -> int:

@@ -47,3 +47,15 @@ def test_our_side_of_a_benchmark_runs(folder, work, parameters, monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["ours.py", work, json.dumps(parameters)])
     ours.worker.main({work: getattr(ours, work)})
     check(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("method", ["suponly", "mean_teacher", "u2pl", "ael", "ours"])
+def test_the_hosts_part_of_a_step_is_timed(monkeypatch, method):
+    monkeypatch.syspath_prepend(FOLDER)
+    host = load_tool("host", "benchmarks")
+    for name, value in {"SIDE": 65, "WARM_UP": 1, "STEPS": 2}.items():
+        monkeypatch.setattr(host, name, value)
+    monkeypatch.setattr(host, "NET", (*host.NET, "net.decoder.kwargs.inner_planes=8"))
+    taken = host.seconds(method)
+    assert len(taken) == 2
+    assert min(taken) > 0

@@ -99,3 +99,31 @@ def test_training_stays_on_the_cores_that_are_named(monkeypatch):
     finally:
         for task in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(task.name), before)
+
+
+def test_what_must_come_before_the_first_operation_comes_after_the_device_is_set(monkeypatch, tmp_path):
+    calls = machine_with(monkeypatch, tmp_path, "GPU")
+
+    class Tensor:
+        def __init__(self, values):
+            calls.append("a tensor")
+
+        def __add__(self, other):
+            return self
+
+        def asnumpy(self):
+            calls.append("read")
+
+    monkeypatch.setattr(device.ms, "Tensor", Tensor)
+    assert device.set_device("auto", lambda: calls.append("connected")) == "gpu (auto)"
+    assert calls == ["GPU", "connected", "a tensor", "read"]
+
+
+def test_mindspore_is_told_once_to_be_deterministic(monkeypatch):
+    told = []
+    monkeypatch.setattr(device.ms, "set_deterministic", told.append)
+    device.be_deterministic.cache_clear()
+    device.be_deterministic()
+    device.be_deterministic()
+    device.be_deterministic.cache_clear()
+    assert told == [True]

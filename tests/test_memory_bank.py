@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.host_array import HostArray
 from semiseg.methods.u2pl import memory_bank
 from semiseg.methods.u2pl.memory_bank import MemoryBank
@@ -96,6 +97,18 @@ def test_the_state_carries_everything_over():
         enqueue(one, 0, rows(3, 50))
     assert [content(other, c) for c in range(3)] == [content(bank, c) for c in range(3)]
     assert content(other, 0) == [5, 6, 7, 8, 50, 51, 52]
+
+
+def test_a_checkpoint_of_the_time_when_the_rows_were_in_main_memory_is_taken(tmp_path):
+    written = {
+        "bank.rows": HostArray("bank.rows", rows(sum(SIZES)), per_device=True),
+        "bank.first": HostArray("bank.first", np.array([2, 0, 0], np.int32), per_device=True),
+        "bank.count": HostArray("bank.count", np.array([7, 4, 1], np.int32), per_device=True),
+    }
+    path, bank = tmp_path / "last.ckpt", MemoryBank(SIZES, 3)
+    checkpoint_io.save(path, written, {})
+    checkpoint_io.restore(path, checkpoint_io.read(path)[0], bank.state())
+    assert [content(bank, c) for c in range(3)] == [[2, 3, 4, 5, 6, 0, 1], [7, 8, 9, 10], [11]]
 
 
 def test_an_array_of_a_type_that_no_checkpoint_holds_is_refused():

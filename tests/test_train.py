@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from PIL import Image
+from tiny import config_of
 
 from semiseg import cli, train
 from semiseg.checkpoints import io as checkpoint_io
@@ -268,3 +269,12 @@ def test_a_scaled_rate_is_the_one_that_trains(tiny_config, tiny_overrides, tmp_p
     assert "trainer.scale_lr: lr 0.05 x 2/8 = 0.0125" in (tmp_path / "run/log.txt").read_text()
     resolved = load(tmp_path / "run/config.resolved.yaml")
     assert resolved.trainer.optimizer.kwargs.lr == 0.05  # written as configured: a continued run scales it once
+
+
+@pytest.mark.parametrize(("wanted", "calls"), [("false", ["connect"]), ("true", ["deterministic", "connect"])])
+def test_operators_are_made_deterministic_before_the_devices_connect(monkeypatch, wanted, calls):
+    done = []
+    monkeypatch.setattr(train, "be_deterministic", lambda: done.append("deterministic"))
+    monkeypatch.setattr(train.distributed, "connect", lambda: done.append("connect"))
+    train.prepare(config_of(f"trainer.deterministic={wanted}"))
+    assert done == calls

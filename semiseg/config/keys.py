@@ -296,6 +296,7 @@ class TrainerConfig(Section):
     )
     scale_lr: bool = key(False, "multiply lr by (images a step) / (the published number), where one is published")
     jit: bool = key(True, "compile the step and, on CPU, evaluation; false starts faster and runs slower")
+    deterministic: bool = key(False, "operators that give the same bits each time, slower; a CPU's always do")
     log_every: int = key(10, "steps between two lines of metrics.jsonl", ge=1, expected="at least 1 step")
 
 

@@ -1,6 +1,7 @@
 """Choosing the device: auto takes the best one that really runs an operation, and says which and why."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,12 @@ def set_device(wanted: str, connect: Callable[[], None] = lambda: None) -> str:
     if idle:
         return f"cpu (auto). WARNING: {'; '.join(idle)}. docs/devices.md tells what MindSpore needs"
     return f"cpu (auto: neither {' nor '.join(reasons)} initialises)"
+
+
+@functools.cache
+def be_deterministic() -> None:
+    """Lets operators give the same bits each time, once and for all: MindSpore refuses to be told twice."""
+    ms.set_deterministic(True)
 
 
 def _try(name: str, connect: Callable[[], None]) -> str:

@@ -24,7 +24,8 @@ from semiseg.methods import Method, get_method
 _FREE = (
     *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
     "dataset.max_pixels",
-    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "saver.", "monitor.", "expected"),
+    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic"),
+    *("saver.", "monitor.", "expected"),
 )
 
 

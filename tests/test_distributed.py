@@ -123,6 +123,9 @@ def test_tensors_are_sent_in_buckets(monkeypatch):
 
     values = [Sized(size) for size in (4, 6, 1, 20, 3)]
     assert [[v.size for v in bucket] for bucket in distributed._buckets(values)] == [[4, 6], [1], [20], [3]]
+    monkeypatch.setattr(distributed, "_BUCKET", 1000)
+    many = [Sized(1)] * 200  # one concatenation takes no more than 96
+    assert [len(bucket) for bucket in distributed._buckets(many)] == [96, 96, 8]
 
 
 def test_rank_0_is_the_first():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, mutable
 from tiny import context_of, network_of
 
 from semiseg.engine.optim import SGD, poly
@@ -59,6 +59,15 @@ def test_one_wrong_gradient_is_noticed(wrong):
     assert np.isfinite(float(optimizer.total(tuple(map(Tensor, gradients)))))
     gradients[7].flat[3] = wrong
     assert not np.isfinite(float(optimizer.total(tuple(map(Tensor, gradients)))))
+
+
+@pytest.mark.parametrize("jit", ["true", "false"])
+def test_the_update_gives_a_tensor_back(jit):
+    """A compiled function that gives nothing back gets a node that runs on the host."""
+    context = context_of(f"trainer.jit={jit}")
+    optimizer = SGD({"student": network_of(context.net)}, context.trainer)
+    gradients = tuple(Tensor(np.ones(weight.shape, np.float32)) for weight in optimizer.weights)
+    assert isinstance(optimizer._step(mutable(gradients), Tensor(0.1), Tensor(0.1)), Tensor)
 
 
 def test_two_networks_are_two_updates_whose_momenta_are_named_by_role():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
+from semiseg.common.tensors import concatenated
 from semiseg.config.keys import EvaluationConfig
 from semiseg.inference.compiled import Network
 from semiseg.models.interpolate import axis_weights, resize
@@ -64,7 +65,7 @@ def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[T
 
 def sliding_window(network: Network, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
     """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
-    return ops.concat(list(sliding_strips(network, image.asnumpy()[0], window, stride_rate)), 2)
+    return concatenated(list(sliding_strips(network, image.asnumpy()[0], window, stride_rate)), 2)
 
 
 def sliding_strips(
@@ -110,7 +111,7 @@ def _side_by_side(parts: Sequence[Tensor], columns: Sequence[slice], total: Tens
             if cols.start <= start and stop <= cols.stop:
                 addends.append(part[:, :, :, start - cols.start : stop - cols.start])
         pieces.append(functools.reduce(operator.add, addends))
-    return ops.concat(pieces, 3)
+    return concatenated(pieces, 3)
 
 
 def _covered(windows: Sequence[slice]) -> np.ndarray:

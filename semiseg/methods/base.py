@@ -105,7 +105,7 @@ class Method:
         return Evaluated(self.student)
 
     def state(self) -> dict[str, Parameter | HostArray]:
-        """Everything that lives between steps, by name. A HostArray may be each device's own (``per_device``)."""
+        """Everything that lives between steps, by name. Each device may have its own of a value (``per_device``)."""
         return {
             f"{role}.{name}": parameter
             for role, network in self.networks.items()

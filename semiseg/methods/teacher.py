@@ -129,7 +129,7 @@ class TeacherLabels:
 
         ``inside``: bool B x H x W; pixels where it is False have no label.
         """
-        image = Tensor(images)
+        image = images if isinstance(images, Tensor) else Tensor(images)
         with self._teacher.running(self._training):
             label, score = self._label(image)
         return PseudoLabels(image, blanked(label, inside), score)

@@ -56,7 +56,7 @@ class AEL(SemiSupervised):
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
-        taught = self.teacher_labels(view.image_l.asnumpy(), view.inside_l)
+        taught = self.teacher_labels(view.image_l, view.inside_l)
         rng = generator(self.context.trainer.seed, "adaptive sampling", step)
         shape = view.label_l.shape[1:]
         draw_l, draw_u = (Tensor(random_slice(rng, batch.slice, shape).astype(np.float32)) for _ in range(2))

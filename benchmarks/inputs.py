@@ -51,13 +51,3 @@ def write_images(folder: Path, count: int, height: int, width: int) -> None:
         mask[:4] = 255
         Image.fromarray(mask).save(folder / "SegmentationClassAug" / f"{name}.png")
     (folder / "val.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-
-
-def write_many(folder: Path, count: int) -> None:
-    """A VOC-layout folder of ``count`` names for one small image, listed in ids.txt."""
-    (folder / "JPEGImages").mkdir(parents=True)
-    names = [f"image_{i:06}" for i in range(count)]
-    Image.new("RGB", (120, 100), (90, 120, 60)).save(folder / "one.jpg")
-    for name in names:
-        (folder / "JPEGImages" / f"{name}.jpg").hardlink_to(folder / "one.jpg")
-    (folder / "ids.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -19,7 +19,6 @@ from semiseg.data import build as data_build
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
 from semiseg.data.specs import get_spec
-from semiseg.data.splits import read_list
 from semiseg.data.transforms import TrainTransform
 from semiseg.engine import build
 from semiseg.engine.device import set_device
@@ -119,21 +118,6 @@ def small_step(p: dict[str, Any]) -> worker.Work:
     return worker.Work(steps_of("ours", context_of(loaded, p["batch"], p["side"])), repeat=7)
 
 
-def many_ids(p: dict[str, Any]) -> worker.Work:
-    """From lists of so many ids to the first batch: reading, checking that files exist, shuffling."""
-    folder = Path(p["folder"])
-    transform = TrainTransform((97, 97))
-
-    def once() -> None:
-        ids = read_list(folder / "ids.txt", get_spec("pascal").sample_id)
-        images = SegmentationDataset(get_spec("pascal"), folder, ids, with_mask=False)
-        assert not images.missing_files()
-        with TrainStream(images, transform, 2, seed=0, purpose="u", workers=1) as stream:
-            next(stream)
-
-    return worker.Work(once)
-
-
 def evaluation(p: dict[str, Any]) -> worker.Work:
     """Files to confusion matrix: whole image with both heads, or sliding window."""
     set_device("cpu")
@@ -184,5 +168,5 @@ def count(p: dict[str, Any]) -> worker.Work:
 
 
 if __name__ == "__main__":
-    works = (train_step, semi_step, startup, evaluation, data, count, small_step, many_ids)
+    works = (train_step, semi_step, startup, evaluation, data, count, small_step)
     worker.main({f.__name__: f for f in works})

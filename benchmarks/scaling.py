@@ -1,16 +1,19 @@
-"""How cost grows: python benchmarks/scaling.py [--png FILE].
+"""How cost grows: python benchmarks/scaling.py [--only steps|start] [--latency MS] [--png FILE].
 
-Seconds a step and peak memory of ``ours`` with the small network of the synthetic experiments, one size varied at a
-time; and what long lists cost at the start. Without PyTorch. Each point is a process of its own.
+Steps: seconds and peak memory of ``ours`` with the small network of the synthetic experiments, one size varied at a
+time. Start: from the lists to the first batch with 10^4 to 10^7 unlabelled images, on a file system that takes
+``--latency`` milliseconds for each look at a file. Without PyTorch. Each point is a process of its own.
 """
 
 import argparse
+import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import inputs
 import matplotlib
+import start
 from run import Item, machine, once
 from tqdm import tqdm
 
@@ -31,7 +34,8 @@ TITLES = {
     "per_class": "prototypes a class",
     "ids": "unlabelled images: seconds to the first batch",
 }
-LISTS = (100, 1_000, 10_000, 50_000)
+STARTS = [("list", 10**power) for power in (4, 5, 6, 7)] + [("folder", 10**power) for power in (4, 5, 6)]
+PARTS = ("lists", "checks", "first_batch")
 
 
 def point(work: str, parameters: dict) -> tuple[float, float]:
@@ -40,21 +44,42 @@ def point(work: str, parameters: dict) -> tuple[float, float]:
     return found["seconds"], found["mib"]
 
 
-def measure(folder: Path) -> dict[str, list[tuple[int, float, float]]]:
+def measure_steps() -> dict[str, list[tuple[int, float, float]]]:
     """What was varied -> (value, seconds, MiB)."""
     found: dict[str, list[tuple[int, float, float]]] = {}
-    with tqdm(total=sum(map(len, VARIED.values())) + len(LISTS), unit="point") as bar:
+    with tqdm(total=sum(map(len, VARIED.values())), unit="point") as bar:
         for name, values in VARIED.items():
             for value in values:
                 bar.set_postfix_str(f"{name} {value}")
                 found.setdefault(name, []).append((value, *point("small_step", USUAL | {name: value})))
                 bar.update()
-        for count in LISTS:
-            bar.set_postfix_str(f"ids {count}")
-            inputs.write_many(folder / str(count), count)
-            found.setdefault("ids", []).append((count, *point("many_ids", {"folder": str(folder / str(count))})))
-            bar.update()
     return found
+
+
+def measure_start(kind: str, count: int, latency: float) -> dict[str, float]:
+    """What ``start.py`` says, and its kind and count. Raises: RuntimeError if it fails."""
+    with tempfile.TemporaryDirectory() as name:
+        start.write(Path(name), count, kind)
+        parameters = json.dumps({"folder": name, "kind": kind, "latency": latency})
+        command = [sys.executable, str(Path(start.__file__)), parameters]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{kind} of {count}: exit code {done.returncode}\n{done.stderr[-3000:]}")
+    return {"kind": kind, "count": count} | json.loads(done.stdout.splitlines()[-1])
+
+
+def start_table(rows: list[dict]) -> str:
+    """Markdown: a line a start."""
+    lines = [
+        "| unlabelled images | named by a | lists, s | checks, s | first batch, s | together, s | processor, s | peak "
+        "memory, MiB | looks at files |",
+        "|---" * 9 + "|",
+    ]
+    for row in rows:
+        seconds = [row[part] for part in PARTS]
+        cells = " | ".join(f"{value:.2f}" for value in (*seconds, sum(seconds), row["processor"]))
+        lines.append(f"| {row['count']:,} | {row['kind']} | {cells} | {row['mib']:.0f} | {row['looks']:,} |")
+    return "\n".join(lines)
 
 
 def table(found: dict[str, list[tuple[int, float, float]]]) -> str:
@@ -67,8 +92,8 @@ def table(found: dict[str, list[tuple[int, float, float]]]) -> str:
 
 def chart(found: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
     """A panel for each size varied: seconds (left axis) and MiB (right axis)."""
-    figure, panels = plt.subplots(1, len(found), figsize=(3.4 * len(found), 2.9), layout="constrained")
-    for axes, (name, points) in zip(panels, found.items(), strict=True):
+    figure, panels = plt.subplots(1, len(found), figsize=(3.4 * len(found), 2.9), layout="constrained", squeeze=False)
+    for axes, (name, points) in zip(panels[0], found.items(), strict=True):
         values, seconds, memory = zip(*points, strict=True)
         axes.plot(values, seconds, "o-", color="#e45756")
         axes.set(title=TITLES[name].partition(":")[0], ylim=(0, None), ylabel="seconds")
@@ -84,13 +109,22 @@ def chart(found: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
 
 
 def main() -> int:
-    """Measures, prints the table, draws the chart."""
+    """Measures, prints the tables, draws the chart."""
     parser = argparse.ArgumentParser(description="Time and memory against image size, batch, classes and more.")
     parser.add_argument("--png", type=Path, metavar="FILE", help="also draw a chart")
+    parser.add_argument("--only", choices=("steps", "start"), help="one of the two")
+    parser.add_argument("--most", type=float, default=1e7, metavar="N", help="of unlabelled images (%(default)g)")
+    parser.add_argument("--latency", type=float, default=1.0, metavar="MS", help="of a look at a file (%(default)g)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder))
-    print(f"{machine()}; usual size: {USUAL}\n\n{table(found)}")
+    found = {} if args.only == "start" else measure_steps()
+    if found:
+        print(f"{machine()}; usual size: {USUAL}\n\n{table(found)}")
+    if args.only != "steps":
+        starts = tqdm([one for one in STARTS if one[1] <= args.most], unit="start")
+        rows = [measure_start(kind, count, args.latency / 1000) for kind, count in starts]
+        print(f"{machine()}; {args.latency:g} ms longer for each look at a file\n\n{start_table(rows)}")
+        lists = [row for row in rows if row["kind"] == "list"]
+        found["ids"] = [(row["count"], sum(row[part] for part in PARTS), row["mib"]) for row in lists]
     if args.png:
         chart(found, args.png)
     return 0

@@ -13,11 +13,10 @@ FOLDER = ROOT / "benchmarks"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images as the benchmarks make them, two small ones, and a list of many names."""
+    """Images as the benchmarks make them, two small ones."""
     inputs = load_tool("inputs", "benchmarks")
     folder = tmp_path_factory.mktemp("images")
     inputs.write_images(folder / "voc", 2, 65, 70)
-    inputs.write_many(folder / "many", 5)
     return folder
 
 
@@ -37,7 +36,7 @@ def test_our_side_of_a_benchmark_runs_as_a_process_of_its_own(folder):
 
 @pytest.mark.parametrize(
     ("work", "parameters"),
-    [("data", {"folder": "voc", "steps": 1}), ("count", {"images": 1}), ("many_ids", {"folder": "many"})],
+    [("data", {"folder": "voc", "steps": 1}), ("count", {"images": 1})],
 )
 def test_our_side_of_a_benchmark_runs(folder, work, parameters, monkeypatch, capsys):
     monkeypatch.syspath_prepend(FOLDER)  # as in a process of its own: modules there import each other
@@ -59,3 +58,16 @@ def test_the_hosts_part_of_a_step_is_timed(monkeypatch, method):
     taken = host.seconds(method)
     assert len(taken) == 2
     assert min(taken) > 0
+
+
+@pytest.mark.parametrize("kind", ["list", "folder"])
+def test_the_start_with_many_images_is_measured_in_a_process_of_its_own(kind, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    scaling = load_tool("scaling", "benchmarks")
+    monkeypatch.setattr(scaling.start, "LABELED", 2)
+    monkeypatch.setattr(scaling.start, "VAL", 2)
+    row = scaling.measure_start(kind, 30, 0)
+    assert row["looks"] >= 2 * 2 + 2 * 2 + (30 if kind == "list" else 0)
+    assert min(row[part] for part in (*scaling.PARTS, "processor")) > 0
+    assert row["mib"] > 30
+    assert f"| 30 | {kind} |" in scaling.start_table([row])

@@ -1,7 +1,9 @@
 """From a configuration to lists and data sets: one value changes the label ratio, contradictions show both numbers."""
 
+import os
+
 import pytest
-from own_data import make_set, write_config, write_ids, write_split
+from own_data import add, make_set, write_config, write_ids, write_split
 from tiny import ROOT
 
 from semiseg import train
@@ -11,6 +13,7 @@ from semiseg.config.loading import dump, load
 from semiseg.data import build as data_build
 from semiseg.data.lists import Split, read_split, save_lists
 from semiseg.data.paths import split_name
+from semiseg.data.presence import sampled
 from semiseg.data.splits import read_list
 from semiseg.engine import build
 from semiseg.engine.plan import Plan, steps_per_epoch
@@ -196,6 +199,59 @@ def test_quick_check_finds_one_file_under_two_names(folder):
     (folder / "data/images/10.jpg").symlink_to(folder / "data/images/18.jpg")
     with pytest.raises(DataError, match="share 1 image file:"):
         quick(write_config(folder, split="4"))
+
+
+@pytest.fixture
+def few_looks(monkeypatch):
+    """Of the 14 unlabelled images five are looked at; returns them."""
+    monkeypatch.setattr(data_build, "sampled", lambda count: sampled(count, 5))
+    return [ALL[4:18][index] for index in sampled(14, 5)]
+
+
+def test_of_many_unlabelled_images_a_sample_is_looked_at_and_the_note_says_so(folder, few_looks):
+    path = write_config(folder, split="4")
+    for name in set(ALL[4:18]) - set(few_looks):
+        (folder / f"data/images/{name}.jpg").unlink()
+    (note,) = quick(path)
+    assert note == f"looked at 5 of 14 images in {folder}/data; semiseg check-data looks at all"
+    (folder / f"data/images/{few_looks[0]}.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 files are missing in .*, looked at 5 of 14 images in .* looks at all"):
+        quick(path)
+
+
+def test_all_labelled_and_validation_images_are_looked_at(folder, few_looks, monkeypatch):
+    path = write_config(folder, split="8")
+    for name in (*ALL[:8], *VAL):
+        image = folder / f"data/images/{name}.jpg"
+        image.rename(folder / "away")
+        with pytest.raises(DataError, match=rf"{name}\.jpg: not there"):
+            quick(path)
+        (folder / "away").rename(image)
+
+
+def test_a_file_that_was_not_looked_at_is_one_line_when_it_is_read(folder, few_looks):
+    config, spec = data_build.complete(load(write_config(folder, split="4")))
+    split = read_split(config, spec)
+    gone = next(index for index, name in enumerate(ALL[4:18]) if name not in few_looks)
+    path = folder / f"data/images/{split.unlabeled[gone]}.jpg"
+    path.unlink()
+    data_build.quick_check(config, spec, split)
+    with pytest.raises(DataError) as caught:
+        data_build.open_part(config, spec, split.unlabeled, "train", with_mask=False).read(gone)
+    assert str(caught.value) == f"{path}: no such image; check the data root and the list that names it"
+
+
+def test_the_looks_at_files_do_not_grow_with_the_list(folder, few_looks, monkeypatch):
+    counts, real = [], os.lstat
+    for names in (ALL[4:18], [f"{i:05}" for i in range(2000)]):
+        for index in sampled(len(names), 5):
+            add(folder / "data", names[index], with_mask=False)
+        write_split(folder, "long", ALL[:4], names, VAL)
+        looks = []
+        monkeypatch.setattr(os, "lstat", lambda path, looks=looks, **kw: looks.append(path) or real(path, **kw))
+        quick(write_config(folder, split="long"))
+        counts.append(len(looks))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(

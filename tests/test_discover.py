@@ -152,8 +152,18 @@ def test_linked_files_are_images_and_broken_links_are_named(tmp_path):
     (tmp_path / "set/gone.png").symlink_to(tmp_path / "there/gone.png")
     (tmp_path / "set/self.png").symlink_to(tmp_path / "set/self.png")
     found = scan(tmp_path / "set")
-    assert found.images == {"a.png": str(tmp_path / "there/a.png"), "b.png": str(tmp_path / "set/b.png")}
+    assert dict(found.images.items()) == {"a.png": str(tmp_path / "there/a.png"), "b.png": str(tmp_path / "set/b.png")}
     assert found.left_out == {"broken links": ["gone.png", "self.png"]}
+
+
+def test_a_folder_is_listed_without_a_look_at_each_file(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"sub/{i}.png" for i in range(50)), "sub/notes.txt")
+    looks = []
+    for name in ("stat", "lstat"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, real=real, **kw: looks.append(a) or real(*a, **kw))
+    assert len(scan(tmp_path).images) == 50
+    assert not [path for (path,) in looks if str(path).endswith((".png", ".txt"))]
 
 
 def test_a_folder_that_may_not_be_listed_is_an_error(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from semiseg.common.errors import DataError
+from semiseg.common.rng import generator
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import Shard, TrainStream, eval_samples
 from semiseg.data.specs import get_spec
@@ -100,6 +101,13 @@ def test_each_pass_shows_every_sample_once_in_another_order(dataset):
     first, second = order[:COUNT], order[COUNT:]
     assert sorted(first) == sorted(second) == IDS
     assert first != second
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_order_of_a_pass_is_the_permutation_of_seed_purpose_and_pass(dataset, skip):
+    order = [s for batch in take(dataset, 2 * COUNT, batch_size=1, skip=skip) for s in batch.ids]
+    expected = [generator(5, "labeled.order", turn).permutation(COUNT) for turn in (0, 1)]
+    assert order == [IDS[index] for index in np.concatenate(expected)]
 
 
 def test_a_sample_is_augmented_anew_in_each_pass(dataset):

@@ -3,8 +3,12 @@
 import pytest
 
 from semiseg.common.errors import DataError
-from semiseg.data.specs import get_spec
+from semiseg.data import splits
+from semiseg.data.lists import Cleaner
+from semiseg.data.specs import SPECS, custom_spec, get_spec
 from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
+
+VOC = get_spec("pascal")
 
 
 @pytest.mark.parametrize(
@@ -71,15 +75,40 @@ def test_duplicates_are_named_with_their_lines(tmp_path):
         read_list(path)
 
 
+LINES = ["2007_1", "a-b", "", "JPEGImages/c.jpg", "# note", "d e", "Straße", "x" * 70, "./f", "g.jpg", "caf\udce9"]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 50, 2**20])
+def test_a_list_read_in_pieces_is_the_list_read_line_by_line(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(splits, "_PIECE", piece)
+    path = tmp_path / "list.txt"
+    for end in ("", "\n", "\n\n"):
+        path.write_bytes(("\n".join(LINES) + end).encode(errors="surrogateescape"))
+        expected = [VOC.sample_id(line) for line in LINES if line and not line.startswith("#")]
+        assert read_list(path, Cleaner(VOC, None)) == read_list(path, VOC.sample_id) == expected
+    path.write_text("a\nb\n\na\nc\nb\n")
+    with pytest.raises(DataError, match=r"'a' on lines 1, 4; 'b' on lines 2, 6"):
+        read_list(path, Cleaner(VOC, None))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [*SPECS.values(), custom_spec("o", ["a", "b"], "i/{id}", "m/{id}"), custom_spec("p", ["a", "b"], "{id}x", "{id}")],
+)
+def test_lines_that_are_not_looked_at_are_their_own_ids(spec):
+    for text in ("abcX", "a-b_0x", "x", "a.x", "i/a", "'a'", "C:", "a,b", "a b", "ß"):
+        if spec.are_ids(set(text)):
+            assert spec.sample_id(text) == text
+    assert not spec.are_ids("a/") | spec.are_ids("a.") | spec.are_ids("a ") | spec.are_ids("ß") | spec.are_ids("#")
+    assert VOC.are_ids("aZ09_-")
+
+
 def test_two_spellings_of_one_sample_are_duplicates(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("train/x_leftImg8bit.png\nleftImg8bit/train/x_leftImg8bit.png\n")
     assert len(read_list(path)) == 2
     with pytest.raises(DataError, match="'train/x' on lines 1, 2"):
         read_list(path, get_spec("cityscapes").sample_id)
-
-
-VOC = get_spec("pascal")
 
 
 def test_comments_are_skipped_and_ids_that_begin_with_a_sharp_stay(tmp_path):

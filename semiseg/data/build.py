@@ -1,8 +1,8 @@
 """From the Config to the data sets it describes. Without MindSpore, so that the data tools start at once."""
 
 import dataclasses
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
@@ -11,6 +11,7 @@ from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.label_check import check_labels
 from semiseg.data.lists import Split
 from semiseg.data.paths import data_root, how_to_get, origin_of
+from semiseg.data.presence import LOOKED_AT, Presence, sampled
 from semiseg.data.specs import DatasetSpec, custom_spec, get_spec
 from semiseg.data.splits import overlaps
 
@@ -65,7 +66,7 @@ def _custom_spec(config: Config) -> DatasetSpec:
 
 
 def open_part(
-    config: Config, spec: DatasetSpec, ids: list[str], part: str, with_mask: bool = True
+    config: Config, spec: DatasetSpec, ids: Sequence[str], part: str, with_mask: bool = True
 ) -> SegmentationDataset:
     """The images of ``ids``, unseen; ``part`` is train or val. Training images without masks are the unlabelled ones,
     which may lie in a folder of their own.
@@ -79,7 +80,7 @@ def open_part(
 
 
 def dataset(
-    config: Config, spec: DatasetSpec, ids: list[str], part: str, with_mask: bool = True, skip: bool = False
+    config: Config, spec: DatasetSpec, ids: Sequence[str], part: str, with_mask: bool = True, skip: bool = False
 ) -> SegmentationDataset:
     """``open_part``; missing files are refused here, all at once. With ``skip`` only if nothing is left.
 
@@ -87,7 +88,7 @@ def dataset(
         ConfigError: no data root is configured. DataError: the root or files are not there.
     """
     samples = open_part(config, spec, ids, part, with_mask)
-    _refuse_missing(samples, skip)
+    refuse_missing(samples, samples.presence(), skip)
     return samples
 
 
@@ -107,7 +108,10 @@ def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled:
     """What can be refused about data before the first step without opening an image: roots, files, overlap; and
     labelled masks that cannot be meant, of which a few are opened.
 
-    Returns notes on what will be skipped, and on classes that are not labelled.
+    Every labelled and validation file is looked at, and of unlabelled ones those that ``presence.sampled`` chooses: all
+    of 20,000, spread over longer lists. check-data looks at all.
+
+    Returns notes on what will be skipped or was not looked at, and on classes that are not labelled.
 
     Raises: ConfigError or DataError, see ``dataset``; DataError if one file is in two parts, there is no unlabelled
         image for a method that learns from them, or one class alone is labelled.
@@ -120,24 +124,37 @@ def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled:
         )
     parts = parts_of(config, spec, split, with_unlabeled, config.trainer.eval_on)
     skip = config.dataset.on_error == "skip"
-    notes = [note for part in parts.values() for note in _refuse_missing(part, skip)]
-    for problem in path_overlaps(parts):
+    chosen = {name: sampled(len(part)) if name == "unlabeled" else None for name, part in parts.items()}
+    seen = {name: part.presence(chosen[name]) for name, part in parts.items()}
+    notes = [note for name, part in parts.items() for note in refuse_missing(part, seen[name], skip)]
+    for problem in path_overlaps(parts, seen, most=LOOKED_AT):
         raise DataError(problem)
     return [*notes, *check_labels(parts["labeled"], config.dataset.workers, skip)]
 
 
-def _refuse_missing(part: SegmentationDataset, skip: bool = False) -> list[str]:
-    """A note on missing files if they are to be skipped and others are left."""
-    missing = part.missing_files()
-    if not missing:
-        return []
-    what = f"{missing[0]}: not there, though a list names it ({len(missing)} files are missing in {part.root})"
-    if skip and len(missing) < len(part):
+def refuse_missing(part: SegmentationDataset, seen: Presence, skip: bool = False) -> list[str]:
+    """Notes on missing files if they are to be skipped and others are left, and on files that were not looked at.
+
+    Raises: DataError if files are missing.
+    """
+    of_all = ""
+    if seen.looked_at < len(part):
+        of_all = f"looked at {seen.looked_at:,} of {len(part):,} images in {part.root}; semiseg check-data looks at all"
+    if not seen.missing:
+        return [of_all] if of_all else []
+    missing = f"{len(seen.missing)} files are missing in {part.root}" + (f", {of_all}" if of_all else "")
+    what = f"{seen.missing[0]}: not there, though a list names it ({missing})"
+    if skip and len(seen.missing) < seen.looked_at:
         return [f"{what}; skipped (dataset.on_error)"]
-    raise DataError(what + how_to_get(part.spec, missing[0]))
+    raise DataError(what + how_to_get(part.spec, Path(seen.missing[0])))
 
 
-def path_overlaps(parts: Mapping[str, SegmentationDataset]) -> list[str]:
-    """One sentence for each two parts that hold the same image files, whatever their ids are."""
-    files = {name: [os.path.realpath(part.image_path(i)) for i in range(len(part))] for name, part in parts.items()}
+def path_overlaps(
+    parts: Mapping[str, SegmentationDataset], seen: Mapping[str, Presence], most: int | None = None
+) -> list[str]:
+    """One sentence for each two parts that hold the same image files, whatever their ids are.
+
+    Linked files are followed as far as they were ``seen``, linked folders of at most ``most``.
+    """
+    files = {name: part.real_images(seen[name], most) for name, part in parts.items()}
     return overlaps(files, "part", "image file")

@@ -6,8 +6,9 @@ Without a mask, or where both sizes agree (squares, half turns), the stored pixe
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +17,16 @@ import numpy as np
 from semiseg.common.errors import DataError
 from semiseg.data.decode import MAX_PIXELS, Picture
 from semiseg.data.discover import list_images
+from semiseg.data.ids import Ids
 from semiseg.data.image_files import read_picture
 from semiseg.data.masks import read_mask
+from semiseg.data.presence import Presence, RealFiles, real_files
 from semiseg.data.specs import DatasetSpec
 
 
 class SegmentationDataset:
-    """Samples ``ids`` of ``spec`` below the folder ``root``; lines of a published list are accepted as ids.
+    """Samples ``ids`` of ``spec`` below the folder ``root``; lines of a published list are accepted as ids (``Ids`` are
+    taken as they are).
 
     With ``with_mask=False`` masks are never opened and need not exist. Files of more than ``max_pixels`` are refused.
     Reading is thread-safe.
@@ -40,7 +44,7 @@ class SegmentationDataset:
     ) -> None:
         self.spec = spec
         self.root = Path(root)
-        self.ids = [spec.sample_id(line) for line in ids]
+        self.ids = ids if isinstance(ids, Ids) else Ids(spec.sample_id(line) for line in ids)
         self.with_mask = with_mask
         self.max_pixels = max_pixels
         if not self.root.is_dir():
@@ -95,7 +99,28 @@ class SegmentationDataset:
 
     def missing_files(self) -> list[Path]:
         """Images, and masks where they are used, that do not exist; nothing is opened."""
-        return [path for index in range(len(self)) for path in self.files(index) if not path.is_file()]
+        return [Path(path) for path in self.presence().missing]
+
+    def presence(self, indices: Iterable[int] | None = None, title: str | None = None) -> Presence:
+        """Which files of some samples are there, by default of all; under a progress bar with ``title``.
+
+        Raises: OSError where one may not look.
+        """
+        chosen = list(range(len(self)) if indices is None else indices)
+        files, again = tee((i, is_mask, str(path)) for i in chosen for is_mask, path in enumerate(self.files(i)))
+        looks = real_files((path for *_, path in again), len(chosen) * (2 if self.with_mask else 1), title)
+        seen = Presence(len(chosen), [], set(), {})
+        for (index, is_mask, path), real in zip(files, looks, strict=True):
+            if real is None:
+                seen.missing.append(path)
+                seen.incomplete.add(index)
+            elif real != path and not is_mask:
+                seen.links[index] = real
+        return seen
+
+    def real_images(self, seen: Presence, most: int | None = None) -> RealFiles:
+        """The paths of the images without links: of folders (of at most ``most``), and of files as they were seen."""
+        return RealFiles(self.root, self.ids, self.spec.image, seen.links, most)
 
     def files(self, index: int) -> list[Path]:
         """The image of a sample, and its mask where masks are used."""
@@ -109,6 +134,11 @@ class Readable(NamedTuple):
     image: np.ndarray
     mask: np.ndarray | None
     skipped: tuple[str, ...]
+
+
+def from_index(order: Sequence[int], index: int) -> Iterator[int]:
+    """All of ``order``, from its element ``index`` on and round to the one before."""
+    return (order[(index + step) % len(order)] for step in range(len(order)))
 
 
 def first_readable(dataset: SegmentationDataset, candidates: Iterable[int]) -> Readable:

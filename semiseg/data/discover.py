@@ -5,13 +5,16 @@ One rule for lists that are drawn, folders of unlabelled images, make-splits and
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from semiseg.common.errors import DataError
 from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.text import counted, shortened
+from semiseg.data.ids import Ids, compact
+from semiseg.data.presence import are_files
 from semiseg.data.specs import DatasetSpec
 
 # Every format that ``semiseg.data.decode`` reads, by all endings that are in use for it.
@@ -28,17 +31,17 @@ _NO_LINE = re.compile(r"[\r\n]|^\s|\s$|^# ")
 
 @dataclass
 class Found:
-    """What a folder holds. ``images``: path below the folder -> the real file. ``left_out``: reason -> the others."""
+    """What a folder holds: its images, and ``left_out``: reason -> the others."""
 
     folder: Path
-    images: dict[str, str] = field(default_factory=dict)
+    images: "Images"
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
-    def leave_out(self, reason: str, names: Iterable[str]) -> None:
+    def leave_out(self, reason: str, names: Collection[str]) -> None:
         """These are not to be used after all."""
-        for name in names:
-            self.images.pop(name, None)
-            self.left_out.setdefault(reason, []).append(name)
+        if names:
+            self.left_out.setdefault(reason, []).extend(names)
+            self.images = self.images.without(names)
 
     def notes(self) -> tuple[str, ...]:
         """One line that counts and names what was left out, or none."""
@@ -47,6 +50,35 @@ class Found:
             return ()
         reasons = (f"{reason}: {len(names)} ({shortened(names, 2)})" for reason, names in self.left_out.items())
         return (f"{count} of {count + len(self.images)} files in {self.folder} are left out ({'; '.join(reasons)})",)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images of a folder by ``names``, sorted: paths below it. Their real files are made when they are asked for.
+
+    ``folders``: folder of images, by its path below -> the real one. ``links``: name of a linked image -> its file.
+    """
+
+    names: Ids = field(default_factory=Ids)
+    folders: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """(name, real file) of each."""
+        for name in self.names:
+            folder, _, last = name.rpartition("/")
+            yield name, self.links.get(name) or f"{self.folders[folder]}/{last}"
+
+    def without(self, names: Iterable[str]) -> "Images":
+        """The others."""
+        gone = set(names)
+        return Images(Ids(name for name in self.names if name not in gone), self.folders, self.links)
 
 
 class MaskFiles:
@@ -79,17 +111,24 @@ class MaskFiles:
 
 def _fits(text: str, template: str) -> int:
     """How many letters a path has in common with a description, -1 where it is another."""
-    before, _, after = re.split(r"(\{\w+\})", template) if "{" in template else (template, "", "")
+    before, after = _around_field(template)
     fits = text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after)
     return len(before) + len(after) if fits else -1
 
 
+@cache
+def _around_field(template: str) -> tuple[str, str]:
+    before, _, after = re.split(r"(\{\w+\})", template) if "{" in template else (template, "", "")
+    return before, after
+
+
 def why_no_image(real_path: str, masks: MaskFiles | None = None) -> str | None:
     """Why a file is no image to use, or None where it is one: the one place that decides it."""
-    path = PurePosixPath(real_path)
-    if path.name.startswith("."):  # also ._x.jpg, which macOS puts beside x.jpg
+    name = real_path.rpartition("/")[2]
+    if name.startswith("."):  # also ._x.jpg, which macOS puts beside x.jpg
         return HIDDEN
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    _, dot, ending = name.rpartition(".")
+    if not dot or f".{ending.lower()}" not in IMAGE_SUFFIXES:
         return OTHER
     return MASK if masks and masks(real_path) else None
 
@@ -102,7 +141,7 @@ def scan(folder: str | os.PathLike, masks: MaskFiles | None = None) -> Found:
     folder = Path(folder)
     if not _is_folder(folder):
         raise DataError(f"{folder}: no such folder of images")
-    return _Scan(Found(folder), masks).run()
+    return _Scan(folder, masks).run()
 
 
 def _is_folder(folder: Path) -> bool:
@@ -119,45 +158,56 @@ def _not_listed(folder: Path, error: OSError) -> DataError:
 
 @dataclass
 class _Scan:
-    found: Found
+    folder: Path
     masks: MaskFiles | None
-    waiting: list[str] = field(default_factory=lambda: [""])  # folders below found.folder, "" or with a / at the end
-    links: list[str] = field(default_factory=list)  # linked ones, for when no other is left
+    waiting: list[str] = field(default_factory=lambda: [""])  # folders below ``folder``, "" or with a / at the end
+    linked: list[str] = field(default_factory=list)  # linked ones, for when no other is left
+    names: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)  # as ``Images`` has them
+    links: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def run(self) -> Found:
         seen = set()
-        while self.waiting or self.links:
-            prefix = self.waiting.pop() if self.waiting else self.links.pop(0)
-            folder = self.found.folder / prefix
+        while self.waiting or self.linked:
+            prefix = self.waiting.pop() if self.waiting else self.linked.pop(0)
+            folder = self.folder / prefix
             real = os.path.realpath(folder)
             if real not in seen:
                 seen.add(real)
+                self.folders[prefix.removesuffix("/")] = real
                 self._list(folder, prefix, real)
-        self.found.images = dict(sorted(self.found.images.items()))
-        self.found.left_out = {reason: sorted(names) for reason, names in sorted(self.found.left_out.items())}
-        return self.found
+        self.names.sort()
+        left_out = {reason: sorted(names) for reason, names in sorted(self.left_out.items())}
+        return Found(self.folder, Images(Ids(self.names), self.folders, self.links), left_out)
 
     def _list(self, folder: Path, prefix: str, real: str) -> None:
+        """Names and kinds of what is there: the file system is not asked for each file."""
+        below = []  # folders
         try:
             with os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    self._place(entry, prefix, real)
+                for entry in entries:
+                    if _is(entry.is_dir) and not entry.name.startswith("."):
+                        below.append((entry.name, entry.is_symlink()))
+                    else:
+                        self._place(entry, prefix, real)
         except OSError as error:
             raise _not_listed(folder, error) from None
+        for name, is_link in sorted(below):
+            (self.linked if is_link else self.waiting).append(f"{prefix}{name}/")
 
     def _place(self, entry: os.DirEntry, prefix: str, real_folder: str) -> None:
         name, real = f"{prefix}{entry.name}", f"{real_folder}/{entry.name}"
         is_folder, is_file = _is(entry.is_dir), _is(entry.is_file)
-        if is_folder and not entry.name.startswith("."):
-            (self.links if entry.is_symlink() else self.waiting).append(f"{name}/")
-            return
         reason = why_no_image(real, self.masks) if is_file or is_folder else BROKEN if entry.is_symlink() else OTHER
         if not reason and _NO_LINE.search(name):  # a list of this run could not be read back
             reason, name = NAME, repr(name)[1:-1]
         if reason:
-            self.found.leave_out(reason, [f"{name}/" if is_folder else name])
-        else:
-            self.found.images[name] = os.path.realpath(real) if entry.is_symlink() else real
+            self.left_out.setdefault(reason, []).append(f"{name}/" if is_folder else name)
+            return
+        self.names.append(name)
+        if entry.is_symlink():
+            self.links[name] = os.path.realpath(real)
 
 
 def _is(question: Callable[[], bool]) -> bool:
@@ -184,28 +234,28 @@ def find_images(folder: str | os.PathLike, masks: MaskFiles | None = None) -> Fo
     return found
 
 
-def find_samples(spec: DatasetSpec, root: Path) -> tuple[list[str], Found]:
+def find_samples(spec: DatasetSpec, root: Path) -> tuple[Ids, Found]:
     """Ids of all images below ``root`` that ``spec.image`` describes, sorted; and what the folder holds beside them.
 
     Raises: DataError if there is none.
     """
     before, after = spec.image.split("{id}")
     folder, _, start = before.rpartition("/")  # images/left_{id}.png: in images/, names that start with left_
-    found = scan(root / folder, MaskFiles(spec, root)) if (root / folder).is_dir() else Found(root)
-    described = {name for name in found.images if _fits(name, f"{start}{{id}}{after}") > -1}
-    found.leave_out(f"not named {spec.image}", [name for name in found.images if name not in described])
-    if not described:
+    found = scan(root / folder, MaskFiles(spec, root)) if (root / folder).is_dir() else Found(root, Images())
+    template = f"{start}{{id}}{after}"
+    found.leave_out(f"not named {spec.image}", [name for name in found.images if _fits(name, template) < 0])
+    if not found.images:
         because = f" ({found.notes()[0]})" if found.left_out else ""
         raise DataError(
             f"{root}: no image {spec.image!r} here{because}; check dataset.data_root and dataset.custom.image"
         )
-    return sorted(name[len(start) : len(name) - len(after)] for name in described), found
+    return Ids(sorted(name[len(start) : len(name) - len(after)] for name in found.images)), found
 
 
-def with_masks(spec: DatasetSpec, root: Path, ids: Iterable[str]) -> list[str]:
+def with_masks(spec: DatasetSpec, root: Path, ids: Iterable[str]) -> Ids:
     """Those of the ids that have a mask. Raises: DataError if none has."""
-    ids = list(ids)
-    masked = [sample for sample in ids if (root / spec.mask_path(sample)).is_file()]
+    ids = compact(ids)
+    masked = ids.take(are_files(str(root), Ids(map(spec.mask_path, ids))))
     if not masked:
         raise DataError(
             f"{root}: none of {counted(len(ids), 'image')} {spec.image!r} has a mask {spec.mask!r}; check "

@@ -1,7 +1,7 @@
 """From the Config to the ids of an experiment: labelled, unlabelled and validation lists, read, drawn or discovered."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
 from semiseg.data.discover import MaskFiles, find_images, find_samples, with_masks
+from semiseg.data.ids import Ids
 from semiseg.data.paths import data_root, how_to_get_lists, list_path, origin_of, split_folders
+from semiseg.data.presence import RealFiles, real_files
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
 
@@ -18,12 +20,12 @@ from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, rea
 class Split:
     """Ids of one experiment. ``notes``: what was left out on the way, one sentence each, for the log."""
 
-    labeled: list[str]
-    unlabeled: list[str]
-    val: list[str]
+    labeled: Sequence[str]
+    unlabeled: Sequence[str]
+    val: Sequence[str]
     notes: tuple[str, ...] = ()
 
-    def lists(self) -> dict[str, list[str]]:
+    def lists(self) -> dict[str, Sequence[str]]:
         """The three lists by name."""
         return {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val}
 
@@ -62,24 +64,35 @@ def read_val(config: Config, spec: DatasetSpec) -> list[str]:
     return read_list(list_path(config, config.dataset.val.data_list, "val.txt"), cleaner(config, spec, "val"))
 
 
-def cleaner(config: Config, spec: DatasetSpec, part: str) -> Callable[[str], str]:
-    """From a line of a list to the id it means; paths that begin with the data root of ``part`` are understood.
+class Cleaner:
+    """From a line of a list to the id it means; paths that begin with the data root ``root`` are understood."""
 
-    What it gives raises UnicodeError for a line that is no UTF-8, unless there is an image of these very bytes.
-    """
-    root = getattr(config.dataset, part).data_root or config.dataset.data_root
-    roots = {str(root), os.path.realpath(root)} if root else ()
+    def __init__(self, spec: DatasetSpec, root: Path | None) -> None:
+        self._spec, self._root = spec, root
+        self._roots = {str(root), os.path.realpath(root)} if root else ()
 
-    def clean(line: str) -> str:
-        sample = spec.sample_id(line, roots)
-        if not sample.isascii() and root and not os.path.lexists(root / spec.image_path(sample)):
-            sample.encode()
+    def __call__(self, line: str) -> str:
+        """The id. Raises: UnicodeError for a line that is no UTF-8, unless there is an image of these very bytes."""
+        sample = self._spec.sample_id(line, self._roots)
+        if self._root and not sample.isascii():
+            try:
+                sample.encode()
+            except UnicodeError:
+                if not os.path.lexists(self._root / self._spec.image_path(sample)):
+                    raise
         return sample
 
-    return clean
+    def keeps(self, characters: Collection[str]) -> bool:
+        """Whether lines of these characters alone surely are ids as they stand, see ``DatasetSpec.are_ids``."""
+        return self._spec.are_ids(characters)
 
 
-def _read_labeled(config: Config, spec: DatasetSpec) -> list[str]:
+def cleaner(config: Config, spec: DatasetSpec, part: str) -> Cleaner:
+    """That of a list of ``part`` (train or val)."""
+    return Cleaner(spec, getattr(config.dataset, part).data_root or config.dataset.data_root)
+
+
+def _read_labeled(config: Config, spec: DatasetSpec) -> Ids:
     """The labelled ids. A written list beside a split that exists must be the split's."""
     data = config.dataset
     written = data.train.data_list
@@ -97,9 +110,7 @@ def _read_labeled(config: Config, spec: DatasetSpec) -> list[str]:
     return labeled
 
 
-def _images_of_folder(
-    config: Config, spec: DatasetSpec, labeled: list[str], val: list[str]
-) -> tuple[list[str], tuple[str, ...]]:
+def _images_of_folder(config: Config, spec: DatasetSpec, labeled: Ids, val: Ids) -> tuple[Ids, tuple[str, ...]]:
     """The images of ``unlabeled_dir`` without labelled and validation images and masks; what was left out."""
     folder = config.dataset.train.unlabeled_dir
     known = {*_files_of(config, spec, labeled, "train"), *_files_of(config, spec, val, "val")}
@@ -110,15 +121,17 @@ def _images_of_folder(
             f"{folder}: all images here are labelled images, validation images or masks; nothing is left to learn from "
             f"without labels ({found.notes()[0]})"
         )
-    return list(found.images), found.notes()
+    return found.images.names, found.notes()
 
 
-def _files_of(config: Config, spec: DatasetSpec, ids: list[str], part: str) -> Iterator[str]:
+def _files_of(config: Config, spec: DatasetSpec, ids: Ids, part: str) -> Iterator[str]:
     """Image and mask of each id, links resolved."""
     root = data_root(config, spec, part)
-    for sample in ids:
-        yield os.path.realpath(root / spec.image_path(sample))
-        yield os.path.realpath(root / spec.mask_path(sample))
+    for names in (Ids(map(spec.image_path, ids)), Ids(map(spec.mask_path, ids))):
+        looks = real_files((f"{root}/{name}" for name in names), len(names))
+        there = enumerate(zip(names, looks, strict=True))
+        links = {index: real for index, (name, real) in there if real not in (None, f"{root}/{name}")}
+        yield from RealFiles(root, names, "{id}", links)
 
 
 @dataclass(frozen=True)
@@ -128,14 +141,14 @@ class Pool:
     ``notes``: what was left out on the way, one sentence each.
     """
 
-    ids: list[str]
-    extra: list[str]
+    ids: Sequence[str]
+    extra: Sequence[str]
     notes: tuple[str, ...] = ()
 
-    def draw(self, count: int, seed: int, classes_of: Mapping[str, list[int]] | None = None) -> tuple[list, list]:
+    def draw(self, count: int, seed: int, classes_of: Mapping[str, list[int]] | None = None) -> tuple[Ids, Ids]:
         """(labelled, unlabelled), see ``draw_labeled``; the extra images come last."""
         labeled, unlabeled = draw_labeled(self.ids, count, seed, classes_of)
-        return labeled, unlabeled + self.extra
+        return labeled, unlabeled + self.extra if self.extra else unlabeled
 
 
 def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
@@ -157,15 +170,16 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
         raise DataError(f"{data.splits}: no split to take the pool of images from; {how_to_get_lists(data.type)}")
     files = [folders[0] / name for name in ("labeled.txt", "unlabeled.txt")]
     parts = [read_list(path, clean, may_be_empty=True) for path in files]
-    return Pool(sorted({*parts[0], *parts[1]}), [])
+    return Pool(Ids(sorted({*parts[0], *parts[1]})), [])
 
 
 def _discovered_pool(spec: DatasetSpec, root: Path, val: Collection[str]) -> Pool:
     known = set(val)
     every, found = find_samples(spec, root)
     masked = with_masks(spec, root, every)
-    extra = sorted(set(every) - set(masked) - known)
-    ids = [sample for sample in masked if sample not in known]
+    known_or_masked = known.union(masked)
+    extra = Ids(sample for sample in every if sample not in known_or_masked)
+    ids = Ids(sample for sample in masked if sample not in known)
     if not ids:
         raise DataError(f"{root}: all {len(masked)} images with a mask are in the validation list")
     return Pool(ids, extra, found.notes())

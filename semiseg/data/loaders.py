@@ -12,7 +12,7 @@ import numpy as np
 
 from semiseg.common.errors import DataError
 from semiseg.common.rng import generator
-from semiseg.data.dataset import SegmentationDataset, first_readable
+from semiseg.data.dataset import SegmentationDataset, first_readable, from_index
 from semiseg.data.read_ahead import or_error, read_ahead
 from semiseg.data.transforms import Crop, TrainTransform
 
@@ -140,16 +140,18 @@ class TrainStream:
         """The permutation of a pass. Called from several threads: what one drops another computes again."""
         order = self._orders.get(turn)
         if order is None:
-            if len(self._orders) > 8:
+            if len(self._orders) > 1:  # one pass is read, the next begun; of a million images an order is 4 MB
                 self._orders.clear()
-            order = generator(self._seed, f"{self._purpose}.order", turn).permutation(len(self.dataset))
+            size = len(self.dataset)
+            order = generator(self._seed, f"{self._purpose}.order", turn).permutation(size)
+            order = order.astype(np.uint32 if size <= 2**32 else np.int64)
             self._orders[turn] = order
         return order
 
     def _sample(self, position: int) -> "_Sample":
         turn, index = divmod(position, len(self.dataset))
-        candidates = np.roll(self._order(turn), -index)
-        sample = first_readable(self.dataset, candidates if self._skip else candidates[:1])
+        order = self._order(turn)
+        sample = first_readable(self.dataset, from_index(order, index) if self._skip else order[index : index + 1])
         rng = generator(self._seed, f"{self._purpose}.augment", position)
         crop = self.transform(sample.image, sample.mask, rng)
         return _Sample(self.dataset.ids[sample.index], crop, sample.skipped)

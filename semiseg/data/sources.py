@@ -1,12 +1,9 @@
 """Training images by index, augmented: for methods that choose some images themselves, beside the streams."""
 
 from collections.abc import Sequence
-from functools import cached_property
-
-import numpy as np
 
 from semiseg.common.rng import generator
-from semiseg.data.dataset import SegmentationDataset, first_readable
+from semiseg.data.dataset import SegmentationDataset, first_readable, from_index
 from semiseg.data.transforms import Crop, TrainTransform
 
 
@@ -28,15 +25,15 @@ class ImageSource:
 
     def indices_of(self, ids: Sequence[str]) -> list[int]:
         """Where the data set has these samples."""
-        return [self._index_of[sample] for sample in ids]
+        return self._dataset.ids.positions(ids)
 
     def read(self, index: int, *keys: int) -> Crop:
         """Sample ``index`` as training sees it; without a label where the data set is read without masks.
 
         Raises: DataError if a file is missing or damaged.
         """
-        candidates = np.roll(np.arange(len(self)), -index)
-        sample = first_readable(self._dataset, candidates if self._skip else candidates[:1])
+        candidates = from_index(range(len(self)), index) if self._skip else [index]
+        sample = first_readable(self._dataset, candidates)
         self._skips += sample.skipped
         return self._transform(sample.image, sample.mask, generator(self._seed, self._purpose, *keys))
 
@@ -44,7 +41,3 @@ class ImageSource:
         """One message, naming the file, for each sample replaced since the last call."""
         taken, self._skips = self._skips, []
         return taken
-
-    @cached_property
-    def _index_of(self) -> dict[str, int]:
-        return {sample: index for index, sample in enumerate(self._dataset.ids)}

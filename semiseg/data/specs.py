@@ -1,8 +1,10 @@
 """What a data set is: class names, colours, and where image and mask of an id lie. A table, no code per set."""
 
+import re
 import string
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -11,6 +13,8 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.text import did_you_mean
 
 Color = tuple[int, int, int]
+_PLAIN = frozenset(f"{string.ascii_letters}{string.digits}_-")  # no sign of a path, a quote or a gap among them
+_BETWEEN = re.compile(r"[\s,;]")  # what may stand between an image's path and its mask's
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,15 @@ class DatasetSpec:
         line = line.strip()
         if "\\" in line and "/" not in line:  # written on Windows
             line = line.replace("\\", "/")
-        for position, char in enumerate(line):
-            if char.isspace() or char in ",;":
-                sample = self._strip(_bare(line[:position], roots))
-                if self._is_mask_of(sample, _bare(line[position + 1 :], roots).lstrip("/")):
-                    return sample
+        for between in _BETWEEN.finditer(line):
+            sample = self._strip(_bare(line[: between.start()], roots))
+            if self._is_mask_of(sample, _bare(line[between.end() :], roots).lstrip("/")):
+                return sample
         return self._strip(_bare(line, roots))
+
+    def are_ids(self, characters: Collection[str]) -> bool:
+        """Whether every text of these characters alone is its own ``sample_id``; False where that is not certain."""
+        return _PLAIN.issuperset(characters) and not _PLAIN.issuperset(self._around_id[1])
 
     def _is_mask_of(self, sample: str, text: str) -> bool:
         expected = self.mask_path(sample)
@@ -73,7 +80,7 @@ class DatasetSpec:
         return text == expected or (PurePosixPath(sample).stem in name and PurePosixPath(text).name == name)
 
     def _strip(self, text: str) -> str:
-        prefix, suffix = self.image.split("{id}")
+        prefix, suffix = self._around_id
         absolute = text.startswith(("/", "../")) or text[1:3] == ":/"
         text = text.lstrip("/")
         if not text.endswith(suffix):
@@ -81,6 +88,12 @@ class DatasetSpec:
         body = text[: len(text) - len(suffix)]
         at = f"/{body}".rfind(f"/{prefix}") if absolute and "/" in prefix else -1
         return body[at + len(prefix) :] if at > 0 else body.removeprefix(prefix)
+
+    @cached_property
+    def _around_id(self) -> tuple[str, str]:
+        """What stands before and after the id in the path of an image."""
+        before, after = self.image.split("{id}")
+        return before, after
 
     def image_path(self, sample: str) -> str:
         """Path of the image below the data root."""

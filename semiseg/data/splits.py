@@ -4,36 +4,75 @@ import codecs
 import math
 import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import read_file, replace_file
 from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.rng import generator
 from semiseg.common.text import counted, not_utf8, shortened
+from semiseg.data.ids import Hashed, Ids, compact, shared
 
 _LONGEST = 10_000  # characters of a line: two paths have 4,096 bytes each
+_PIECE = 2**20  # bytes of a list that are strings at once
 
 
-def read_list(
-    path: str | os.PathLike, clean: Callable[[str], str] | None = None, may_be_empty: bool = False
-) -> list[str]:
+def read_list(path: str | os.PathLike, clean: Callable[[str], str] | None = None, may_be_empty: bool = False) -> Ids:
     """The ids of a list file, one per line, in the file's order; spaces inside names are kept.
 
     Blank lines and lines that begin with "# " are skipped. ``clean`` turns a line into an id before
     duplicates are looked for, usually ``DatasetSpec.sample_id``; it raises UnicodeError for a line that is no UTF-8 and
-    names nothing.
+    names nothing. Where it has ``keeps``, lines of characters that it keeps are taken without looking at each.
 
     Raises: DataError if the file is missing, not text, empty (unless ``may_be_empty``), names a sample twice, or is a
         table or JSON.
     """
     path = Path(path)
-    text = _text_of(path)
-    lines: dict[str, list[int]] = {}
-    for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+    numbers = array("L")  # the line of each id
+    ids = Ids(_ids_of(path, _content_of(path), clean, numbers))
+    if not ids and not may_be_empty:
+        raise DataError(f"{path}: the list is empty; expected one sample id per line")
+    twice = ids.twice()
+    if twice:
+        shown = shortened(
+            (f"{s!r} on lines {', '.join(str(numbers[i]) for i in indices)}" for s, indices in twice.items()),
+            separator="; ",
+        )
+        raise DataError(f"{path}: {counted(len(twice), 'id')} in more than one line: {shown}; keep one line of each")
+    return ids
+
+
+def _ids_of(path: Path, content: bytes, clean: Callable[[str], str] | None, numbers: array) -> Iterator[str]:
+    """The id of each line that holds one; the line's number is added to ``numbers`` before."""
+    number = 0
+    for piece in _pieces(content):
+        lines = piece.split("\n")
+        if _are_ids(piece, lines, clean):
+            numbers.extend(range(number + 1, number + 1 + len(lines)))
+            yield from lines
+        else:
+            yield from _ids_of_lines(path, enumerate(lines, start=number + 1), clean, numbers)
+        number += len(lines)
+
+
+def _are_ids(piece: str, lines: Sequence[str], clean: Callable[[str], str] | None) -> bool:
+    """Whether each line surely is an id as it stands. So are those of most long lists, which are then read three times
+    as fast.
+    """
+    keeps = getattr(clean, "keeps", None)
+    return bool(keeps and keeps(set(piece) - {"\n"}) and all(lines) and max(map(len, lines)) <= _LONGEST)
+
+
+def _ids_of_lines(
+    path: Path, lines: Iterable[tuple[int, str]], clean: Callable[[str], str] | None, numbers: array
+) -> Iterator[str]:
+    for number, raw in lines:
         line = raw.strip()
         if not line or line == "#" or line.startswith("# "):
             continue
@@ -46,7 +85,7 @@ def read_list(
         except UnicodeError:
             form = not_utf8(line.encode(errors="surrogateescape")).replace("line 1", f"line {number}")
             raise DataError(f"{path}: {form}") from None
-        form = _other_form(line, sample, first=not lines) if clean else None
+        form = _other_form(line, sample, first=not numbers) if clean else None
         if form:
             raise DataError(
                 f"{path}: line {number} {form}; expected an id a line, an image's path, or an image's path and its "
@@ -56,18 +95,25 @@ def read_list(
             raise DataError(
                 f"{path}: line {number} ({line!r}) names no image; expected an id a line, or an image's path"
             )
-        lines.setdefault(sample, []).append(number)
-    if not lines and not may_be_empty:
-        raise DataError(f"{path}: the list is empty; expected one sample id per line")
-    twice = [(sample, numbers) for sample, numbers in lines.items() if len(numbers) > 1]
-    if twice:
-        shown = shortened((f"{s!r} on lines {', '.join(map(str, n))}" for s, n in twice), separator="; ")
-        raise DataError(f"{path}: {counted(len(twice), 'id')} in more than one line: {shown}; keep one line of each")
-    return list(lines)
+        numbers.append(number)
+        yield sample
 
 
-def _text_of(path: Path) -> str:
-    """A list's text. Bytes that are no UTF-8 stay, as Python has them in names of files (os.fsdecode)."""
+def _pieces(content: bytes) -> Iterator[str]:
+    """Whole lines of a list's bytes, some at a time, without the last line's end. What is no UTF-8 is as in names of
+    files (os.fsdecode).
+    """
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n")
+    start = 0
+    while start <= len(content):
+        end = content.find(b"\n", start + _PIECE)
+        end = len(content) if end < 0 else end
+        yield content[start:end].decode(errors="surrogateescape")
+        start = end + 1
+
+
+def _content_of(path: Path) -> bytes:
+    """A list's bytes, which may be text."""
     try:
         content = read_file(path)
     except FileNotFoundError:
@@ -78,7 +124,7 @@ def _text_of(path: Path) -> str:
         raise DataError(f"{path}: this list cannot be read ({reason(error)}); {how_to_mend(error)}") from None
     if b"\0" in content or content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: {not_utf8(content)}; expected a list of ids, one per line")
-    return content.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 _HEADER = {"id", "ids", "image", "images", "img", "mask", "masks", "label", "labels", "path", "file", "filename"}
@@ -90,9 +136,10 @@ def _other_form(line: str, sample: str, first: bool) -> str | None:
     """What a line is that is no id in a form that is understood, or None."""
     if first and line[0] in "[{":
         return "begins JSON"
-    cells = [cell.strip(" \"'").lower() for cell in re.split("[,;\t]", line)]
-    if first and len(cells) > 1 and set(cells) <= _HEADER:
+    if first and _is_header(line):
         return f"({line!r}) is the header of a CSV table: remove it, and every column but image and mask"
+    if "." not in sample:
+        return None
     if _TWO_PATHS.search(sample):
         return f"({line!r}) holds several columns, and the second is not the mask of the first"
     if ".." in sample.split("/"):
@@ -100,9 +147,14 @@ def _other_form(line: str, sample: str, first: bool) -> str | None:
     return None
 
 
+def _is_header(line: str) -> bool:
+    cells = [cell.strip(" \"'").lower() for cell in re.split("[,;\t]", line)]
+    return len(cells) > 1 and set(cells) <= _HEADER
+
+
 def write_list(path: str | os.PathLike, ids: Iterable[str]) -> None:
     """Write one id per line, so that a reader never sees half a list. Raises: UserError if it cannot be written."""
-    replace_file(Path(path), "".join(f"{sample}\n" for sample in ids).encode(errors="surrogateescape"))
+    replace_file(Path(path), compact(ids).lines())
 
 
 def labeled_count(total: int, ratio: float) -> int:
@@ -117,7 +169,7 @@ def labeled_count(total: int, ratio: float) -> int:
 
 def draw_labeled(
     ids: Sequence[str], count: int, seed: int, classes_of: Mapping[str, Collection[int]] | None = None
-) -> tuple[list[str], list[str]]:
+) -> tuple[Ids, Ids]:
     """Split ``ids`` into (labeled, unlabeled), both in the order of ``ids``; the draw depends on the set of ids, not
     its order.
 
@@ -129,15 +181,15 @@ def draw_labeled(
     """
     if not 1 <= count <= len(ids):
         raise DataError(f"cannot label {count} of {len(ids)} samples; the count must be from 1 to {len(ids)}")
-    order = sorted(ids)
-    order = [order[i] for i in generator(seed, "split.draw").permutation(len(order))]
-    chosen: list[str] = [] if classes_of is None else _cover_classes(order, count, classes_of)
-    taken = set(chosen)
-    for sample in order:
-        if len(taken) == count:
-            break
-        taken.add(sample)
-    return [s for s in ids if s in taken], [s for s in ids if s not in taken]
+    ids = compact(ids)
+    in_order = np.array(sorted(range(len(ids)), key=list(ids).__getitem__))
+    order = in_order[generator(seed, "split.draw").permutation(len(ids))]
+    labeled = np.zeros(len(ids), bool)
+    if classes_of is not None:
+        labeled[ids.positions(_cover_classes(list(ids.take(order)), count, classes_of))] = True
+    free = order[~labeled[order]]
+    labeled[free[: count - np.count_nonzero(labeled)]] = True
+    return ids.take(labeled), ids.take(~labeled)
 
 
 def _cover_classes(order: Sequence[str], count: int, classes_of: Mapping[str, Collection[int]]) -> list[str]:
@@ -164,15 +216,15 @@ def check_disjoint(**parts: Sequence[str]) -> None:
 
     Raises: DataError with the number of common samples and the first few.
     """
-    for problem in overlaps(parts, "list", "sample"):
+    for problem in overlaps({name: compact(ids) for name, ids in parts.items()}, "list", "sample"):
         raise DataError(problem)
 
 
-def overlaps(parts: Mapping[str, Iterable[str]], kind: str, noun: str) -> list[str]:
+def overlaps(parts: Mapping[str, Hashed], kind: str, noun: str) -> list[str]:
     """One sentence for each two of the parts that share members. ``kind``: what a part is; ``noun``: what a member."""
     sentences = []
     for (first, members), (second, others) in combinations(parts.items(), 2):
-        common = sorted(set(members) & set(others))
+        common = shared(members, others)
         if common:
             sentences.append(
                 f"the {first} and the {second} {kind} share {counted(len(common), noun)}: {shortened(common)}; "

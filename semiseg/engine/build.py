@@ -21,10 +21,11 @@ from semiseg.config.loading import from_tree
 from semiseg.config.retired import check_stated
 from semiseg.config.rules import validate
 from semiseg.config.yaml_text import parse_scalar_or_tree
-from semiseg.data.build import dataset
+from semiseg.data.build import dataset, open_part, refuse_missing
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.lists import Split, read_val
 from semiseg.data.loaders import Batch, Shard, TrainStream, eval_samples
+from semiseg.data.presence import sampled
 from semiseg.data.sources import ImageSource
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import TrainTransform, normalize
@@ -133,8 +134,8 @@ class TrainData:
     def _images(self, kind: str) -> SegmentationDataset:
         if kind not in self._datasets:
             ids, with_mask = getattr(self._plan.split, kind), kind == "labeled"
-            images = dataset(self._config, self._plan.spec, ids, "train", with_mask, self._skip)
-            self._datasets[kind] = images
+            # The plan has looked at these files.
+            self._datasets[kind] = open_part(self._config, self._plan.spec, ids, "train", with_mask)
         return self._datasets[kind]
 
     def _stream(self, kind: str, start_step: int) -> TrainStream:
@@ -297,7 +298,8 @@ def _truth(plan: Plan) -> TruthOfStep:
             "false"
         )
     skip = data.on_error == "skip"
-    images = dataset(config, plan.spec, plan.split.unlabeled, "train", skip=skip)
+    images = open_part(config, plan.spec, plan.split.unlabeled, "train")
+    refuse_missing(images, images.presence(sampled(len(images))), skip)
     transform = replace(train_transform(plan), pad_label=data.ignore_label)
     options = {"seed": config.trainer.seed, "purpose": "monitor", "workers": 0, "skip": skip}
     return TrainStream(images, transform, data.batch_size, **options).batch

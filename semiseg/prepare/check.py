@@ -12,6 +12,7 @@ from semiseg.common.files import read_file
 from semiseg.common.text import shortened
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.image_files import is_turned
+from semiseg.data.presence import Presence
 from semiseg.data.read_ahead import over_files
 
 
@@ -51,11 +52,13 @@ class PartReport:
         self.contents.setdefault(sample.digest, sample_id)
 
 
-def inspect_part(name: str, part: SegmentationDataset, workers: int) -> PartReport:
-    """Reads every sample of ``part`` under a progress bar; problems are collected, not raised."""
-    missing = set(part.missing_files())
-    report = PartReport(name, len(part), missing=sorted(map(str, missing)))
-    there = [index for index in range(len(part)) if missing.isdisjoint(part.files(index))]
+def inspect_part(name: str, part: SegmentationDataset, seen: Presence, workers: int) -> PartReport:
+    """Reads every sample of ``part`` whose files were ``seen``, by threads and under a progress bar.
+
+    Problems are collected, not raised.
+    """
+    report = PartReport(name, len(part), missing=sorted(set(seen.missing)))
+    there = [index for index in range(len(part)) if index not in seen.incomplete]
     for index, sample in over_files(partial(_look_at, part), there, workers, f"reading {name}"):
         if isinstance(sample, DataError):
             report.unreadable.append(str(sample))

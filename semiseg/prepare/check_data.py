@@ -16,6 +16,7 @@ from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.label_check import LabelsSeen, label_problem
 from semiseg.data.lists import read_split
 from semiseg.data.paths import how_to_get, split_name
+from semiseg.data.presence import Presence
 from semiseg.data.read_ahead import default_workers
 from semiseg.data.specs import DatasetSpec
 from semiseg.prepare.check import PartReport, content_overlaps, inspect_part
@@ -36,11 +37,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def look(name: str, part: SegmentationDataset, quick: bool, workers: int) -> PartReport:
-    """The report of a part: everything, or what is missing."""
-    if quick:
-        return PartReport(name, len(part), missing=sorted(map(str, part.missing_files())))
-    return inspect_part(name, part, workers)
+def look(name: str, part: SegmentationDataset, seen: Presence, args: argparse.Namespace) -> PartReport:
+    """The report of a part: everything, or with ``--quick`` what is missing."""
+    if args.quick:
+        return PartReport(name, len(part), missing=sorted(set(seen.missing)))
+    return inspect_part(name, part, seen, args.workers)
 
 
 def files_table(reports: Sequence[PartReport], quick: bool) -> list[str]:
@@ -113,14 +114,15 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     name = split_name(config)
     print(f"{spec.name}, split {name}, {spec.num_classes} classes, ignore label {spec.ignore_label}")
-    reports = [look(name, part, args.quick, args.workers) for name, part in parts.items()]
+    seen = {name: part.presence(title=f"looking for {name}") for name, part in parts.items()}
+    reports = [look(name, part, seen[name], args) for name, part in parts.items()]
     print("\n".join(files_table(reports, args.quick)))
     print("\n".join(classes_table(reports, spec)))
     twins = {name: content_overlaps(*(r for r in reports if r.name in name)) for name in PAIRS}
     harmless = [twins[LEARNT]] if twins[LEARNT] else []
     for note in [*split.notes, *notes(reports, spec), *harmless]:
         print(f"note: {note}")
-    problems = [*build.path_overlaps(parts), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
+    problems = [*build.path_overlaps(parts, seen), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
     problems += label_problems(reports, spec)
     for report in reports:
         missing = [f"{path}: not there{how_to_get(spec, Path(path))}" for path in report.missing]

@@ -104,7 +104,8 @@ def main(arguments: Sequence[str]) -> int:
     pool = read_pool(config, spec, known) if config else Pool(read_list(args.list), [])
     for note in pool.notes:
         print(f"note: {note}")
-    ids, val = [sample for sample in pool.ids if sample not in set(known)], []
+    scored = set(known)
+    ids, val = [sample for sample in pool.ids if sample not in scored], []
     if args.val_count and not known:
         val, ids = draw_val(ids, args.val_count, args.seed)
     count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)

@@ -7,6 +7,7 @@ folder), ``latency``: seconds that each look at a file takes longer (a slow file
 import argparse
 import json
 import os
+import re
 import resource
 import sys
 import time
@@ -105,6 +106,13 @@ def start(folder: Path, kind: str) -> dict[str, float]:
     return dict(zip(("lists", "checks", "first_batch"), np.diff(times).tolist(), strict=True))
 
 
+def peak_mib() -> float:
+    """Most memory at once, of this process alone (ru_maxrss begins with that of the process it was forked from)."""
+    status = Path("/proc/self/status")
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8")) if status.is_file() else None
+    return (int(peak[1]) if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
+
+
 def main() -> int:
     """Prints {"lists", "checks", "first_batch", "processor": seconds, "looks": at files, "mib": peak}."""
     parser = argparse.ArgumentParser()
@@ -114,8 +122,7 @@ def main() -> int:
     before = time.process_time()
     seconds = start(Path(p["folder"]), p["kind"])
     seconds["processor"] = time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(seconds | {"looks": looks[0], "mib": peak}), flush=True)
+    print(json.dumps(seconds | {"looks": looks[0], "mib": peak_mib()}), flush=True)
     return 0
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "show-prototypes": Command("tools/show_prototypes.py", "look at the prototypes of a run"),
     "export": Command("semiseg.export:main", "export the evaluated network as ONNX or MindIR"),
     "config": Command("semiseg.config.loading:main", "show a configuration and where each value was written"),
+    "doctor": Command("semiseg.doctor.command:main", "try every operator and method on a device, beside a CPU"),
     "compare": Command("tools/compare.py", "compare methods on one data set over splits and seeds"),
     "check-data": Command("semiseg.prepare.check_data:main", "look at all data of a configuration"),
     "make-splits": Command("semiseg.prepare.make_splits:main", "draw labelled and unlabelled parts"),

@@ -30,6 +30,8 @@ ALLOWED = {
     "inference": {"common", "config", "data", "models", "metrics"},
     "reporting": {"common", "config", "data", "metrics", "inference"},
     "engine": {"common", "config", "data", "models", "losses", "methods", "checkpoints", "inference"},
+    # At the level of the command lines.
+    "doctor": {"common", "cli", "config", "data", "models", "losses", "methods", "engine"},
 }
 # These parts start without MindSpore, whose import takes seconds: data tools, configuration, pages about runs.
 WITHOUT_MINDSPORE = ("cli", "metrics", "config", "data", "prepare", "reporting")

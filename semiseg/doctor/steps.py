@@ -1,0 +1,149 @@
+"""Two steps of each method as training makes them, on random images: at a small size, and at that of the experiments.
+
+The configuration is that of ``experiments/pascal/183``; nothing is read but configuration.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from semiseg.common.checkout import checkout
+from semiseg.common.rng import generator
+from semiseg.config import load
+from semiseg.config.keys import TrainerConfig
+from semiseg.data.build import complete
+from semiseg.data.loaders import Batch
+from semiseg.data.transforms import Crop
+from semiseg.engine.build import fresh_network
+from semiseg.engine.optim import SGD
+from semiseg.engine.step import TrainStep
+from semiseg.methods import METHODS
+from semiseg.methods.context import RunContext
+
+LEAVES = Path("experiments/pascal/183")
+# A fresh network is sure of nothing: pseudo-labels and anchors would all be left out.
+_ALWAYS = ["trainer.sup_only_epoch=0", "net.encoder.pretrained=null", "trainer.unsupervised.confid_thresh=0.05"]
+_ALWAYS_OF = {
+    "u2pl": ["trainer.contrastive.current_class_threshold=0"],
+    "ael": ["trainer.adaptive.threshold=0.05"],
+}
+_SMALL = [
+    *("net.encoder.type=resnet18", "net.encoder.kwargs.width=4"),
+    "net.decoder.kwargs={inner_planes: 8, dilations: [1, 2, 3]}",
+    *("dataset.train.crop.size=[33, 33]", "trainer.jit=false"),
+]
+# Of sizes that fit: the prototypes' first pixels and grid, the pixels and the memory of the contrastive part.
+_SMALL_OF = {
+    "ours": ["net.proto_head={select_granularity: 8, init_samples: 60}"],
+    "u2pl": ["trainer.contrastive={num_queries: 8, num_negatives: 5, bank_size: 40}"],
+}
+_LABELED_IMAGES = 4  # that prototypes begin from
+
+
+def amp_values() -> tuple[str, ...]:
+    """The values of trainer.amp, where this version has the key."""
+    field = TrainerConfig.model_fields.get("amp")
+    return get_args(field.annotation) if field else ("off",)
+
+
+def run(method: str, size: str, amp: str = "off") -> dict[str, Any]:
+    """The loss and its terms at two steps of a fresh run, and the seconds of each (the first one compiles).
+
+    Raises: FileNotFoundError where there is no clone with the experiments; whatever the device raises.
+    """
+    config = configuration(method, size, amp)
+    context = context_of(config)
+    made = METHODS[method](context)
+    step = TrainStep(made, SGD(made.optimized, context.trainer))
+    losses, terms, seconds = [], {}, []
+    for number in range(2):
+        before = time.perf_counter()
+        made.enter_step(number)
+        result = step(number, *(random_batch(context, number, kind) for kind in ("labeled", "unlabeled")))
+        losses.append(float(result.loss))
+        terms = dict(result.terms)
+        seconds.append(time.perf_counter() - before)
+    return {"losses": losses, "terms": terms, "seconds": seconds, "images": context.batch_size}
+
+
+def configuration(method: str, size: str, amp: str) -> Any:
+    """The whole configuration of a step."""
+    folder = checkout()
+    if folder is None:
+        raise FileNotFoundError("steps need a clone of SemiSeg (experiments/), and this is an installation without")
+    overrides = [*_ALWAYS, *_ALWAYS_OF.get(method, [])]
+    overrides += [*_SMALL, *_SMALL_OF.get(method, [])] if size == "small" else []
+    overrides += [f"trainer.amp={amp}"] if amp != "off" else []
+    return complete(load(folder / LEAVES / method, overrides))[0]
+
+
+def context_of(config: Any) -> RunContext:
+    """What the method may know; a run of 1,000 steps an epoch."""
+    return RunContext(
+        trainer=config.trainer,
+        criterion=config.criterion,
+        net=config.net,
+        batch_size=config.dataset.batch_size,
+        crop=config.dataset.train.crop.size,
+        steps_per_epoch=1000,
+        mean=config.dataset.mean,
+        std=config.dataset.std,
+        new_network=lambda: fresh_network(config, config.trainer.seed),
+        images=RandomImages(config.dataset.train.crop.size, config.net.num_classes),
+    )
+
+
+def random_batch(context: RunContext, step: int, kind: str) -> Batch:
+    """Images of noise; labelled ones with blocks of every class and an ignored edge."""
+    images = RandomImages(context.crop, context.net.num_classes).source(kind, "step")
+    crops = [images.read(index, step) for index in range(context.batch_size)]
+    labels = np.stack([crop.label for crop in crops]) if kind == "labeled" else None
+    ids = [f"{kind} {index}" for index in range(context.batch_size)]
+    return Batch(step, ids, np.stack([crop.image for crop in crops]), labels)
+
+
+class RandomImages:
+    """As ``TrainImages``: images that are nowhere on a disk."""
+
+    def __init__(self, size: tuple[int, int], classes: int):
+        self._size, self._classes = size, classes
+
+    def labeled(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """uint8 H x W x 3 images with uint8 H x W masks."""
+        rng = generator(0, "doctor.labeled")
+        shape = (_LABELED_IMAGES, *self._size, 3)
+        masks = (_blocks(self._size, self._classes, index) for index in range(_LABELED_IMAGES))
+        return list(zip(rng.integers(0, 256, shape, dtype=np.uint8), masks, strict=True))
+
+    def source(self, kind: str, purpose: str, rand_resize: tuple[float, float] | None = None) -> "_Source":
+        """Images by index."""
+        return _Source(kind, self._size, self._classes)
+
+
+class _Source:
+    def __init__(self, kind: str, size: tuple[int, int], classes: int):
+        self._kind, self._size, self._classes = kind, size, classes
+
+    def __len__(self) -> int:
+        return 8
+
+    def indices_of(self, ids: list[str]) -> list[int]:
+        return [int(name.split()[-1]) for name in ids]
+
+    def read(self, index: int, *keys: int) -> Crop:
+        image = generator(0, f"doctor.{self._kind}", index, *keys).normal(0, 1, (3, *self._size)).astype(np.float32)
+        label = _blocks(self._size, self._classes, index).astype(np.int32) if self._kind == "labeled" else None
+        return Crop(image, label, None)
+
+    def taken_skips(self) -> list[str]:
+        return []
+
+
+def _blocks(size: tuple[int, int], classes: int, index: int) -> np.ndarray:
+    """uint8 H x W: diagonal stripes of blocks in all classes, the first row ignored."""
+    rows, cols = np.ogrid[: size[0], : size[1]]
+    label = ((rows // 6 + cols // 6 * 5 + index) % classes).astype(np.uint8)
+    label[0] = 255
+    return label

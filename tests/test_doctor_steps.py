@@ -14,8 +14,10 @@ from semiseg.methods import METHODS
 @pytest.mark.parametrize("size", ["small", "published"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_is_that_of_the_experiments(method, size):
-    config = steps.configuration(method, size, "off")
+    plan = steps.plan_of(method, size, "off")
+    config = plan.config
     assert (config.method, config.net.num_classes, config.dataset.batch_size) == (method, 21, 2)
+    assert plan.method is METHODS[method]
     assert config.trainer.sup_only_epoch == 0
     published = size == "published"
     assert config.dataset.train.crop.size == ((513, 513) if published else (33, 33))
@@ -43,4 +45,4 @@ def test_precisions_come_from_the_key(monkeypatch):
 def test_without_a_clone_the_reason_is_told(monkeypatch):
     monkeypatch.setattr(steps, "checkout", lambda: None)
     with pytest.raises(FileNotFoundError, match="steps need a clone"):
-        steps.configuration("ours", "small", "off")
+        steps.plan_of("ours", "small", "off")

@@ -160,6 +160,12 @@ def _momentum(p: Tensor, v: Tensor, gradient: Tensor) -> Tensor:
     return parameter.value()
 
 
+def _scattered(x: Tensor, rows: Tensor) -> Tensor:
+    parameter = Parameter(x)
+    ops.ScatterUpdate()(parameter, Tensor([2, 0], ms.int32), rows)
+    return parameter.value()
+
+
 LAYERS = (
     _conv(
         "3x3, stride 2, of the image",
@@ -198,7 +204,7 @@ LAYERS = (
         "MaxPool2d",
         ("MaxPool2d",),
         lambda s: (Input((s.images, s.inner // 4, (s.side + 1) // 2, (s.side + 1) // 2)),),
-        lambda s: nn.MaxPool2d(3, 2, pad_mode="pad", padding=1, ceil_mode=True),
+        lambda s: nn.MaxPool2d(3, 2, pad_mode="same"),  # of odd sides: with one row around
         ref.max_pool,
         layer=True,
     ),
@@ -264,6 +270,7 @@ ELEMENTWISE = (
     _each("stop_gradient", lambda x: x * ops.stop_gradient(x * 0 + 2), lambda x: x * 2, _pixels),
     _each("zeros_like", lambda x: ops.zeros_like(x) + x, lambda x: x, _pixels),
     _each("full_like", lambda x: ops.full_like(x, 255) + x, lambda x: 255 + x, _pixels),
+    _each("zeros", lambda x: ops.zeros(x.shape, x.dtype) + x, lambda x: x, _pixels),
     _each("ones", lambda x: ops.ones(x.shape, x.dtype) + x, lambda x: 1 + x, _pixels),
 )
 
@@ -294,6 +301,12 @@ REDUCTIONS = (
 )
 
 PLACES = (
+    _each(
+        "stack",
+        lambda x, y: ops.stack((x.sum(), (x * y).mean(), y.sum())),
+        lambda x, y: np.stack((x.sum(), (x * y).mean(), y.sum())),
+        lambda s: (Input((s.points,)), Input((s.points,))),
+    ),
     _each(
         "concat",
         lambda x, y: ops.concat((x, y), 1),
@@ -346,6 +359,14 @@ PLACES = (
 
 UPDATES = (
     Operator(
+        "ScatterUpdate",
+        ("ScatterUpdate",),
+        lambda s: (_rows(s), Input((2, 2 * s.inner))),
+        _scattered,
+        lambda x, rows: np.concatenate((rows[1:], x[1:2], rows[:1], x[3:])),
+        gradient=False,
+    ),
+    Operator(
         "assign",
         ("assign", "Assign", "Tensor.value"),
         lambda s: (_rows(s),),
@@ -369,4 +390,4 @@ STRUCTURE = frozenset(
     {"Cell", "CellList", "SequentialCell", "Identity", "GraphCell", "HyperMap", "MultitypeFuncGraph", "partial"}
 )
 # These need several devices: tests/test_distributed.py tries them on several processes.
-OF_SEVERAL_DEVICES = frozenset({"AllGather", "AllReduce", "Broadcast"})
+OF_SEVERAL_DEVICES = frozenset({"AllGather", "AllReduce", "Broadcast", "SyncBatchNorm"})

@@ -14,13 +14,13 @@ from semiseg.common.rng import generator
 from semiseg.config import load
 from semiseg.config.keys import TrainerConfig
 from semiseg.data.build import complete
+from semiseg.data.lists import Split
 from semiseg.data.loaders import Batch
 from semiseg.data.transforms import Crop
-from semiseg.engine.build import fresh_network
-from semiseg.engine.optim import SGD
+from semiseg.engine import build
+from semiseg.engine.plan import Plan
 from semiseg.engine.step import TrainStep
 from semiseg.methods import METHODS
-from semiseg.methods.context import RunContext
 
 LEAVES = Path("experiments/pascal/183")
 # A fresh network is sure of nothing: pseudo-labels and anchors would all be left out.
@@ -53,59 +53,37 @@ def run(method: str, size: str, amp: str = "off") -> dict[str, Any]:
 
     Raises: FileNotFoundError where there is no clone with the experiments; whatever the device raises.
     """
-    config = configuration(method, size, amp)
-    context = context_of(config)
-    made = METHODS[method](context)
-    step = TrainStep(made, SGD(made.optimized, context.trainer))
+    plan = plan_of(method, size, amp)
+    images = RandomImages(plan.config.dataset.train.crop.size, plan.spec.num_classes)
+    context = build.run_context(plan, images)
+    made = plan.method(context)
+    step = TrainStep(made, build.optimizer(plan, made))
     losses, terms, seconds = [], {}, []
     for number in range(2):
         before = time.perf_counter()
         made.enter_step(number)
-        result = step(number, *(random_batch(context, number, kind) for kind in ("labeled", "unlabeled")))
+        result = step(number, *(images.batch(kind, number, context.batch_size) for kind in ("labeled", "unlabeled")))
         losses.append(float(result.loss))
         terms = dict(result.terms)
         seconds.append(time.perf_counter() - before)
     return {"losses": losses, "terms": terms, "seconds": seconds, "images": context.batch_size}
 
 
-def configuration(method: str, size: str, amp: str) -> Any:
-    """The whole configuration of a step."""
+def plan_of(method: str, size: str, amp: str) -> Plan:
+    """The run that a step is of, 1,000 steps an epoch; no list is read."""
     folder = checkout()
     if folder is None:
         raise FileNotFoundError("steps need a clone of SemiSeg (experiments/), and this is an installation without")
     overrides = [*_ALWAYS, *_ALWAYS_OF.get(method, [])]
     overrides += [*_SMALL, *_SMALL_OF.get(method, [])] if size == "small" else []
     overrides += [f"trainer.amp={amp}"] if amp != "off" else []
-    return complete(load(folder / LEAVES / method, overrides))[0]
-
-
-def context_of(config: Any) -> RunContext:
-    """What the method may know; a run of 1,000 steps an epoch."""
-    return RunContext(
-        trainer=config.trainer,
-        criterion=config.criterion,
-        net=config.net,
-        batch_size=config.dataset.batch_size,
-        crop=config.dataset.train.crop.size,
-        steps_per_epoch=1000,
-        mean=config.dataset.mean,
-        std=config.dataset.std,
-        new_network=lambda: fresh_network(config, config.trainer.seed),
-        images=RandomImages(config.dataset.train.crop.size, config.net.num_classes),
-    )
-
-
-def random_batch(context: RunContext, step: int, kind: str) -> Batch:
-    """Images of noise; labelled ones with blocks of every class and an ignored edge."""
-    images = RandomImages(context.crop, context.net.num_classes).source(kind, "step")
-    crops = [images.read(index, step) for index in range(context.batch_size)]
-    labels = np.stack([crop.label for crop in crops]) if kind == "labeled" else None
-    ids = [f"{kind} {index}" for index in range(context.batch_size)]
-    return Batch(step, ids, np.stack([crop.image for crop in crops]), labels)
+    config, spec = complete(load(folder / LEAVES / method, overrides))
+    batch = config.dataset.batch_size
+    return Plan(config, spec, Split((), (), ()), Path(), METHODS[method], 1000, batch, 1.0, ())
 
 
 class RandomImages:
-    """As ``TrainImages``: images that are nowhere on a disk."""
+    """As ``TrainImages``: images of noise that are nowhere on a disk, labelled with blocks of every class."""
 
     def __init__(self, size: tuple[int, int], classes: int):
         self._size, self._classes = size, classes
@@ -120,6 +98,12 @@ class RandomImages:
     def source(self, kind: str, purpose: str, rand_resize: tuple[float, float] | None = None) -> "_Source":
         """Images by index."""
         return _Source(kind, self._size, self._classes)
+
+    def batch(self, kind: str, step: int, size: int) -> Batch:
+        """Images of a step."""
+        crops = [self.source(kind, "step").read(index, step) for index in range(size)]
+        labels = np.stack([crop.label for crop in crops]) if kind == "labeled" else None
+        return Batch(step, [f"{kind} {index}" for index in range(size)], np.stack([c.image for c in crops]), labels)
 
 
 class _Source:

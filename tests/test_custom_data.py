@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from own_data import COLORS, QUICK, add, make_set, mask_of, write_config, write_ids, write_split
+from own_data import COLORS, QUICK, add, add, make_set, mask_of, write_config, write_ids, write_split
 from PIL import Image
 from tiny import ROOT
 
@@ -235,6 +235,18 @@ def test_a_validation_image_behind_a_link_is_not_learnt_from(folder):
     (folder / "more/linked").symlink_to(folder / "data/images", target_is_directory=True)
     config, spec, split = open_data(write_config(folder, split="4", train={"unlabeled_dir": "more"}))
     assert split.unlabeled == [f"linked/{name}.jpg" for name in NAMES[4:10]]
+    data_build.quick_check(config, spec, split)
+
+
+def test_an_image_that_a_labelled_or_validation_image_is_a_link_to_is_not_learnt_from(folder):
+    (folder / "more").mkdir()
+    for name in ("a", NAMES[0], NAMES[10]):
+        add(folder / "more", name, with_mask=False)
+    for name in (NAMES[0], NAMES[10]):
+        (folder / f"data/images/{name}.jpg").unlink()
+        (folder / f"data/images/{name}.jpg").symlink_to(folder / f"more/images/{name}.jpg")
+    config, spec, split = open_data(write_config(folder, split="4", train={"unlabeled_dir": "more"}))
+    assert split.unlabeled == ["images/a.jpg"]
     data_build.quick_check(config, spec, split)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from own_data import COLORS, QUICK, add, add, make_set, mask_of, write_config, write_ids, write_split
+from own_data import COLORS, QUICK, add, make_set, mask_of, write_config, write_ids, write_split
 from PIL import Image
 from tiny import ROOT
 

@@ -208,14 +208,6 @@ LAYERS = (
         ref.max_pool,
         layer=True,
     ),
-    Operator(
-        "image pooling",
-        ("AdaptiveAvgPool2d",),
-        lambda s: (_high(s),),
-        lambda s: nn.AdaptiveAvgPool2d((1, 1)),
-        lambda x: x.mean((2, 3), keepdims=True),
-        layer=True,
-    ),
     Operator("ReLU", ("ReLU",), lambda s: (_low(s),), lambda s: nn.ReLU(), lambda x: np.maximum(x, 0), layer=True),
     Operator("ReLU6", ("ReLU6",), lambda s: (_low(s),), lambda s: nn.ReLU6(), lambda x: np.clip(x, 0, 6), layer=True),
     Operator(
@@ -287,7 +279,13 @@ REDUCTIONS = (
         lambda x: x.sum((0, 2, 3)),
         tolerance=1e-4,
     ),
-    Operator("mean", ("Tensor.mean",), lambda s: (_high(s),), lambda x: x.mean((2, 3)), lambda x: x.mean((2, 3))),
+    Operator(
+        "mean, the image pooling",
+        ("Tensor.mean",),
+        lambda s: (_high(s),),
+        lambda x: x.mean((2, 3), keep_dims=True),
+        lambda x: x.mean((2, 3), keepdims=True),
+    ),
     _each(
         "sort", lambda x: ops.sort(x.reshape(-1))[0], lambda x: np.sort(x, None), _pixels, gradient=False, reduced=2e-3
     ),

@@ -21,6 +21,7 @@ CASES = {
     "supervised": ("suponly", ["net.aux_loss={}"], 2),
     "mean teacher": ("mean_teacher", [SEMI, PLAIN, "trainer.unsupervised.normalize=confident"], 2),
     "prototypes": ("ours", [PLAIN], 2),  # a supervised step, k-means, a semi-supervised one
+    "strong views": ("unimatch", [SEMI, "trainer.weak_to_strong.partner=same_image"], 2),
     "teacher by forward": ("mean_teacher", [SEMI, PLAIN, "trainer.teacher_bn=forward"], 1),
 }
 # These have no counterpart on one device; that all devices agree is what must hold.
@@ -32,6 +33,13 @@ OTHERS = {
     "ael": ("ael", [SEMI], 1),
 }
 WHOLE = 4  # images a step on both devices
+
+
+def of_images(batch, taken):
+    """The batch of some of its images."""
+    arrays = {name: value[taken] for name, value in batch._asdict().items() if isinstance(value, np.ndarray)}
+    again = batch.again and of_images(batch.again, taken)
+    return batch._replace(ids=[batch.ids[i] for i in taken], again=again, **arrays)
 
 
 def run(case, group):
@@ -46,8 +54,7 @@ def run(case, group):
         pair[0].labels[0, :25] = 255  # the devices have different numbers of labelled pixels
         rows = [context.batch_slice(part) for part in range(context.trainer.accumulate)]
         taken = np.concatenate([np.arange(r.first, r.first + r.count) for r in rows])
-        pair = [b._replace(images=b.images[taken], ids=[b.ids[i] for i in taken]) for b in pair]
-        pair[0] = pair[0]._replace(labels=pair[0].labels[taken])
+        pair = [of_images(batch, taken) for batch in pair]
         result = trainee.step(step, *pair)
         results.append([result.loss, *result.terms.values()])
     own = {name for name, value in trainee.state.items() if getattr(value, "per_device", False)}

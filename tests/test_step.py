@@ -120,6 +120,7 @@ CASES = {
     "divided by confident pixels": ("mean_teacher", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
     "prototypes": ("ours", [START, PLAIN]),
     "prototypes, confident": ("ours", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
+    "strong views": ("unimatch", [START, "trainer.weak_to_strong.partner=same_image"]),
     "prototypes and class confidences": ("ours", [START, PLAIN, "trainer.adaptive={momentum: 0.9}"]),
 }
 

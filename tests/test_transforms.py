@@ -43,7 +43,7 @@ def test_without_resize_the_result_is_a_window_of_the_image_possibly_flipped():
     transform = TrainTransform((20, 30), rand_resize=None)
     corners, flips = set(), 0
     for seed in range(300):
-        x, y, _ = transform(image, label, generator(seed, "test"))
+        x, y, *_ = transform(image, label, generator(seed, "test"))
         assert (x.shape, x.dtype, y.shape, y.dtype) == ((3, 20, 30), np.float32, (20, 30), np.int32)
         rows, cols = source_of(x, y)
         flipped = cols[0, 0] > cols[0, 1]
@@ -59,7 +59,7 @@ def test_without_resize_the_result_is_a_window_of_the_image_possibly_flipped():
 
 def test_a_crop_of_the_image_size_is_the_image():
     image, label = numbered(20, 30)
-    x, y, _ = TrainTransform((20, 30), rand_resize=None, flip=False)(image, label, generator(0, "test"))
+    x, y, *_ = TrainTransform((20, 30), rand_resize=None, flip=False)(image, label, generator(0, "test"))
     np.testing.assert_array_equal(x, normalize(image))
     np.testing.assert_array_equal(y, label)
 
@@ -69,12 +69,12 @@ def test_a_small_image_is_padded_evenly_with_the_mean_and_the_pad_label(pad_labe
     image, label = numbered(10, 50)
     transform = TrainTransform((20, 30), rand_resize=None, ignore_label=254, pad_label=pad_label)
     for seed in range(20):
-        x, y, _ = transform(image, label, generator(seed, "test"))
+        x, y, *_ = transform(image, label, generator(seed, "test"))
         for rows in (np.s_[:5], np.s_[15:]):
             assert (x[:, rows] == 0).all()
             assert (y[rows] == expected).all()
         source_of(x[:, 5:15], y[5:15])
-    x, y, _ = TrainTransform((13, 60), rand_resize=None)(image, label, generator(0, "test"))
+    x, y, *_ = TrainTransform((13, 60), rand_resize=None)(image, label, generator(0, "test"))
     for columns in (np.s_[:5], np.s_[55:]):
         assert (x[:, :, columns] == 0).all()
         assert (y[:, columns] == 255).all()
@@ -147,7 +147,7 @@ def test_resized_edges_of_image_and_label_lie_at_the_same_place():
     label = 2 * rows + cols
     transform = TrainTransform((64, 64), (0.5, 2.0))
     for seed in range(40):
-        x, y, _ = transform(image, label, generator(seed, "test"))
+        x, y, *_ = transform(image, label, generator(seed, "test"))
         values = denormalize(x)[..., :2] - 100
         counted = (y != 255) & (np.abs(values) > 2).all(axis=2)  # a pixel halfway between may round to either side
         assert counted.sum() > 0.9 * (y != 255).sum()
@@ -180,7 +180,7 @@ def test_the_whole_transform_equals_its_parts_in_plain_numpy():
     label = rng.integers(0, 21, (40, 52)).astype(np.uint8)
     transform = TrainTransform((48, 33), (0.5, 2.0))
     for seed in range(30):
-        x, y, _ = transform(image, label, generator(seed, "test"))
+        x, y, *_ = transform(image, label, generator(seed, "test"))
         coin, along, flip, down, right = generator(seed, "test").random(5)
         scale = 0.5 + 0.5 * along if coin < 0.5 else 1 + along
         big, near = resize(image, label, scale)
@@ -200,7 +200,7 @@ def test_the_whole_transform_equals_its_parts_in_plain_numpy():
 
 def test_a_tiny_image_survives_shrinking():
     image, label = np.full((1, 1, 3), 9, np.uint8), np.ones((1, 1), np.uint8)
-    x, y, _ = TrainTransform((4, 4), (0.1, 0.2))(image, label, generator(0, "test"))
+    x, y, *_ = TrainTransform((4, 4), (0.1, 0.2))(image, label, generator(0, "test"))
     assert y[1, 1] == 1
     assert (y == 255).sum() == 15
     np.testing.assert_allclose(denormalize(x)[1, 1], 9, atol=1e-4)

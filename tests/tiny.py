@@ -44,6 +44,8 @@ NEEDS = {
         "net.proto_head=null",
         "trainer.adaptive={momentum: 0.9, cutmix: {}, copy_paste: {number: 1}}",
     ],
+    "fixmatch": ["net.proto_head=null", "dataset.train.strong={}"],
+    "unimatch": ["net.proto_head=null", "dataset.train.strong={}"],
     "u2pl": [
         "net={proto_head: null, decoder: {kwargs: {rep_head: true}}}",
         "trainer.unsupervised.rule=entropy",
@@ -66,7 +68,7 @@ class Source:
 
     def read(self, index: int, *keys: int) -> Crop:
         batch = batch_of(100 + index, self._kind, 1)
-        return Crop(batch.images[0], None if batch.labels is None else batch.labels[0], None)
+        return Crop(batch.images[0], None if batch.labels is None else batch.labels[0], None, batch.strong[0])
 
 
 def config_of(*overrides: str) -> Config:
@@ -109,6 +111,7 @@ def context_of(*overrides: str, batch: int = 2, steps_per_epoch: int = 1, group:
         std=config.dataset.std,
         new_network=lambda: network_of(config.net, world=group.world),
         images=Images(),
+        strong=config.dataset.train.strong is not None,
         group=group,
     )
 
@@ -132,13 +135,16 @@ def network_of(net: NetConfig, seed: int = 0, world: int = 1) -> SegmentationNet
 
 
 def batch_of(step: int, kind: str, size: int = 2, crop: tuple[int, int] = CROP) -> Batch:
-    """Random images; labels in blocks, with ignored pixels; none for kind ``unlabeled``."""
+    """Random images with two strong views; labels in blocks, with ignored pixels; none for kind ``unlabeled``."""
     rng = np.random.default_rng([step, kind == "labeled"])
     images = rng.normal(0, 1, (size, 3, *crop)).astype(np.float32)
     labels = np.kron(rng.integers(0, CLASSES, (size, 4, 4)), np.ones((1, 10, 10), int))[:, : crop[0], : crop[1]]
     labels = labels.astype(np.int32)
     labels[:, :2] = 255
-    return Batch(step, [f"{kind} {i}" for i in range(size)], images, labels if kind == "labeled" else None)
+    strong = (images[:, None] + rng.normal(0, 0.5, (size, 2, 3, *crop))).astype(np.float32)
+    ids = [f"{kind} {i}" for i in range(size)]
+    again = Batch(step, ids, *(np.ascontiguousarray(x[..., ::-1]) for x in (images, labels)), strong=strong[..., ::-1])
+    return Batch(step, ids, images, labels if kind == "labeled" else None, strong=strong, again=again)
 
 
 def step_batch(step: int, size: int = 2) -> StepBatch:

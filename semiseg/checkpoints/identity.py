@@ -23,6 +23,8 @@ SAME = (
     "net.encoder.kwargs.stem",
     "net.encoder.kwargs.multi_grid",
     "net.encoder.kwargs.replace_stride_with_dilation",
+    "net.encoder.kwargs.pool_ceil",
+    "net.decoder.type",
     "net.decoder.kwargs.inner_planes",
     "net.decoder.kwargs.dilations",
     "net.aux_loss",

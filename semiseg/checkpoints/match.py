@@ -130,7 +130,7 @@ def mismatch_table(in_file: Shapes, expected: Shapes) -> str:
 def facts(shapes: Shapes) -> dict[str, str]:
     """The properties of a network that its shapes tell; "-" where they tell nothing."""
     bare = {name.removeprefix("teacher.").removeprefix("student."): tuple(shape) for name, shape in shapes.items()}
-    classifier = bare.get("decoder.classifier.8.weight")
+    classifier = bare.get("decoder.classifier.8.weight") or bare.get("decoder.classifier.weight")
     prototypes = bare.get("proto_net.proto_list")
     per_class = None
     if classifier and prototypes and prototypes[0] % classifier[0] == 0:
@@ -148,8 +148,12 @@ def facts(shapes: Shapes) -> dict[str, str]:
         "encoder width": _text(
             _first_side(bare, "encoder.conv1.0.weight") or _first_side(bare, "encoder.conv1.weight")
         ),
-        "decoder channels": _text(_first_side(bare, "decoder.head.0.weight")),
-        "ASPP branches": _text(count_numbered(bare, "decoder.aspp.conv") or None),
+        "decoder channels": _text(
+            _first_side(bare, "decoder.head.0.weight") or _first_side(bare, "decoder.head.project.0.weight")
+        ),
+        "ASPP branches": _text(
+            count_numbered(bare, "decoder.aspp.conv") or count_numbered(bare, "decoder.head.b") or None
+        ),
         "auxiliary head": _yes_if_any(bare, "auxor."),
         "representation head": _yes_if_any(bare, "decoder.representation."),
     }

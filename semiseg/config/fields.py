@@ -71,6 +71,7 @@ Color = tuple[int, int, int]
 PROBABILITY = {"ge": 0, "le": 1, "expected": "a probability, 0..1"}
 SHARE_OF_CROP = {"ge": 0, "le": 1, "expected": "a share of the crop, 0..1"}
 SHARE_OF_WINDOW = {"gt": 0, "le": 1, "expected": "a share of the window, 0..1"}
+STRENGTH = {"ge": 0, "expected": "0 or more"}
 PERCENT = {"ge": 0, "le": 100, "expected": "a percentage, 0..100"}
 SCALES = {"expected": "[low, high] with 0 < low <= high"}
 

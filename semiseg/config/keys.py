@@ -16,6 +16,7 @@ from semiseg.config.fields import (
     SET,
     SHARE_OF_CROP,
     SHARE_OF_WINDOW,
+    STRENGTH,
     Color,
     Positive,
     Rgb,
@@ -28,10 +29,13 @@ from semiseg.config.fields import (
     key,
 )
 
-# Methods that learn from unlabelled images.
-SEMI = ("mean_teacher", "u2pl", "ael", "ours")
+# Methods that learn from unlabelled images: from a teacher's pseudo-labels, or from the student's own on a weak view.
+TAUGHT = ("mean_teacher", "u2pl", "ael", "ours")
+WEAK_TO_STRONG = ("fixmatch", "unimatch")
+SEMI = (*TAUGHT, *WEAK_TO_STRONG)
 METHODS = ("suponly", *SEMI)
 _SEMI = {"method": SEMI}
+_TAUGHT = {"method": TAUGHT}
 # What is evaluated in windows, after training or during it.
 SLIDE = ({"evaluation.mode": "slide"}, {"trainer.eval_mode": "slide"})
 CENTER = ({"evaluation.mode": "center"}, {"trainer.eval_mode": "center"})
@@ -49,6 +53,31 @@ class ValCropConfig(Section):
     size: Size = key((513, 513), "height and width in pixels", read_if=CENTER)
 
 
+class JitterConfig(Section):
+    """Colour jitter as torchvision's ColorJitter: factors uniform in 1 - strength ... 1 + strength, in random order."""
+
+    prob: float = key(0.8, "share of the views", **PROBABILITY)
+    brightness: float = key(0.5, "strength", **STRENGTH)
+    contrast: float = key(0.5, "strength", **STRENGTH)
+    saturation: float = key(0.5, "strength", **STRENGTH)
+    hue: float = key(0.25, "turned by up to this share of the colour circle", ge=0, le=0.5, expected="0..0.5")
+
+
+class BlurConfig(Section):
+    """Gaussian blur."""
+
+    prob: float = key(0.5, "share of the views", **PROBABILITY)
+    sigma: Scales = key((0.1, 2.0), "range of the standard deviation in pixels", **SCALES)
+
+
+class StrongConfig(Section):
+    """The strong view of an unlabelled crop: the same pixels, photometrically distorted; ``{}`` is FixMatch's."""
+
+    jitter: JitterConfig | None = JitterConfig()
+    grayscale: float = key(0.2, "share of the views without colour", **PROBABILITY)
+    blur: BlurConfig | None = BlurConfig()
+
+
 class TrainDataConfig(Section):
     """The training streams. Lists are derived from ``dataset.split`` unless written here."""
 
@@ -58,7 +87,18 @@ class TrainDataConfig(Section):
     unlabeled_dir: Path | None = key(None, "instead of a list: every image in this folder")
     flip: bool = key(True, "mirror every other image")
     rand_resize: Scales | None = key((0.5, 2.0), "range of the random scale; null: none", **SCALES)
+    scale_draw: Literal["halves", "uniform"] = key(
+        "halves",
+        "half of the scales below 1 and half above (U2PL), or uniform over the range (UniMatch)",
+        read_if={"dataset.train.rand_resize": SET},
+    )
     crop: CropConfig = CropConfig()
+    strong: StrongConfig | None = key(
+        None,
+        "what the student sees of unlabelled images in place of the weak crop that is labelled for it; null: the weak "
+        "crop itself",
+        read_if=_SEMI,
+    )
     pad_label: int = key(
         255,
         "the label of padding outside the image. One that is no class: padding is no image in either stream and has no "
@@ -163,25 +203,29 @@ class SchedulerConfig(Section):
 
 
 _BY_CONFIDENCE = {"trainer.unsupervised.rule": "confidence", "method": ("mean_teacher", "u2pl", "ours")}
-_MIXED = ({"trainer.unsupervised.apply_aug": ("cutmix", "classmix", "cutout")}, {"trainer.adaptive.cutmix": SET})
+_BY_THRESHOLD = (_BY_CONFIDENCE, {"method": WEAK_TO_STRONG})
+_MIXED = (
+    {"trainer.unsupervised.apply_aug": ("cutmix", "classmix", "cutout"), **_TAUGHT},
+    {"trainer.adaptive.cutmix": SET, **_TAUGHT},
+)
 
 
 class UnsupervisedConfig(Section):
     """Pseudo-labels and their loss."""
 
-    rule: Literal["confidence", "entropy"] = key("confidence", "which pseudo-labels are used")
-    confid_thresh: float = key(0.8, "pixels below are left out", read_if=_BY_CONFIDENCE, **PROBABILITY)
+    rule: Literal["confidence", "entropy"] = key("confidence", "which pseudo-labels are used", read_if=_TAUGHT)
+    confid_thresh: float = key(0.8, "pixels below are left out", read_if=_BY_THRESHOLD, **PROBABILITY)
     drop_percent: float = key(
         80.0,
         "percent of pixels kept at the start, rising linearly to 100",
-        read_if={"trainer.unsupervised.rule": "entropy"},
+        read_if={"trainer.unsupervised.rule": "entropy", **_TAUGHT},
         **PERCENT,
     )
     normalize: Literal["all", "confident"] = key(
         "all", "divide by all pixels or by the confident ones", read_if=_BY_CONFIDENCE
     )
     apply_aug: Literal["cutmix", "classmix", "cutout", "none"] = key(
-        "cutmix", "how unlabelled images are mixed", read_if={"trainer.adaptive.cutmix": None}
+        "cutmix", "how unlabelled images are mixed", read_if={"trainer.adaptive.cutmix": None, **_TAUGHT}
     )
     aug_prob: float = key(0.5, "share of steps that mix", read_if=_MIXED, **PROBABILITY)
     loss_weight: float = key(1.0, "of the unsupervised loss", ge=0)
@@ -234,6 +278,29 @@ class CopyPasteConfig(Section):
     )
 
 
+_UNIMATCH = {"method": "unimatch"}
+
+
+class WeakToStrongConfig(Section):
+    """FixMatch and UniMatch: the student follows on strong views what it says of the weak one."""
+
+    partner: Literal["other_image", "same_image"] = key(
+        "other_image",
+        "what a box is pasted from: the next image of the (micro-)batch, or the same one under another augmentation "
+        "(published)",
+    )
+    box_prob: float = key(0.5, "share of the strong views with a box from the partner", **PROBABILITY)
+    box_area: Scales = key(
+        (0.02, 0.4), "range of the box's share of the crop", expected="[low, high] with 0 < low <= high <= 1"
+    )
+    box_ratio: Scales = key((0.3, 1 / 0.3), "range of height / width", **SCALES)
+    feature_dropout: float = key(
+        0.5, "share of channels dropped from the two maps that the decoder reads", ge=0, lt=1, read_if=_UNIMATCH
+    )
+    strong_loss_weight: float = key(0.5, "of the mean loss of the two strong views", ge=0, read_if=_UNIMATCH)
+    feature_loss_weight: float = key(0.5, "of the loss on perturbed features", ge=0, read_if=_UNIMATCH)
+
+
 _AEL = {"method": "ael"}
 _RESNET = {"net.encoder.type": ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")}
 
@@ -277,7 +344,8 @@ class TrainerConfig(Section):
     lr_scheduler: SchedulerConfig = SchedulerConfig()
     unsupervised: UnsupervisedConfig = key(UnsupervisedConfig(), read_if=_SEMI)
     contrastive: ContrastiveConfig | None = key(None, read_if={"method": "u2pl"})
-    adaptive: AdaptiveConfig | None = key(None, read_if=_SEMI)
+    adaptive: AdaptiveConfig | None = key(None, read_if=_TAUGHT)
+    weak_to_strong: WeakToStrongConfig = key(WeakToStrongConfig(), read_if={"method": WEAK_TO_STRONG})
     teacher_start: Literal["first_step", "semi_phase"] = key(
         "first_step", "where the teacher's average begins", read_if=_SEMI
     )
@@ -323,6 +391,12 @@ class EncoderKwargs(Section):
         "deep", "three 3x3 convolutions (PSPNet, U2PL), or one 7x7 (torchvision, mindcv)", read_if=_RESNET
     )
     multi_grid: bool = key(True, "dilations of layer4 times 2, 2, 4", read_if=_RESNET)
+    pool_ceil: bool | None = key(
+        None,
+        "whether max-pooling rounds an even side up; null: yes behind the deep stem (U2PL), no behind the 7x7 one; "
+        "UniMatch: false",
+        read_if=_RESNET,
+    )
     zero_init_residual: bool = key(True, "each block begins as the identity", read_if=_RESNET)
     replace_stride_with_dilation: tuple[bool, bool, bool] = key(
         (False, True, True), "of layer2, layer3, layer4: the strides that lead to 8, 16 and 32"
@@ -343,15 +417,22 @@ class EncoderConfig(Section):
 class DecoderKwargs(Section):
     """The DeepLabv3+ decoder."""
 
-    inner_planes: int = key(256, "channels; the feature has twice as many", ge=1, expected="at least 1 channel")
+    inner_planes: int = key(
+        256, "channels; dec_deeplabv3_plus: the feature has twice as many", ge=1, expected="at least 1 channel"
+    )
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = key((12, 24, 36), "of ASPP", expected="whole numbers above 0")
-    dropout: float = key(0.1, "share of dropped channels", ge=0, lt=1)
+    dropout: float = key(
+        0.1, "share of dropped channels", ge=0, lt=1, read_if={"net.decoder.type": "dec_deeplabv3_plus"}
+    )
     rep_head: bool = key(False, "U2PL's representation head beside the classifier", read_if={"method": "u2pl"})
 
 
 class DecoderConfig(Section):
     """The DeepLabv3+ decoder and its linear classifier."""
 
+    type: Literal["dec_deeplabv3_plus", "dec_unimatch"] = key(
+        "dec_deeplabv3_plus", "U2PL's, or UniMatch's lighter one (rates 6, 12, 18 there)"
+    )
     kwargs: DecoderKwargs = DecoderKwargs()
 
 

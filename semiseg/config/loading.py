@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from semiseg import cli
 from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import real_path
-from semiseg.config import published, retired, rules, schema
+from semiseg.config import published, published_unimatch, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_keys
@@ -75,6 +75,10 @@ def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema
     if published.is_published(content):
         content, found = published.translate(content, path)
         notes += [f"line {line}: {key} is written twice; the last one counts" for key, line in twice]
+        notes += found
+    elif published_unimatch.is_unimatch(content):
+        refuse_doubles(twice, str(path))
+        content, found = published_unimatch.translate(content, path)
         notes += found
     else:
         refuse_doubles(twice, str(path))

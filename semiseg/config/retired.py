@@ -33,7 +33,6 @@ RETIRED = {
     "dataset.val.crop.type": Retired(("center",), "center (evaluation draws nothing)"),
     "trainer.optimizer.type": Retired(("SGD",), "SGD (there is no other)"),
     "trainer.lr_scheduler.mode": Retired(("poly",), "poly (there is no other)"),
-    "net.decoder.type": Retired(("dec_deeplabv3_plus",), "dec_deeplabv3_plus (there is no other)"),
     "net.aux_loss.aux_plane": _CHANNELS,
     "net.proto_head.in_planes": _CHANNELS,
     "net.num_classes": Retired(

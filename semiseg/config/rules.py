@@ -5,9 +5,11 @@ from pathlib import Path
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.text import did_you_mean
-from semiseg.config.keys import Config, EncoderConfig, TrainerConfig
+from semiseg.config.keys import Config, EncoderConfig, TrainerConfig, WeakToStrongConfig
 from semiseg.config.unread import value_at
 from semiseg.config.weights import WEIGHTS
+
+_NO_REP_HEAD = "false (dec_unimatch has none; method u2pl needs net.decoder.type=dec_deeplabv3_plus)"
 
 
 def validate(config: Config) -> None:
@@ -32,6 +34,9 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     yield from _weight_rules(net.encoder)
     stages = net.encoder.kwargs.replace_stride_with_dilation
     yield "net.encoder.kwargs.replace_stride_with_dilation", not stages[0], "[false, ...]: output stride 8, 16 or 32"
+    rep_head = net.decoder.kwargs.rep_head
+    yield "net.decoder.kwargs.rep_head", not rep_head or net.decoder.type == "dec_deeplabv3_plus", _NO_REP_HEAD
+    yield from _box_rules(trainer.weak_to_strong)
     if head := net.proto_head:
         yield "net.proto_head.init_samples", head.init_samples >= head.num_micro_proto, "at least num_micro_proto"
         side = min(data.train.crop.size)
@@ -44,6 +49,15 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     yield "dataset.train.crop.size", min(data.train.crop.size) >= smallest, enough
     yield "evaluation.crop_size", min(config.evaluation.crop_size) >= smallest, enough
     yield "dataset.val.crop.size", min(data.val.crop.size) >= smallest, enough
+
+
+def _box_rules(boxes: WeakToStrongConfig) -> Iterator[tuple[str, bool, str]]:
+    """The largest box fits into the crop in some of its shapes."""
+    area, (low, high) = boxes.box_area[1], boxes.box_ratio
+    yield "trainer.weak_to_strong.box_area", area <= 1, "[low, high] with 0 < low <= high <= 1"
+    # A box of share a and ratio r has sides sqrt(a * r) and sqrt(a / r): r from a to 1 / a lets both be at most 1.
+    fits = min(high, 1 / area) - max(low, area) > 0
+    yield "trainer.weak_to_strong.box_ratio", fits, f"some ratios from {area:g} to {1 / area:g} (box_area)"
 
 
 def _weight_rules(encoder: EncoderConfig) -> Iterator[tuple[str, bool, str]]:

@@ -27,6 +27,8 @@ class Batch(NamedTuple):
     images: np.ndarray  # float32 B x 3 x H x W
     labels: np.ndarray | None  # int32 B x H x W, None where the data set is read without masks
     inside: np.ndarray | None = None  # bool B x H x W, False in the padding; None where padding counts as image
+    strong: np.ndarray | None = None  # float32 B x V x 3 x H x W, strong views of the images; None where there are none
+    again: "Batch | None" = None  # the same images under another augmentation, for methods that mix these
 
     def part(self, number: int, of: int) -> "Batch":
         """Micro-batch ``number`` of ``of`` equal ones."""
@@ -34,8 +36,9 @@ class Batch(NamedTuple):
             return self
         size = len(self.images) // of
         rows = slice(number * size, (number + 1) * size)
-        arrays = (None if array is None else array[rows] for array in self[2:])
-        return Batch(self.step, self.ids[rows], *arrays)
+        *arrays, again = self[2:]
+        arrays = (None if array is None else array[rows] for array in arrays)
+        return Batch(self.step, self.ids[rows], *arrays, again and again.part(number, of))
 
 
 class Shard(NamedTuple):
@@ -63,7 +66,8 @@ class TrainStream:
 
     ``workers`` threads read a few batches ahead; 0 reads in the calling thread. An error of a sample is raised by
     ``next`` with its own type and closes the stream; with ``skip`` the sample is replaced by the next one of its pass,
-    and ``taken_skips`` tells. Close it when done (``with`` does).
+    and ``taken_skips`` tells. Close it when done (``with`` does). With ``again`` each sample is augmented twice, the
+    second time with draws of its own.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class TrainStream:
         workers: int = 2,
         start_step: int = 0,
         skip: bool = False,
+        again: bool = False,
     ) -> None:
         possible = 0 <= shard.rank < shard.world and shard.accumulate >= 1
         if batch_size < 1 or not possible or workers < 0 or start_step < 0:
@@ -87,7 +92,7 @@ class TrainStream:
         self.batch_size = batch_size
         self.step = start_step  # of the batch that next() gives
         self._seed, self._purpose = seed, purpose
-        self._shard, self._skip = shard, skip
+        self._shard, self._skip, self._again = shard, skip, again
         self._skips: list[str] = []
         self._orders: dict[int, np.ndarray] = {}
         positions = (position for step in count(start_step) for position in self._positions(step))
@@ -152,21 +157,28 @@ class TrainStream:
         turn, index = divmod(position, len(self.dataset))
         order = self._order(turn)
         sample = first_readable(self.dataset, from_index(order, index) if self._skip else order[index : index + 1])
-        rng = generator(self._seed, f"{self._purpose}.augment", position)
-        crop = self.transform(sample.image, sample.mask, rng)
-        return _Sample(self.dataset.ids[sample.index], crop, sample.skipped)
+        purposes = [f"{self._purpose}.augment", f"{self._purpose}.again"][: 2 if self._again else 1]
+        draws = [generator(self._seed, purpose, position) for purpose in purposes]
+        crops = tuple(self.transform(sample.image, sample.mask, rng) for rng in draws)
+        return _Sample(self.dataset.ids[sample.index], crops, sample.skipped)
 
     @staticmethod
     def _collate(step: int, samples: list["_Sample"]) -> Batch:
-        ids, crops, _ = zip(*samples, strict=True)
-        arrays = (None if items[0] is None else np.stack(items) for items in zip(*crops, strict=True))
-        return Batch(step, list(ids), *arrays)
+        ids = [sample.id for sample in samples]
+        first, *others = zip(*(sample.crops for sample in samples), strict=True)
+        batch = Batch(step, ids, *_stacked(first))
+        return batch._replace(again=Batch(step, ids, *_stacked(others[0]))) if others else batch
 
 
 class _Sample(NamedTuple):
     id: str
-    crop: Crop
+    crops: tuple[Crop, ...]  # one for each time that it is augmented
     skipped: tuple[str, ...]  # why samples before this one were left out
+
+
+def _stacked(crops: Iterable[Crop]) -> Iterator[np.ndarray | None]:
+    """The fields of several crops, each as one array."""
+    return (None if items[0] is None else np.stack(items) for items in zip(*crops, strict=True))
 
 
 def eval_samples(

@@ -1,4 +1,4 @@
-"""Weak augmentation of an image and its label: resize, flip, crop, normalise; randomness comes in as a Generator."""
+"""Augmentation of an image and its label: resize, flip, crop, strong views, normalise; draws come from a Generator."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from semiseg.config.keys import StrongConfig
+from semiseg.data.photometric import strong_view
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -17,6 +20,7 @@ class Crop(NamedTuple):
     image: np.ndarray  # float32 3 x H x W, normalised
     label: np.ndarray | None  # int32 H x W, None without a mask
     inside: np.ndarray | None  # bool H x W, False in the padding; None where padding counts as image
+    strong: np.ndarray | None = None  # float32 V x 3 x H x W, its strong views; None where there are none
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class TrainTransform:
     crop: (height, width) of the result in pixels. rand_resize: range of the scale factor (see ``draw_scale``) or None.
     mean and std are those of RGB values 0..255. Where the image is smaller than the crop it is padded evenly on both
     sides, as U2PL pads: the image with 0 after normalisation, i.e. the mean colour, the label with ``pad_label`` (None:
-    ``ignore_label``). With ``mask_padding`` a crop says which of its pixels are image.
+    ``ignore_label``). With ``mask_padding`` a crop says which of its pixels are image. ``uniform_scale``: see
+    ``draw_scale``. With ``strong`` a crop has ``views`` strong views beside it, distorted before normalisation.
 
     Raises: ValueError for sizes, scales or deviations that are not positive.
     """
@@ -39,6 +44,9 @@ class TrainTransform:
     ignore_label: int = 255
     pad_label: int | None = None
     mask_padding: bool = False
+    uniform_scale: bool = False
+    strong: StrongConfig | None = None
+    views: int = 0
 
     def __post_init__(self) -> None:
         for name in ("crop", "rand_resize", "mean", "std"):  # lists, as YAML gives them, would not be hashable
@@ -58,7 +66,7 @@ class TrainTransform:
         """
         coin, along, flip, down, right = rng.random(5)
         if self.rand_resize is not None:
-            image, label = resize(image, label, draw_scale(coin, along, self.rand_resize))
+            image, label = resize(image, label, draw_scale(coin, along, self.rand_resize, self.uniform_scale))
         top, left = (
             int(u * (max(size - crop, 0) + 1))
             for u, size, crop in zip((down, right), image.shape, self.crop, strict=False)
@@ -70,7 +78,16 @@ class TrainTransform:
         pad_label = self.ignore_label if self.pad_label is None else self.pad_label
         inside = pad(np.ones(image.shape[:2], bool), self.crop, False) if self.mask_padding else None
         label = None if label is None else pad(label.astype(np.int32), self.crop, pad_label)
-        return Crop(pad(normalize(image, self.mean, self.std), self.crop, 0), label, inside)
+        return Crop(self._finished(image), label, inside, self._strong_views(image, rng))
+
+    def _strong_views(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        if self.strong is None or self.views == 0:
+            return None
+        return np.stack([self._finished(strong_view(image, self.strong, rng)) for _ in range(self.views)])
+
+    def _finished(self, image: np.ndarray) -> np.ndarray:
+        """Normalised and padded: uint8 h x w x 3 -> float32 3 x H x W."""
+        return pad(normalize(image, self.mean, self.std), self.crop, 0)
 
 
 def pad(array: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
@@ -82,13 +99,13 @@ def pad(array: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
     return np.pad(array, [(0, 0)] * (array.ndim - 2) + sides, constant_values=fill)
 
 
-def draw_scale(coin: float, along: float, bounds: tuple[float, float]) -> float:
+def draw_scale(coin: float, along: float, bounds: tuple[float, float], uniform: bool = False) -> float:
     """A scale from [low, high], given two uniform numbers of [0, 1): half of the draws below 1 and half above, as U2PL.
 
-    Where 1 is not strictly inside, the scale is uniform over the whole range.
+    With ``uniform``, as UniMatch, or where 1 is not strictly inside, the scale is uniform over the whole range.
     """
     low, high = bounds
-    if low < 1 < high:
+    if low < 1 < high and not uniform:
         low, high = (low, 1.0) if coin < 0.5 else (1.0, high)
     return low + (high - low) * along
 

@@ -16,7 +16,7 @@ from semiseg.checkpoints.identity import Identity, tree_of
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError
 from semiseg.config import dump, schema
-from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.config.keys import WEAK_TO_STRONG, Config, EvaluationConfig
 from semiseg.config.loading import from_tree
 from semiseg.config.retired import check_stated
 from semiseg.config.rules import validate
@@ -112,7 +112,7 @@ class TrainData:
         self, kind: Literal["labeled", "unlabeled"], purpose: str, rand_resize: tuple[float, float] | None = None
     ) -> ImageSource:
         """As ``TrainImages``."""
-        transform = train_transform(self._plan)
+        transform = train_transform(self._plan, self._views(kind))
         if rand_resize:
             transform = replace(transform, rand_resize=rand_resize)
         source = ImageSource(self._images(kind), transform, self._config.trainer.seed, purpose, self._skip)
@@ -142,7 +142,7 @@ class TrainData:
         data, trainer = self._config.dataset, self._config.trainer
         stream = TrainStream(
             self._images(kind),
-            train_transform(self._plan),
+            train_transform(self._plan, self._views(kind)),
             data.batch_size,
             seed=trainer.seed,
             purpose=kind,
@@ -150,13 +150,22 @@ class TrainData:
             workers=data.workers,
             start_step=start_step,
             skip=self._skip,
+            again=kind == "unlabeled" and takes_images_twice(self._config),
         )
         self._readers.append(stream)
         return stream
 
+    def _views(self, kind: str) -> int:
+        return self._plan.method.strong_views if kind == "unlabeled" else 0
 
-def train_transform(plan: Plan) -> TrainTransform:
-    """The augmentation of both streams."""
+
+def takes_images_twice(config: Config) -> bool:
+    """Whether each unlabelled image is augmented twice, to be mixed with itself."""
+    return config.method in WEAK_TO_STRONG and config.trainer.weak_to_strong.partner == "same_image"
+
+
+def train_transform(plan: Plan, views: int = 0) -> TrainTransform:
+    """The augmentation of a stream; with ``views`` strong views of each image, where these are configured."""
     data, train = plan.config.dataset, plan.config.dataset.train
     return TrainTransform(
         train.crop.size,
@@ -167,6 +176,9 @@ def train_transform(plan: Plan) -> TrainTransform:
         data.ignore_label,
         train.pad_label,
         masks_padding(plan),
+        train.scale_draw == "uniform",
+        train.strong,
+        views if train.strong else 0,
     )
 
 
@@ -188,6 +200,7 @@ def run_context(plan: Plan, images: TrainData, group: Group = ALONE) -> RunConte
         mean=data.mean,
         std=data.std,
         mask_padding=masks_padding(plan),
+        strong=data.train.strong is not None,
         new_network=lambda: fresh_network(config, config.trainer.seed, group.world),
         images=images,
         group=group,

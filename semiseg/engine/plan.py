@@ -8,7 +8,7 @@ from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import ConfigError
 from semiseg.common.text import shortened
 from semiseg.config import flatten, load
-from semiseg.config.keys import Config
+from semiseg.config.keys import WEAK_TO_STRONG, Config
 from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete, parts_of, quick_check
 from semiseg.data.lists import Split, read_split
@@ -19,6 +19,7 @@ from semiseg.data.warnings import random_weights_warning
 from semiseg.engine.optim import poly
 from semiseg.methods import Method, get_method
 
+_UNIMATCH_BATCH = 8  # labelled images a step that UniMatch's learning rates belong to
 # What may change between two starts of one run: it does not touch the result. How a step's images are divided may
 # change too; that their number stays is checked when last.ckpt is read.
 _FREE = (
@@ -146,7 +147,9 @@ def learning_rate_factor(config: Config, spec: DatasetSpec, images: int) -> tupl
     Raises:
         ConfigError: scale_lr for a data set without a published number.
     """
-    published, rate = spec.published_batch, config.trainer.optimizer.kwargs.lr
+    rate, published = config.trainer.optimizer.kwargs.lr, spec.published_batch
+    if published and config.method in WEAK_TO_STRONG:
+        published = _UNIMATCH_BATCH
     if config.trainer.scale_lr:
         if published is None:
             raise ConfigError(

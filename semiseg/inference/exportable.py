@@ -8,9 +8,10 @@ global average pooling as a mean. ONNX export of MindSpore 2.10 knows none of th
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from semiseg.models.deeplabv3plus import SegmentationNetwork
+from semiseg.models.deeplabv3plus import Decoder, SegmentationNetwork
 from semiseg.models.interpolate import axis_weights
 from semiseg.models.resnet import ResNet
+from semiseg.models.unimatch_decoder import UniMatchDecoder
 
 
 def interpolation_matrix(target: int, source: int) -> np.ndarray:
@@ -76,6 +77,46 @@ class ExportableResNet(nn.Cell):
         return low, second, third, self.layers[3](third)
 
 
+class ExportableDecoder(nn.Cell):
+    """U2PL's decoder for maps of fixed sizes: ``high`` h' x w' and ``low`` h x w; shares the cells of ``decoder``."""
+
+    def __init__(self, decoder: Decoder, high: tuple[int, int], low: tuple[int, int]):
+        super().__init__()
+        self.pooled = decoder.aspp.conv1[1:]  # what follows the pooling: convolution, norm, ReLU
+        self.branches = nn.CellList([decoder.aspp.conv2, *decoder.aspp.dilated])
+        self.head, self.low_conv, self.classifier = decoder.head, decoder.low_conv, decoder.classifier
+        self.spread = Tensor(np.zeros((1, 1, *high), np.float32))
+        self.to_low = Resize(high, low)
+
+    def construct(self, low: Tensor, high: Tensor) -> Tensor:
+        parts = (self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread,)  # interpolating one pixel repeats it
+        for branch in self.branches:
+            parts = (*parts, branch(high))
+        head = self.to_low(self.head(ops.concat(parts, 1)))
+        return self.classifier(ops.concat((self.low_conv(low), head), 1))
+
+
+class ExportableUniMatchDecoder(nn.Cell):
+    """UniMatch's, alike."""
+
+    def __init__(self, decoder: UniMatchDecoder, high: tuple[int, int], low: tuple[int, int]):
+        super().__init__()
+        *branches, pooling = decoder.head.branches
+        self.branches, self.pooled = nn.CellList(branches), pooling.gap
+        self.project, self.reduce, self.fuse = decoder.head.project, decoder.reduce, decoder.fuse
+        self.classifier = decoder.classifier
+        self.spread = Tensor(np.zeros((1, 1, *high), np.float32))
+        self.to_low = Resize(high, low)
+
+    def construct(self, low: Tensor, high: Tensor) -> Tensor:
+        parts = ()
+        for branch in self.branches:
+            parts = (*parts, branch(high))
+        parts = (*parts, self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread)
+        head = self.to_low(self.project(ops.concat(parts, 1)))
+        return self.classifier(self.fuse(ops.concat((self.reduce(low), head), 1)))
+
+
 class ExportableNetwork(nn.Cell):
     """Logits of the linear head at the input's size: 1 x 3 x H x W normalised -> 1 x C x H x W.
 
@@ -86,12 +127,9 @@ class ExportableNetwork(nn.Cell):
         super().__init__()
         encoder, decoder = network.encoder, network.decoder
         self.encoder = ExportableResNet(encoder, size) if isinstance(encoder, ResNet) else encoder
-        self.pooled = decoder.aspp.conv1[1:]  # what follows the pooling: convolution, norm, ReLU
-        self.branches = nn.CellList([decoder.aspp.conv2, *decoder.aspp.dilated])
-        self.head, self.low_conv, self.classifier = decoder.head, decoder.low_conv, decoder.classifier
         low, high = network.feature_size(*size), self._high_size(network, size)
-        self.spread = Tensor(np.zeros((1, 1, *high), np.float32))
-        self.to_low, self.to_image = Resize(high, low), Resize(low, size)
+        kind = ExportableUniMatchDecoder if isinstance(decoder, UniMatchDecoder) else ExportableDecoder
+        self.decoder, self.to_image = kind(decoder, high, low), Resize(low, size)
         self.set_train(False)
 
     @staticmethod
@@ -101,9 +139,4 @@ class ExportableNetwork(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         low, _, _, high = self.encoder(x)
-        pooled = self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread  # interpolating one pixel repeats it
-        parts = (pooled,)
-        for branch in self.branches:
-            parts = (*parts, branch(high))
-        head = self.to_low(self.head(ops.concat(parts, 1)))
-        return self.to_image(self.classifier(ops.concat((self.low_conv(low), head), 1)))
+        return self.to_image(self.decoder(low, high))

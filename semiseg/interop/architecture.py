@@ -20,6 +20,7 @@ from semiseg.models.efficientnet_lite import STAGES
 from semiseg.models.resnet import DEPTHS, Bottleneck
 
 _REP_HEAD = "decoder.representation.8.weight"
+_FUSED = "decoder.fuse.0.weight"
 
 
 def infer_network(arrays: State, source: str) -> NetConfig:
@@ -32,6 +33,8 @@ def infer_network(arrays: State, source: str) -> NetConfig:
         CheckpointError: no DeepLabv3+ on a known encoder.
     """
     shapes = shapes_of(arrays)
+    if _FUSED in shapes:
+        return _unimatch_network(arrays, source)
     try:
         num_classes, planes = shapes["decoder.classifier.8.weight"][0], shapes["decoder.head.0.weight"][0]
     except KeyError as error:
@@ -48,6 +51,25 @@ def infer_network(arrays: State, source: str) -> NetConfig:
         ),
         aux_loss=AuxLossConfig() if "auxor.aux.0.weight" in shapes else None,
         proto_head=ProtoHeadConfig(num_micro_proto=proto[0] // num_classes) if proto else None,
+    )
+
+
+def _unimatch_network(arrays: State, source: str) -> NetConfig:
+    """As UniMatch publishes them: output stride 16, ASPP 6/12/18, no multi-grid, pooling that rounds down."""
+    shapes = shapes_of(arrays)
+    if "decoder.classifier.weight" not in shapes or "decoder.head.project.0.weight" not in shapes:
+        _unknown(source, "decoder.fuse.0.weight without decoder.classifier.weight and decoder.head.project.0.weight")
+    rates = count_numbered(shapes, "decoder.head.b") - 2
+    encoder = infer_encoder(arrays, source)
+    options = {"multi_grid": False, "replace_stride_with_dilation": (False, False, True), "pool_ceil": False}
+    kwargs = DecoderKwargs(
+        inner_planes=shapes["decoder.head.project.0.weight"][0],
+        dilations=tuple(6 * (index + 1) for index in range(rates)),
+    )
+    return NetConfig(
+        num_classes=shapes["decoder.classifier.weight"][0],
+        encoder=encoder.model_copy(update={"kwargs": encoder.kwargs.model_copy(update=options)}),
+        decoder=DecoderConfig(type="dec_unimatch", kwargs=kwargs),
     )
 
 

@@ -40,6 +40,14 @@ NUMBERED_STEM = {
 }
 # The classifier of an EfficientNet, as efficientnet-lite-pytorch names it: _bn1 is not the stem's.
 _EFFICIENTNET_HEAD = {"_conv_head": "head_conv", "_bn1": "head_bn", "_fc": "fc"}
+# UniMatch's parts of a network -> ours.
+_UNIMATCH = {
+    "backbone": "encoder",
+    "head": "decoder.head",
+    "reduce": "decoder.reduce",
+    "fuse": "decoder.fuse",
+    "classifier": "decoder.classifier",
+}
 # Parts of published files that our networks rightly have no place for: ImageNet classifiers.
 IGNORABLE_BACKBONE = ("encoder.fc.*", "encoder.classifier.*", "encoder.head_conv.*", "encoder.head_bn.*")
 IGNORABLE_U2PL = ("decoder.representation.*",)
@@ -89,11 +97,14 @@ def strip_prefix(state: Mapping[str, np.ndarray], source: str, prefix: str = "mo
 
 
 def place_backbone(state: Mapping[str, np.ndarray]) -> State:
-    """Put a bare encoder under ``encoder.``; other states pass unchanged.
+    """Put a bare encoder under ``encoder.``, and UniMatch's network under our names; other states pass unchanged.
 
     A ResNet has conv1, bn1, layer1 ... layer4, fc. Both ways of numbering its deep stem are understood (conv1.0 ...
     conv1.6, or conv1, conv2, conv3), and mindcv's down_sample. An EfficientNet has _conv_stem, _bn0, _blocks, ...
     """
+    if {"backbone.conv1.0.weight", "fuse.0.weight"} <= state.keys():
+        parts = {name: name.partition(".") for name in state}
+        return {f"{_UNIMATCH.get(part, part)}.{rest}": state[name] for name, (part, _, rest) in parts.items()}
     if "_conv_stem.weight" in state:
         return {f"encoder.{_without_underscores(name)}": array for name, array in state.items()}
     if not any(name.startswith("layer1.") for name in state):

@@ -5,10 +5,12 @@ from semiseg.common.text import did_you_mean
 from semiseg.methods.ael.method import AEL
 from semiseg.methods.base import Method
 from semiseg.methods.context import RunContext
+from semiseg.methods.fixmatch import FixMatch
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.prototype import PrototypeConsistency
 from semiseg.methods.supervised import Supervised
 from semiseg.methods.u2pl.method import U2PL
+from semiseg.methods.unimatch import UniMatch
 
 __all__ = ["METHODS", "Method", "RunContext", "get_method"]
 
@@ -18,6 +20,8 @@ METHODS: dict[str, type[Method]] = {
     "u2pl": U2PL,
     "ael": AEL,
     "ours": PrototypeConsistency,
+    "fixmatch": FixMatch,
+    "unimatch": UniMatch,
 }
 
 

@@ -66,6 +66,7 @@ class Method:
     """Base of every method: a student that learns from labelled images. Shapes: B images of each kind, H x W crop."""
 
     uses_unlabeled = False
+    strong_views = 0  # how many strong views of each unlabelled image it takes, where these are configured
 
     def __init__(self, context: RunContext):
         self.context = context

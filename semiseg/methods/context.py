@@ -51,6 +51,7 @@ class RunContext:
     new_network: Callable[[], SegmentationNetwork]  # with the run's initial weights, the same at every call
     images: TrainImages
     mask_padding: bool = False  # pixels outside an image are none: no pseudo-label, no loss, no count
+    strong: bool = False  # unlabelled images come with strong views
     group: Group = ALONE  # the devices that train together
 
     @property

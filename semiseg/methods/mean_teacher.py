@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
+from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
 from semiseg.losses import certain_cross_entropy, confident_cross_entropy
 from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
@@ -28,6 +29,7 @@ class StudentView(NamedTuple):
     image_l: Tensor  # B x 3 x H x W float32
     label_l: Tensor  # B x H x W int32
     image_u: Tensor  # B x 3 x H x W float32, mixed
+    weak_u: Tensor  # B x 3 x H x W float32, the same without photometric distortion; image_u where there is none
     label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
     score_u: Tensor  # B x H x W float32, their confidence or entropy, mixed alike
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
@@ -49,10 +51,16 @@ class SemiSupervised(WithTeacher):
     """Mean teacher with mixing: complete as it stands, and the base of the methods that add to it."""
 
     uses_unlabeled = True
+    strong_views = 1
     labels_in_training = False  # with teacher_bn forward: the teacher labels with BatchNorm in training mode
 
     def __init__(self, context: RunContext):
         super().__init__(context)
+        if context.strong and self.teacher.by_forward:
+            raise ConfigError(
+                "trainer.teacher_bn: with forward the teacher's statistics would be those of strong views; take ema, "
+                "or set dataset.train.strong to null"
+            )
         self.teacher_labels = TeacherLabels(self.teacher, context, self.labels_in_training)
         # AEL's samplers (trainer.adaptive), which any of these methods can use.
         self.equalizer = Equalizer(context, self.teacher_labels) if context.trainer.adaptive else None
@@ -67,9 +75,19 @@ class SemiSupervised(WithTeacher):
         """Copy-paste, pseudo-labels and mixing, in this order."""
         labeled = self.equalizer.paste(step, batch) if self.equalizer else batch.labeled
         pseudo = self.teacher_labels(batch.unlabeled.images, batch.unlabeled.inside)
-        pseudo = self.mixer(step, pseudo, batch)
-        dropout = self.dropout(step, batch, kinds=2)
-        return StudentView(Tensor(labeled.images), Tensor(labeled.labels), *pseudo, dropout, labeled.inside)
+        if self.context.strong:
+            pseudo = pseudo._replace(strong=Tensor(batch.unlabeled.strong[:, 0]))
+        weak_u, label_u, score_u, strong_u = self.mixer(step, pseudo, batch)
+        return StudentView(
+            image_l=Tensor(labeled.images),
+            label_l=Tensor(labeled.labels),
+            image_u=weak_u if strong_u is None else strong_u,
+            weak_u=weak_u,
+            label_u=label_u,
+            score_u=score_u,
+            dropout=self.dropout(step, batch, kinds=2),
+            inside_l=labeled.inside,
+        )
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)

@@ -65,7 +65,8 @@ class Mixer:
         if replacement is None or generator(self._seed, "mix", step).random() >= self._probability:
             return pseudo
         mask, partner = replacement
-        return PseudoLabels(*self._mix(Tensor(mask), *pseudo, *partner))
+        pairs = [pair for pair in zip(pseudo, partner, strict=True) if pair[0] is not None]
+        return PseudoLabels(*self._mix(Tensor(mask), *zip(*pairs, strict=True)))
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels] | None:
         """Which pixels are replaced (bool B x H x W), and by what; None for nothing. Asked at every step."""
@@ -84,7 +85,8 @@ class _WithNextImage(Mixer):
 
     def __init__(self, context: RunContext):
         super().__init__(context)
-        shapes = {"image": (1, 3, *context.crop), "label": (1, *context.crop), "score": (1, *context.crop)}
+        image, pixels = (1, 3, *context.crop), (1, *context.crop)
+        shapes = {"image": image, "label": pixels, "score": pixels} | ({"strong": image} if context.strong else {})
         self._previous = {
             name: HostArray(
                 f"previous.{name}", np.zeros(shape, np.int32 if name == "label" else np.float32), per_device=True
@@ -106,10 +108,10 @@ class _WithNextImage(Mixer):
 
     def _partner(self, pseudo: PseudoLabels) -> PseudoLabels | None:
         if not self._previous:
-            return PseudoLabels(*(ops.concat((item[1:], item[:1]), 0) for item in pseudo))
+            return PseudoLabels(*(item if item is None else ops.concat((item[1:], item[:1]), 0) for item in pseudo))
         *stored, filled = self._previous.values()
         previous = PseudoLabels(*(Tensor(item.array.copy()) for item in stored)) if filled.array[0] else None
-        for item, value in zip(stored, pseudo, strict=True):
+        for item, value in zip(stored, pseudo, strict=False):  # no strong views, no place for them
             item.set_data(value)
         filled.array[0] = 1
         return previous
@@ -134,8 +136,10 @@ class Cutout(Mixer):
     """A box of half the image's area is blanked: the mean colour, no label (https://arxiv.org/abs/1708.04552)."""
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
-        image, label, score = pseudo
+        image, label, score, strong = pseudo
         blank = PseudoLabels(ops.zeros_like(image), ops.full_like(label, BLANK), ops.zeros_like(score))
+        if strong is not None:
+            blank = blank._replace(strong=blank.image)
         return _half_area_boxes(self._seed, step, pseudo, batch), blank
 
 
@@ -155,9 +159,10 @@ def _half_area_boxes(seed: int, step: int, pseudo: PseudoLabels, batch: StepBatc
     return box_masks(boxes[first : first + count], height, width)
 
 
-def _mix_pixels(mask: Tensor, image, label, score, other_image, other_label, other_score) -> tuple:
-    return (
-        ops.where(ops.expand_dims(mask, 1), other_image, image),
-        ops.where(mask, other_label, label),
-        ops.where(mask, other_score, score),
-    )
+def _mix_pixels(mask: Tensor, arrays: tuple, others: tuple) -> tuple:
+    """The fields of a PseudoLabels, those of the partners where the mask (B x H x W) is True."""
+    mixed = ()
+    for index in range(len(arrays)):
+        where = mask if arrays[index].ndim == 3 else ops.expand_dims(mask, 1)
+        mixed = (*mixed, ops.where(where, others[index], arrays[index]))
+    return mixed

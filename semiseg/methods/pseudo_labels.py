@@ -14,9 +14,10 @@ BLANK = 255  # the pseudo-label of a pixel without one: blanked by Cutout, or ou
 class PseudoLabels(NamedTuple):
     """Images with a label and a score for each pixel."""
 
-    image: Tensor  # B x 3 x H x W float32
+    image: Tensor  # B x 3 x H x W float32, the weak view
     label: Tensor  # B x H x W int32
     score: Tensor  # B x H x W float32: confidence (rule confidence) or entropy in nats (rule entropy)
+    strong: Tensor | None = None  # B x 3 x H x W float32, the view for the student; None: the weak one
 
 
 def confidence_of(logits: Tensor) -> Tensor:

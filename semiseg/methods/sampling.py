@@ -35,15 +35,21 @@ def random_slice(rng: np.random.Generator, images: BatchSlice, shape: tuple[int,
 
 
 def dropout_masks(
-    seed: int, step: int, images: BatchSlice, planes: tuple[int, ...], probability: float, kinds: int = 1
+    seed: int,
+    step: int,
+    images: BatchSlice,
+    planes: tuple[int, ...],
+    probability: float,
+    kinds: int = 1,
+    purpose: str = "dropout",
 ) -> tuple[Tensor, ...]:
     """Whole-channel dropout (Dropout2d): for each layer kinds*count x planes x 1 x 1 of 0 or 1 / (1 - probability).
 
-    ``kinds``: 2 where as many unlabelled images follow the labelled ones.
+    ``kinds``: 2 where as many unlabelled images follow the labelled ones. ``purpose`` keys the draws.
     """
     masks = []
     for layer, channels in enumerate(planes):
-        rng = generator(seed, "dropout", step, layer)
+        rng = generator(seed, purpose, step, layer)
         drawn = [random_slice(rng, images, (channels, 1, 1)) for _ in range(kinds)]
         kept = np.concatenate(drawn) >= probability
         masks.append(Tensor(kept.astype(np.float32) / np.float32(1 - probability)))

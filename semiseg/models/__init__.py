@@ -10,8 +10,11 @@ from semiseg.models.encoder import Encoder, Norm
 from semiseg.models.layers import synchronised_norm
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import DEPTHS, ResNet
+from semiseg.models.unimatch_decoder import UniMatchDecoder
 
 __all__ = ["Output", "SegmentationNetwork", "build_encoder", "build_model"]
+
+DECODERS = {"dec_deeplabv3_plus": Decoder, "dec_unimatch": UniMatchDecoder}
 
 
 def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
@@ -27,7 +30,7 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     norm = synchronised_norm(world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
     encoder = build_encoder(cfg.encoder, norm)
     low, _, middle, high = encoder.out_planes
-    decoder = Decoder(low, high, cfg.num_classes, cfg.decoder.kwargs, norm)
+    decoder = DECODERS[cfg.decoder.type](low, high, cfg.num_classes, cfg.decoder.kwargs, norm)
     auxor = proto_net = None
     if cfg.aux_loss:
         auxor = AuxHead(middle, cfg.num_classes, cfg.decoder.kwargs.inner_planes, norm)
@@ -52,6 +55,7 @@ def build_encoder(cfg: EncoderConfig, norm: Norm = nn.BatchNorm2d) -> Encoder:
         width=options.width,
         dilate=options.replace_stride_with_dilation,
         multi_grid=options.multi_grid,
+        pool_ceil=options.pool_ceil,
         zero_init_residual=options.zero_init_residual,
         norm=norm,
     )

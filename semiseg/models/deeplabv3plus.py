@@ -137,7 +137,7 @@ class AuxHead(nn.Cell):
 class SegmentationNetwork(nn.Cell):
     """Encoder, decoder and the optional heads. Calling it on B x 3 x H x W gives an ``Output``."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, auxor: AuxHead | None, proto_net: PrototypeHead | None):
+    def __init__(self, encoder: Encoder, decoder: nn.Cell, auxor: AuxHead | None, proto_net: PrototypeHead | None):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -172,6 +172,25 @@ class SegmentationNetwork(nn.Cell):
         if self.auxor is not None:
             aux = self.auxor(middle, None if masks is None else masks[-1])
         return pred, feature, aux
+
+    def perturbed(
+        self, x: Tensor, channels: tuple[Tensor, Tensor], masks: tuple | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """UniMatch's feature perturbation: logits of the features as they are, logits with channels of both maps that
+        the decoder reads dropped, and auxiliary logits; one pass of the encoder, and one of the decoder over both.
+
+        Args:
+            x: B x 3 x H x W, normalised.
+            channels: what the first and the last map are multiplied by, B x channels x 1 x 1.
+            masks: dropout masks as ``forward`` takes them, of 2B images; None for no dropout.
+        """
+        low, _, middle, high = self.encoder(x)
+        both = (ops.concat((low, low * channels[0]), 0), ops.concat((high, high * channels[1]), 0))
+        pred, _ = self.decoder(*both, masks)
+        aux = None
+        if self.auxor is not None:
+            aux = self.auxor(middle, None if masks is None else masks[-1][: x.shape[0]])
+        return pred[: x.shape[0]], pred[x.shape[0] :], aux
 
     def logits(self, x: Tensor) -> Tensor:
         """Only the linear head's logits, B x C x h x w, without dropout: what a teacher labels with."""

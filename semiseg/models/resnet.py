@@ -85,6 +85,7 @@ class ResNet(nn.Cell):
         dilate: for layer2, layer3, layer4: dilation in place of the stride of 2.
         multi_grid: layer4's blocks multiply their dilation by 2, 2, 4.
         zero_init_residual: the last BatchNorm scale of each block starts at 0 (https://arxiv.org/abs/1706.02677).
+        pool_ceil: whether max-pooling rounds an even side up; None as the stem's publishers have it.
         norm: makes the normalisation layer of a channel count.
     """
 
@@ -98,6 +99,7 @@ class ResNet(nn.Cell):
         dilate: tuple[bool, bool, bool] = (False, True, True),
         multi_grid: bool = True,
         zero_init_residual: bool = True,
+        pool_ceil: bool | None = None,
         norm: Norm = nn.BatchNorm2d,
     ):
         super().__init__()
@@ -106,9 +108,9 @@ class ResNet(nn.Cell):
         self.conv1 = _deep_stem(width, norm) if deep else _conv7(width)
         self.bn1 = norm(stem_planes)
         self.relu = nn.ReLU()
-        # ceil_mode as U2PL has it with the deep stem and torchvision with the other: they differ for even sizes only.
+        # As U2PL has it with the deep stem and torchvision with the other: they differ for even sizes only.
         # So does pad_mode="same" of the authors' MindSpore release and of mindcv.
-        self.ceil_mode = deep
+        self.ceil_mode = deep if pool_ceil is None else pool_ceil
         self.maxpool = StemPool(self.ceil_mode)
         planes = [width * 2**stage for stage in range(4)]
         self.out_planes = tuple(p * block.expansion for p in planes)

@@ -5,6 +5,7 @@ Shapes: B images of each kind, H x W crop, C classes.
 
 import cv2
 import numpy as np
+from mindspore import Tensor
 
 from semiseg.common.host_array import HostArray
 from semiseg.common.rng import generator
@@ -42,6 +43,8 @@ class AdaptiveCutMix(Mixer):
         of_class = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
         boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(of_class)])
         self._mark(np.array([indices, partners]), np.stack([pseudo.label.asnumpy(), predictions]))
+        if pseudo.strong is not None:
+            other = other._replace(strong=Tensor(np.stack([crop.strong[0] for crop in crops])))
         return box_masks(boxes, *predictions.shape[1:]), other
 
     def state(self) -> dict[str, HostArray]:

@@ -72,7 +72,7 @@ class U2PL(SemiSupervised):
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
         with self.teacher.running(self.teacher.by_forward):
-            seen = TeacherView(*self._view(view.image_l, view.image_u))
+            seen = TeacherView(*self._view(view.image_l, view.weak_u))
         by_entropy = self.context.trainer.unsupervised.rule == "entropy"
         score_u = seen.entropy_u if by_entropy else view.score_u
         mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, score_u))

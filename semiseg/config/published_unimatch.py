@@ -1,0 +1,126 @@
+"""UniMatch's YAML files (configs/pascal.yaml, configs/cityscapes.yaml), turned into this project's keys.
+
+They are flat, and name neither the method nor the lists: its scripts are given those. Here the method is ``unimatch``
+unless the file or the command line says another. docs/migrating.md has the table.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semiseg.common.errors import ConfigError
+
+# Keys by which such a file is told.
+_MARKS = {"nclass", "backbone", "dilations", "crop_size"}
+_CRITERIA = {"CELoss": "CELoss", "OHEM": "ohem"}
+_CLASSES = {"pascal": 21, "cityscapes": 19}
+# What its code has built in, by our keys.
+_BUILT_IN: dict[str, Any] = {
+    "method": "unimatch",
+    "dataset.train.strong": {},
+    "dataset.train.scale_draw": "uniform",
+    "dataset.train.rand_resize": [0.5, 2.0],
+    "dataset.train.pad_label": 255,
+    "trainer.sup_only_epoch": 0,
+    "trainer.weak_to_strong.partner": "same_image",
+    "trainer.optimizer.kwargs.momentum": 0.9,
+    "trainer.optimizer.kwargs.weight_decay": 0.0001,
+    "net.ema_decay": 0,
+    "net.encoder.kwargs.multi_grid": False,
+    "net.encoder.kwargs.pool_ceil": False,
+    "net.decoder.type": "dec_unimatch",
+}
+
+
+def is_unimatch(content: Mapping[str, Any]) -> bool:
+    """Whether a mapping is one of UniMatch's files."""
+    return content.keys() >= _MARKS
+
+
+def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Such a mapping in our keys, and the notes. Keys of ours may stand beside UniMatch's and win.
+
+    Args:
+        path: the file. A relative ``data_root`` starts at the folder that its scripts run in, the parent of configs/.
+
+    Raises:
+        ConfigError: a key that is written with a value that this project has no counterpart for.
+    """
+    left, notes, keys = dict(content), [], dict(_BUILT_IN)
+    data_set = left.pop("dataset", None) if isinstance(content.get("dataset"), str) else None
+    if data_set is not None:
+        if data_set not in _CLASSES:
+            raise ConfigError(f"{path}: dataset: expected pascal or cityscapes, got {data_set} (no such data set here)")
+        keys["dataset.type"] = data_set
+    classes = left.pop("nclass")
+    if data_set and classes != _CLASSES[data_set]:
+        raise ConfigError(f"{path}: nclass: expected {_CLASSES[data_set]}, the classes of {data_set}, got {classes}")
+    side = left.pop("crop_size")
+    keys["dataset.train.crop.size"] = [side, side]
+    if data_set == "cityscapes":
+        keys |= {"evaluation.mode": "slide", "evaluation.crop_size": [side, side]}
+    keys["trainer.eval_mode"] = "same"
+    if "data_root" in left:
+        keys["dataset.data_root"] = _beside_configs(left.pop("data_root"), path)
+    for theirs, ours in _RENAMED.items():
+        if theirs in left:
+            keys[ours] = left.pop(theirs)
+    keys["trainer.optimizer.decoder_lr_times"] = float(left.pop("lr_multi", 1.0))
+    if isinstance(left.get("criterion"), Mapping) and "name" in left["criterion"]:
+        keys |= _criterion(left.pop("criterion"), path)
+    if left.pop("model", "deeplabv3plus") != "deeplabv3plus":
+        raise ConfigError(f"{path}: model: expected deeplabv3plus, got {content['model']}")
+    notes.append("method: unimatch, unless method=fixmatch (or another) is given; UniMatch's files do not say")
+    notes.append(
+        "the lists: UniMatch's scripts are given them; here dataset.train.data_list and dataset.train.unlabeled_list, "
+        "or dataset.splits and dataset.split"
+    )
+    return _nested(keys, left), notes
+
+
+_RENAMED = {
+    "epochs": "trainer.epochs",
+    "batch_size": "dataset.batch_size",
+    "lr": "trainer.optimizer.kwargs.lr",
+    "conf_thresh": "trainer.unsupervised.confid_thresh",
+    "backbone": "net.encoder.type",
+    "replace_stride_with_dilation": "net.encoder.kwargs.replace_stride_with_dilation",
+    "dilations": "net.decoder.kwargs.dilations",
+}
+
+
+def _criterion(written: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    name, kwargs = written["name"], dict(written.get("kwargs") or {})
+    if name not in _CRITERIA:
+        raise ConfigError(f"{path}: criterion.name: expected CELoss or OHEM, got {name}")
+    ignored = kwargs.pop("ignore_index", 255)
+    if ignored != 255:
+        raise ConfigError(f"{path}: criterion.kwargs.ignore_index: expected 255, got {ignored}")
+    keys = {f"criterion.kwargs.{key}": value for key, value in kwargs.items()}
+    return {"criterion.type": _CRITERIA[name]} | keys
+
+
+def _beside_configs(root: Any, path: Path) -> Any:
+    if not isinstance(root, str) or Path(root).is_absolute():
+        return root
+    return str((path.parent.parent if path.parent.name == "configs" else path.parent) / root)
+
+
+def _nested(keys: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a tree, with what the file says in our own keys over it."""
+    tree: dict[str, Any] = {}
+    for dotted, value in keys.items():
+        *sections, leaf = dotted.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = value
+    return _merged(tree, own)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value
+    return result

@@ -1,0 +1,76 @@
+"""The lighter DeepLabv3+ decoder of UniMatch (https://arxiv.org/abs/2208.09910): DeepLabv3+ as its paper has it.
+
+Beside U2PL's: 48 low-level channels, a 1x1 projection of the pyramid, a one-layer classifier, no biases before
+BatchNorm and no dropout. Names of cells are UniMatch's. Shapes: B batch, h x w the low-level map, P inner planes.
+"""
+
+from mindspore import Tensor, nn, ops
+
+from semiseg.config.keys import DecoderKwargs
+from semiseg.models.encoder import Norm
+from semiseg.models.interpolate import resize
+from semiseg.models.layers import Conv3x3
+from semiseg.models.resnet import conv1x1
+
+_LOW_PLANES = 48
+
+
+def _conv_norm(conv: nn.Conv2d, planes: int, norm: Norm) -> nn.SequentialCell:
+    return nn.SequentialCell(conv, norm(planes), nn.ReLU())
+
+
+class _Pooling(nn.Cell):
+    """The mean over the map, a 1x1 convolution, and back to the map's size."""
+
+    def __init__(self, in_planes: int, planes: int, norm: Norm):
+        super().__init__()
+        self.gap = nn.SequentialCell(nn.Identity(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
+
+    def construct(self, x: Tensor) -> Tensor:
+        return resize(self.gap(x.mean((2, 3), keep_dims=True)), x.shape[2:])
+
+
+class ProjectedASPP(nn.Cell):
+    """Atrous spatial pyramid pooling whose branches are brought back to P channels: b0 is 1x1, the last one pools."""
+
+    def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
+        super().__init__()
+        convolutions = [conv1x1(in_planes, planes), *(Conv3x3(in_planes, planes, 1, rate) for rate in dilations)]
+        branches = [*(_conv_norm(conv, planes, norm) for conv in convolutions), _Pooling(in_planes, planes, norm)]
+        for index, branch in enumerate(branches):
+            setattr(self, f"b{index}", branch)
+        self.branches = [getattr(self, f"b{index}") for index in range(len(branches))]
+        self.project = _conv_norm(conv1x1(len(branches) * planes, planes), planes, norm)
+
+    def construct(self, x: Tensor) -> Tensor:
+        parts = ()
+        for branch in self.branches:
+            parts = (*parts, branch(x))
+        return self.project(ops.concat(parts, 1))
+
+
+class UniMatchDecoder(nn.Cell):
+    """``dec_unimatch``: encoder maps -> (B x C x h x w logits, B x P x h x w feature)."""
+
+    dropout_planes = ()
+    rep_planes = 0  # no representation head
+
+    def __init__(self, low_planes: int, high_planes: int, num_classes: int, kwargs: DecoderKwargs, norm: Norm):
+        super().__init__()
+        planes = kwargs.inner_planes
+        self.head = ProjectedASPP(high_planes, planes, kwargs.dilations, norm)
+        self.reduce = _conv_norm(conv1x1(low_planes, _LOW_PLANES), _LOW_PLANES, norm)
+        self.fuse = nn.SequentialCell(
+            *(Conv3x3(planes + _LOW_PLANES, planes), norm(planes), nn.ReLU()),
+            *(Conv3x3(planes, planes), norm(planes), nn.ReLU()),
+        )
+        self.classifier = nn.Conv2d(planes, num_classes, 1, pad_mode="valid", has_bias=True)
+        self.out_planes = planes
+
+    def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:
+        feature = self.feature(low, high)
+        return self.classifier(feature), feature
+
+    def feature(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> Tensor:
+        """What the classifier reads: encoder maps -> B x P x h x w."""
+        return self.fuse(ops.concat((self.reduce(low), resize(self.head(high), low.shape[2:])), 1))

@@ -33,6 +33,13 @@ def batch(seed: int, size: int, side: int, labelled: bool, classes: int = CLASSE
     return Batch([f"image{i}" for i in range(size)], images, labels)
 
 
+def crops(count: int, side: int) -> list[np.ndarray]:
+    """uint8 side x side x 3: smooth colours with edges, as photographs have."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (count, 9, 9, 3), dtype=np.uint8)
+    return [np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC)) for one in coarse]
+
+
 def write_images(folder: Path, count: int, height: int, width: int) -> None:
     """A VOC-layout folder of photographs-sized JPEG and indexed PNG files, named in val.txt; kept if it is there."""
     if (folder / "val.txt").is_file():

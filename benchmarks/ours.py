@@ -13,11 +13,13 @@ import semiseg  # noqa: F401
 import inputs
 import numpy as np
 
+from semiseg.common.rng import generator
 from semiseg.config import loading as config
-from semiseg.config.keys import Config
+from semiseg.config.keys import Config, StrongConfig
 from semiseg.data import build as data_build
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.loaders import TrainStream
+from semiseg.data.photometric import strong_view
 from semiseg.data.specs import get_spec
 from semiseg.data.transforms import TrainTransform
 from semiseg.engine import build
@@ -151,6 +153,19 @@ def data(p: dict[str, Any]) -> worker.Work:
     return worker.Work(once, warm_up=1)
 
 
+def strong(p: dict[str, Any]) -> worker.Work:
+    """Processor seconds a strong view of an 8-bit crop."""
+    cfg, crops = StrongConfig(), inputs.crops(p["images"], inputs.EVAL_SIDE)
+
+    def once() -> float:
+        before = worker.cpu_seconds()
+        for index in range(p["views"]):
+            strong_view(crops[index % len(crops)], cfg, generator(0, "benchmark", index))
+        return (worker.cpu_seconds() - before) / p["views"]
+
+    return worker.Work(once, warm_up=1)
+
+
 def count(p: dict[str, Any]) -> worker.Work:
     """The confusion matrix of one image."""
     rng = np.random.default_rng(0)
@@ -168,5 +183,5 @@ def count(p: dict[str, Any]) -> worker.Work:
 
 
 if __name__ == "__main__":
-    works = (train_step, semi_step, startup, evaluation, data, count, small_step)
+    works = (train_step, semi_step, startup, evaluation, data, strong, count, small_step)
     worker.main({f.__name__: f for f in works})

@@ -43,6 +43,7 @@ def items(folder: Path) -> list[Item]:
     inputs.write_images(city, 1, inputs.WINDOW, 1100)
     step, large = {"side": 161, "batch": 4}, {"side": 321, "batch": 4}
     semi = {"side": 161, "batch": 2}
+    views = {"images": 8, "views": 120}
     photos = {"folder": str(folder / "photos"), "steps": 24}
     whole, slide = ({"folder": str(f), "mode": mode} for f, mode in ((voc, "whole"), (city, "slide")))
     return [
@@ -53,6 +54,7 @@ def items(folder: Path) -> list[Item]:
         Item("evaluate", "evaluation, whole image of 513 px", "evaluation", whole, whole),
         Item("evaluate_slide", "evaluation, sliding window 769", "evaluation", slide, slide, long=True),
         Item("data", "both streams at 513 px, CPU seconds", "data", photos, photos),
+        Item("strong", "strong view of a crop of 513 px, CPU seconds (torchvision)", "strong", views, views),
         Item("count", "confusion matrix, 10 images of 513 px", "count", {"images": 10}, {"images": 10}),
         Item("startup", "start of the process to first step", "startup", {"side": 161}, {"side": 161}),
         Item(

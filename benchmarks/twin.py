@@ -3,6 +3,7 @@
 import worker  # isort: skip  (it notes when the process began)
 import clone  # noqa: F401  # isort: skip  (it makes what follows importable)
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import inputs
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageFilter
 from reference import losses, training
 from reference import step as twin_step
 from reference.network import Network, NetworkSpec
@@ -206,5 +207,27 @@ def data(p: dict[str, Any]) -> worker.Work:
     return worker.Work(once, warm_up=1)
 
 
+def strong(p: dict[str, Any]) -> worker.Work:
+    """Processor seconds a strong view by torchvision's transforms of PIL images, as UniMatch makes it."""
+    from torchvision import transforms
+
+    crops = [Image.fromarray(crop) for crop in inputs.crops(p["images"], inputs.EVAL_SIDE)]
+    jitter, gray = transforms.ColorJitter(0.5, 0.5, 0.5, 0.25), transforms.RandomGrayscale(p=0.2)
+
+    def once() -> float:
+        before = worker.cpu_seconds()
+        for index in range(p["views"]):
+            crop = crops[index % len(crops)]
+            if random.random() < 0.8:
+                crop = jitter(crop)
+            crop = gray(crop)
+            if random.random() < 0.5:
+                crop = crop.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2.0)))
+            np.asarray(crop)
+        return (worker.cpu_seconds() - before) / p["views"]
+
+    return worker.Work(once, warm_up=1)
+
+
 if __name__ == "__main__":
-    worker.main({f.__name__: f for f in (train_step, semi_step, startup, evaluation, data, count)})
+    worker.main({f.__name__: f for f in (train_step, semi_step, startup, evaluation, data, strong, count)})

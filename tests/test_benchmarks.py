@@ -36,7 +36,7 @@ def test_our_side_of_a_benchmark_runs_as_a_process_of_its_own(folder):
 
 @pytest.mark.parametrize(
     ("work", "parameters"),
-    [("data", {"folder": "voc", "steps": 1}), ("count", {"images": 1})],
+    [("data", {"folder": "voc", "steps": 1}), ("strong", {"images": 1, "views": 2}), ("count", {"images": 1})],
 )
 def test_our_side_of_a_benchmark_runs(folder, work, parameters, monkeypatch, capsys):
     monkeypatch.syspath_prepend(FOLDER)  # as in a process of its own: modules there import each other

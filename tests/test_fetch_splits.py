@@ -242,12 +242,14 @@ def test_real_table_is_complete_and_consistent():
     classic = {"pascal": ["92", "183", "366", "732", "1464"], "cityscapes": ["186", "372", "744", "1488"]}
     blended = [f"{n}{end}" for n in (662, 1323, 2646, 5291) for end in ("", "_cps")]
     splits = {*(f"{d}/{s}" for d, names in classic.items() for s in names), *(f"pascal/{s}" for s in blended)}
+    splits |= {f"{d}/{s}_unimatch" for d, names in classic.items() for s in names}
     expected = {f"{s}/{p}.txt" for s in splits for p in ("labeled", "unlabeled")}
     assert set(by_target) == expected | {"pascal/val.txt", "cityscapes/val.txt"}
     for split in splits:
         labeled, unlabeled = (by_target[f"{split}/{p}.txt"] for p in ("labeled", "unlabeled"))
-        assert labeled.ids == int(split.split("/")[1].removesuffix("_cps"))
+        assert labeled.ids == int(split.split("/")[1].split("_")[0])
         assert labeled.ids + unlabeled.ids == (10_582 if split.startswith("pascal") else 2_975)
         assert ("_cps" in split) == (labeled.repo == "HeimingX/semi_seg_proto")
+        assert ("_unimatch" in split) == (labeled.repo == "LiheYoung/UniMatch")
     assert len({entry.sha256 for entry in by_target.values()}) == len(by_target)
     assert all(len(entry.sha256) == 64 and len(entry.commit) == 40 for entry in by_target.values())

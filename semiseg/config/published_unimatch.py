@@ -65,7 +65,10 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     for theirs, ours in _RENAMED.items():
         if theirs in left:
             keys[ours] = left.pop(theirs)
-    keys["trainer.optimizer.decoder_lr_times"] = float(left.pop("lr_multi", 1.0))
+    times = left.pop("lr_multi", 1.0)  # as its code has it where a file leaves it out
+    if isinstance(times, bool) or not isinstance(times, int | float):
+        raise ConfigError(f"{path}: lr_multi: expected a number, got {times!r}")
+    keys["trainer.optimizer.decoder_lr_times"] = float(times)
     if isinstance(left.get("criterion"), Mapping) and "name" in left["criterion"]:
         keys |= _criterion(left.pop("criterion"), path)
     if left.pop("model", "deeplabv3plus") != "deeplabv3plus":

@@ -1,7 +1,8 @@
 """The published lists of labelled and unlabelled images, brought into data/splits: ``semiseg fetch-splits``.
 
-Sources are U2PL's repository (classic and blended VOC splits, Cityscapes) and the authors' (the *_cps splits), each at
-a fixed commit. Every file is compared with a SHA-256 that this project knows; one wrong byte and nothing is written.
+Sources are U2PL's repository (classic and blended VOC splits, Cityscapes), the authors' (the *_cps splits) and
+UniMatch's (*_unimatch), each at a fixed commit. Every file is compared with a SHA-256 that this project knows; one
+wrong byte and nothing is written.
 """
 
 import argparse
@@ -82,8 +83,12 @@ def from_folder(folder: Path) -> Source:
     else:
         raise DataError(f"{folder}: expected a folder that holds pascal/ or cityscapes/ (data/splits of a checkout)")
 
+    of_unimatch = (root / "cityscapes" / "1_16").is_dir()  # its checkout has its own names, and other bytes under ours
+
     def read(wanted: PublishedList) -> bytes | None:
-        path = root / wanted.target
+        if of_unimatch and not wanted.path.startswith("splits/"):
+            return None
+        path = root / (wanted.path.removeprefix("splits/") if of_unimatch else wanted.target)
         if not path.is_file():
             return None
         content = read_file(path)

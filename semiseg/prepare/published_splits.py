@@ -21,6 +21,7 @@ class PublishedList(NamedTuple):
 
 
 _U2PL = ("Haochen-Wang409/U2PL", "ab3d2be313d4d6b2885e7a0213d4fce82a803b79")
+_UNIMATCH = ("LiheYoung/UniMatch", "0324f3dd4a22128105a5eb135d2586c0bb3cc647")
 _AUTHORS = ("HeimingX/semi_seg_proto", "1b98ea6ba6cf8d41192eb4b36b5d056d0de02a49")
 
 # target: (size in bytes, ids, SHA-256). Splits named *_cps are the blended VOC splits as CPS drew them.
@@ -63,10 +64,126 @@ _LISTS = {
     "pascal/val.txt": (17387, 1449, "6f8edc37993764f6e212237d39546fb595246244147e8a050813c520aac0ade1"),
 }
 
+# UniMatch's own lists, "image mask" in a line: target -> (its path, size in bytes, ids, SHA-256). On VOC they hold the
+# same images as U2PL's; on Cityscapes other ones.
+_UNIMATCH_LISTS = {
+    "cityscapes/186_unimatch/labeled.txt": (
+        "splits/cityscapes/1_16/labeled.txt",
+        24892,
+        186,
+        "64195914dce1231133c7dc611fece213bc3a87fe4e0b73fbd96add7dfa8a2f46",
+    ),
+    "cityscapes/186_unimatch/unlabeled.txt": (
+        "splits/cityscapes/1_16/unlabeled.txt",
+        373888,
+        2789,
+        "7f18e2aefb5e88598910e291a935117daaeef51c6828edeb62f8a6c882be0a79",
+    ),
+    "cityscapes/372_unimatch/labeled.txt": (
+        "splits/cityscapes/1_8/labeled.txt",
+        49839,
+        372,
+        "97291dfc509a8c90ee94e1c5fd1f7668c21205b995f53b963ac133f0ed96ee8e",
+    ),
+    "cityscapes/372_unimatch/unlabeled.txt": (
+        "splits/cityscapes/1_8/unlabeled.txt",
+        348939,
+        2603,
+        "5d7d33e39a8bda908e12d7f33ecb3299f93a8596fbe3c5e0cc1f2d3f5d358459",
+    ),
+    "cityscapes/744_unimatch/labeled.txt": (
+        "splits/cityscapes/1_4/labeled.txt",
+        99691,
+        744,
+        "8edd24ae817eed7b49d0a06c95b7bfaf769002c98387e4edeab5e221ab7791c3",
+    ),
+    "cityscapes/744_unimatch/unlabeled.txt": (
+        "splits/cityscapes/1_4/unlabeled.txt",
+        299087,
+        2231,
+        "6fc53258ed2e40f72f4a22b6e20d60a789168fdf6b860033f826e8bee3900e9b",
+    ),
+    "cityscapes/1488_unimatch/labeled.txt": (
+        "splits/cityscapes/1_2/labeled.txt",
+        199451,
+        1488,
+        "90d8e29d4d182c3b3def3d1fac02e454868c4ca632f73696bb521aa05e937ee4",
+    ),
+    "cityscapes/1488_unimatch/unlabeled.txt": (
+        "splits/cityscapes/1_2/unlabeled.txt",
+        199327,
+        1487,
+        "23d0efaa43a65608b25eb078ed058c53979957e44407d787e3abdda9a795d289",
+    ),
+    "pascal/92_unimatch/labeled.txt": (
+        "splits/pascal/92/labeled.txt",
+        5611,
+        92,
+        "8a02aa6a1253178b105bd25b36f0a27daeedf6b3959f399aa47d24783f3a8306",
+    ),
+    "pascal/92_unimatch/unlabeled.txt": (
+        "splits/pascal/92/unlabeled.txt",
+        639889,
+        10490,
+        "a3eb5ef8d2ae547f131bfa60b8111d21700d458b545741336633d5aa209254d5",
+    ),
+    "pascal/183_unimatch/labeled.txt": (
+        "splits/pascal/183/labeled.txt",
+        11162,
+        183,
+        "de3f4680391cb15324402dae17ac0919933d0d9004c11a641c924f3f67147f9f",
+    ),
+    "pascal/183_unimatch/unlabeled.txt": (
+        "splits/pascal/183/unlabeled.txt",
+        634338,
+        10399,
+        "39aa3fd2997799c57c7d68d1ab342e2ebf53224ab10c1766a9fcd1554afbfd6a",
+    ),
+    "pascal/366_unimatch/labeled.txt": (
+        "splits/pascal/366/labeled.txt",
+        22325,
+        366,
+        "74f6bd1e459a8b46fc204529d70b603769f8a45aef4553df8a5c04b5698e77b7",
+    ),
+    "pascal/366_unimatch/unlabeled.txt": (
+        "splits/pascal/366/unlabeled.txt",
+        623175,
+        10216,
+        "591c593546d1dbb65bd4d08ae99fabc1e9958d614c8079c8961422b8b7df7433",
+    ),
+    "pascal/732_unimatch/labeled.txt": (
+        "splits/pascal/732/labeled.txt",
+        44651,
+        732,
+        "02c8ec5b62e27364f5bc91eb95bccf54debaa721e9d31c50c07507aea258fd0f",
+    ),
+    "pascal/732_unimatch/unlabeled.txt": (
+        "splits/pascal/732/unlabeled.txt",
+        600849,
+        9850,
+        "8ddf828ec616b551447dc402c2c53eb7d0044697a0b6bacd6190ee843ffbf340",
+    ),
+    "pascal/1464_unimatch/labeled.txt": (
+        "splits/pascal/1464/labeled.txt",
+        89303,
+        1464,
+        "b20486876df309c57c8230e957b2957fff5392ff5cb11f225e8453ed6c50ba3e",
+    ),
+    "pascal/1464_unimatch/unlabeled.txt": (
+        "splits/pascal/1464/unlabeled.txt",
+        556197,
+        9118,
+        "3ba331d08fee0751486a8be3f9f269f9efc09faa82a32a703bbb7deda4d66544",
+    ),
+}
+
 
 def _entry(target: str) -> PublishedList:
     repo, commit = _AUTHORS if "_cps/" in target else _U2PL
     return PublishedList(target, repo, commit, f"data/splits/{target}", *_LISTS[target])
 
 
-PUBLISHED: tuple[PublishedList, ...] = tuple(map(_entry, _LISTS))
+PUBLISHED: tuple[PublishedList, ...] = (
+    *map(_entry, _LISTS),
+    *(PublishedList(target, *_UNIMATCH, *facts) for target, facts in _UNIMATCH_LISTS.items()),
+)

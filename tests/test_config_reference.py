@@ -63,7 +63,7 @@ def test_meaning_range_and_condition_come_from_the_code(rows):
     assert rows["trainer.sup_only_epoch"][1] == "0..80 (trainer.epochs)"
     assert rows["dataset.train.unlabeled_dir"][1] == "a path or null"
     assert rows["criterion.kwargs"][2] == "read where criterion.type is ohem"
-    assert rows["trainer.unsupervised"][2] == "read where method is mean_teacher, u2pl, ael or ours"
+    assert rows["trainer.unsupervised"][2] == "read where method is mean_teacher, u2pl, ael, ours, fixmatch or unimatch"
 
 
 def test_every_key_of_an_experiment_can_be_looked_up(rows):

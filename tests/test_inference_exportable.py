@@ -30,12 +30,13 @@ def test_padding_with_zeros_pools_as_the_networks_layer_does(size):
 
 
 @pytest.mark.parametrize("size", [(33, 37), (64, 48), (17, 90)])
+@pytest.mark.parametrize("decoder", ["dec_deeplabv3_plus", "dec_unimatch"])
 @pytest.mark.parametrize(
     "encoder",
     ["{type: resnet18}", "{type: resnet50}", "{type: resnet18, kwargs: {stem: conv7}}", "{type: efficientnet_lite0}"],
 )
-def test_the_whole_network_is_the_same(size, encoder):
-    network = network_of(context_of(f"net.encoder={encoder}").net)
+def test_the_whole_network_is_the_same(size, encoder, decoder):
+    network = network_of(context_of(f"net.encoder={encoder}", f"net.decoder.type={decoder}", "net.proto_head=null").net)
     image = Tensor(random(1, 3, *size))
     before = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
     found = ExportableNetwork(network, size)(image).asnumpy()

@@ -1,4 +1,4 @@
-"""UniMatch beside FixMatch (test_fixmatch.py): two views, dropped channels, weights. Whole steps: test_parity_unimatch.py."""
+"""UniMatch beside FixMatch (test_fixmatch.py): two views, dropped channels, weights; steps: test_parity_unimatch.py."""
 
 import numpy as np
 from tiny import Trainee, context_for, step_batch

@@ -20,7 +20,7 @@ COVERED = {name for operator in OPERATORS for name in operator.covers}
 BY_NAME = {operator.name: operator for operator in OPERATORS}
 SPACES = ("ops", "nn", "mint")
 # Names of Tensor's methods that are called on something else there (arrays, dicts, texts), or run nothing on a device.
-OTHERS = {"asnumpy", "set_data", "__init__", "copy", "ravel", "any", "take", "norm", "register"}
+OTHERS = {"asnumpy", "set_data", "__init__", "copy", "ravel", "any", "take", "norm", "register", "uniform"}
 
 
 def last_name(node):

@@ -19,8 +19,8 @@ def test_a_step_is_that_of_the_experiments(method, size):
     assert (config.method, config.net.num_classes, config.dataset.batch_size) == (method, 21, 2)
     assert plan.method is METHODS[method]
     assert config.trainer.sup_only_epoch == 0
-    published = size == "published"
-    assert config.dataset.train.crop.size == ((513, 513) if published else (33, 33))
+    published, side = size == "published", 321 if method in ("fixmatch", "unimatch") else 513
+    assert config.dataset.train.crop.size == ((side, side) if published else (33, 33))
     assert (config.net.encoder.type == "resnet101", config.trainer.jit) == (published, published)
 
 

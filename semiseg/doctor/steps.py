@@ -100,10 +100,19 @@ class RandomImages:
         return _Source(kind, self._size, self._classes)
 
     def batch(self, kind: str, step: int, size: int) -> Batch:
-        """Images of a step."""
+        """Images of a step; unlabelled ones with two strong views, and once more in another augmentation."""
+        ids = [f"{kind} {index}" for index in range(size)]
+        if kind == "unlabeled":
+            first, again = (Batch(step, ids, *self._with_views(step, purpose, size)) for purpose in ("step", "again"))
+            return first._replace(again=again)
         crops = [self.source(kind, "step").read(index, step) for index in range(size)]
-        labels = np.stack([crop.label for crop in crops]) if kind == "labeled" else None
-        return Batch(step, [f"{kind} {index}" for index in range(size)], np.stack([c.image for c in crops]), labels)
+        return Batch(step, ids, np.stack([c.image for c in crops]), np.stack([c.label for c in crops]))
+
+    def _with_views(self, step: int, purpose: str, size: int) -> tuple[np.ndarray, None, None, np.ndarray]:
+        """The fields of a Batch from its images to its strong views."""
+        key = 0 if purpose == "step" else 1
+        crops = [self.source("unlabeled", purpose).read(index, step, key) for index in range(size)]
+        return np.stack([crop.image for crop in crops]), None, None, np.stack([crop.strong for crop in crops])
 
 
 class _Source:
@@ -119,7 +128,8 @@ class _Source:
     def read(self, index: int, *keys: int) -> Crop:
         image = generator(0, f"doctor.{self._kind}", index, *keys).normal(0, 1, (3, *self._size)).astype(np.float32)
         label = _blocks(self._size, self._classes, index).astype(np.int32) if self._kind == "labeled" else None
-        return Crop(image, label, None)
+        noise = generator(0, f"doctor.{self._kind} views", index, *keys).normal(0, 0.3, (2, *image.shape))
+        return Crop(image, label, None, (image + noise).astype(np.float32))
 
     def taken_skips(self) -> list[str]:
         return []

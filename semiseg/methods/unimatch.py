@@ -72,7 +72,6 @@ class UniMatch(FixMatch):
 
     def unimatch_counts(self, inputs: UniMatchInputs) -> dict[str, Tensor]:
         """Pixels that the terms are means over."""
-        first, second = inputs.inside_s.chunk(2)
-        weak = pixels_in(inputs.inside_u)
-        views = {"unsup_1": pixels_in(first), "unsup_2": pixels_in(second)}
+        images, weak = inputs.inside_u.shape[0], pixels_in(inputs.inside_u)
+        views = {"unsup_1": pixels_in(inputs.inside_s[:images]), "unsup_2": pixels_in(inputs.inside_s[images:])}
         return self.supervised_counts(inputs) | views | {"unsup_feature": weak, "mask_ratio": weak}

@@ -161,8 +161,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"note: {line}")
     print(f"device: {set_device(config.device)}")
     print("\n".join(trained.lines()))
-    print(f"images: {len(loader)} of {spec.name}, {config.evaluation.mode}")
-    network = for_evaluation(trained.load(), config.trainer.jit)
+    amp = "" if config.evaluation.amp == "off" else f", mixed precision {config.evaluation.amp}"
+    print(f"images: {len(loader)} of {spec.name}, {config.evaluation.mode}{amp}")
+    network = for_evaluation(trained.load(), config.trainer.jit, config.evaluation.amp)
     make_folders(outputs)
     writer = PredictionWriter(args.save, spec) if args.save else None
     evaluation = evaluate(network, loader, config.evaluation, writer)

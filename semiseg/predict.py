@@ -110,7 +110,7 @@ def build_predictor(trained: TrainedNetwork, args: argparse.Namespace) -> Predic
     """The network with the checkpoint's weights, and how images go through it."""
     config = trained.config
     return Predictor(
-        for_evaluation(trained.load(), config.trainer.jit),
+        for_evaluation(trained.load(), config.trainer.jit, config.evaluation.amp),
         config.evaluation,
         config.dataset.mean,
         config.dataset.std,

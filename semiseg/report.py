@@ -136,7 +136,7 @@ def score(trained: TrainedNetwork) -> dict[str, Any]:
     mode, data = config.evaluation, config.dataset
     loader, gallery = LastSampleLoader(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
     set_device(config.device)
-    network = for_evaluation(trained.load(), config.trainer.jit)
+    network = for_evaluation(trained.load(), config.trainer.jit, config.evaluation.amp)
     result = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
     worst, best = gallery.rows()
     return report(result, spec.classes) | {

@@ -24,6 +24,7 @@ from semiseg.engine.step import TrainStep
 from semiseg.inference.evaluation import evaluate
 from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method
+from semiseg.models.precision import at_precision
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +54,9 @@ def run(plan: Plan, device: str, group: Group) -> int:
         method = plan.method(build.run_context(plan, data, group))
         optimizer = build.optimizer(plan, method)
         identity = identity_of(flatten(config), plan.spec.classes)
-        checkpoints = Checkpoints(plan.folder, config.saver, method.state() | optimizer.state(), group, identity)
+        train_step = TrainStep(method, optimizer)
+        state = method.state() | optimizer.state() | train_step.state()
+        checkpoints = Checkpoints(plan.folder, config.saver, state, group, identity)
         fresh = Progress(devices=group.world, images=plan.images)
         progress, lines = begin(checkpoints, fresh, method, plan, group)
         if progress.step >= plan.steps and not progress.to_score:
@@ -64,7 +67,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
             folder=plan.folder,
             saver=config.saver,
             method=method,
-            train_step=TrainStep(method, optimizer),
+            train_step=train_step,
             checkpoints=checkpoints,
             batches=data.batches(progress.step),
             evaluate=evaluator(plan, group) if config.trainer.eval_on else None,
@@ -107,11 +110,13 @@ def begin(
 
 def evaluator(plan: Plan, group: Group) -> loop.Evaluator:
     """Scores a network on the validation images, shared out to the devices."""
-    loader = build.EvalLoader(plan.config, plan.spec, group, skip=plan.config.dataset.on_error == "skip")
-    mode = build.evaluation_during_training(plan.config)
+    config = plan.config
+    loader = build.EvalLoader(config, plan.spec, group, skip=config.dataset.on_error == "skip")
+    mode = build.evaluation_during_training(config)
 
     def scores(network):
-        summary = evaluate(network, loader, mode, group=group).summary()
+        with at_precision(network, config.evaluation.amp):
+            summary = evaluate(network, loader, mode, group=group).summary()
         left_out = sum(len(text.splitlines()) for text in group.texts("\n".join(loader.skipped)))
         return summary | ({"skipped": left_out} if left_out else {})
 
@@ -137,6 +142,8 @@ def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]
         f"{config.trainer.epochs} epochs of {plan.steps_per_epoch} steps = {plan.steps} steps; device: {device}{many}",
         *(f"note: {note}" for note in plan.notes),
     ]
+    if config.trainer.amp != "off":
+        lines.append(f"mixed precision {config.trainer.amp}: float16, with a dynamic loss scale")
     if step:
         lines.append(f"continues after step {step} of {plan.steps}")
     return lines
@@ -147,6 +154,8 @@ def closing_lines(progress: Progress, work: loop.Run) -> list[str]:
     scored = work.evaluate is not None
     best = f"best mIoU {progress.best:.2f} at step {progress.best_step}" if scored else "not evaluated"
     skipped = f", {progress.skipped} times an unreadable image was skipped" if progress.skipped else ""
+    if overflows := work.train_step.overflows:
+        skipped += f", {overflows} steps skipped (not finite in float16)"
     warning, gain = "", ""
     if progress.supervised is not None and progress.score is not None:
         gain = f", {progress.score:.2f} at the end after {progress.supervised:.2f} at the end of the supervised phase"

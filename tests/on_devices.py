@@ -76,6 +76,21 @@ def refusal(group):
     return "trained"
 
 
+def overflow(group):
+    """What mixed precision makes of a step whose rank 1 alone is not finite: (skipped, scale, was anything changed)."""
+    context = context_for("suponly", "trainer.amp=O1", batch=2, group=group)
+    batch = batch_of(0, "labeled", WHOLE)
+    batch.images[3] = np.inf
+    part = slice(2 * group.rank, 2 * group.rank + 2)
+    batch = batch._replace(images=batch.images[part], labels=batch.labels[part], ids=batch.ids[part])
+    trainee = Trainee("suponly", context)
+    before = trainee.arrays()
+    result = trainee.step(0, batch, None)
+    after = trainee.arrays()
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    return np.array([result.overflow, result.loss_scale, sorted(changed) != ["amp.scale", "amp.skipped_steps"]])
+
+
 def talk(group):
     """What the parts of ``Group`` give on this device."""
     counts = np.array([[2**40 + group.rank, -1], [0, 7]], np.int64)
@@ -103,6 +118,7 @@ def main(folder):
         found[f"{case}: values"] = values
         found |= {f"{case}: {'own ' if name in own else ''}{name}": array for name, array in arrays.items()}
     found["refusal"] = np.array(refusal(group))
+    found["overflow"] = overflow(group)
     np.savez(Path(folder) / f"{group.rank}.npz", **found)
     group.any(False)
 

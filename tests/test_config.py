@@ -166,6 +166,8 @@ IMPOSSIBLE = [
     ("trainer.sup_only_epoch=81", "0..80"),
     ("trainer.sup_only_epoch=-1", "0 or more"),
     ("trainer.eval_every=0", "at least 1"),
+    ("trainer.amp=O3", "off, O1, O2"),
+    ("evaluation.amp=true", "off, O1, O2"),
     ("trainer.log_every=0", "at least 1"),
     ("trainer.seed=-1", "0..4294967295"),
     ("trainer.seed=4294967296", "0..4294967295"),
@@ -306,3 +308,16 @@ def test_keys_of_resnets_are_not_read_for_another_encoder(tmp_path):
     notes = unread_keys(load(path))
     assert [note.split()[0] for note in notes] == ["net.encoder.kwargs.stem", "net.encoder.kwargs.width"]
     assert unread_keys(load(path, ["net.encoder.type=resnet34"])) == []
+
+
+def test_mixed_precision_is_switched_off_by_the_word_that_yaml_takes_for_false(tmp_path):
+    path = write(tmp_path / "config.yaml", "trainer: {amp: off}\nevaluation: {amp: O2}")
+    assert (load(path).trainer.amp, load(path).evaluation.amp) == ("off", "O2")
+    assert load(path, ["trainer.amp=O1", "evaluation.amp=off"]).evaluation.amp == "off"
+    assert load(write(tmp_path / "again.yaml", dump(load(path)))) == load(path)
+
+
+def test_recomputation_is_refused_where_steps_are_not_compiled(tmp_path):
+    path = write(tmp_path / "config.yaml", "trainer: {jit: false}")
+    with pytest.raises(ConfigError, match=r"trainer\.recompute: expected false where trainer\.jit is false"):
+        load(path, ["trainer.recompute=true"])

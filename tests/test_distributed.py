@@ -82,6 +82,10 @@ def test_an_image_that_is_not_finite_stops_all_and_is_named_by_all(found):
     assert "labeled 2, labeled 3" in messages[0]
 
 
+def test_an_overflow_on_one_device_skips_the_step_of_all(found):
+    assert [arrays["overflow"].tolist() for arrays in found] == [[1, 2**15, 0]] * 2
+
+
 def test_the_devices_talk(found):
     for rank, arrays in enumerate(found):
         talk = {name.removeprefix("talk "): array for name, array in arrays.items() if name.startswith("talk ")}

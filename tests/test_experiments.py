@@ -34,7 +34,8 @@ def test_a_leaf_loads_and_its_folder_says_what_it_is(leaf):
     dataset, split, method = leaf.parts[-4:-1]
     config, spec = data_build.complete(load(leaf))
     assert config.dataset.split == split
-    assert config.method == ("u2pl" if method == "u2pl_ael" else method.removesuffix("_resnet101"))
+    plain = method.removesuffix("_resnet101").removesuffix("_1gpu")
+    assert config.method == ("u2pl" if plain == "u2pl_ael" else plain)
     assert spec.name == dataset
     name = "semiseg_with_proto" if method == "ours" else method
     assert run_folder(config, spec) == ROOT / "ckpt" / spec.folder / split / name
@@ -44,7 +45,7 @@ def test_a_leaf_loads_and_its_folder_says_what_it_is(leaf):
 def test_a_leaf_holds_base_split_and_expected_score_only(leaf):
     content = read_yaml(leaf)
     assert set(content) <= {"base", "dataset", "expected"} | (
-        {"saver"} if leaf.parent.name.endswith("_resnet101") else set()
+        {"saver"} if leaf.parent.name.endswith(("_resnet101", "_1gpu")) else set()
     )
     assert set(content["dataset"]) == {"split"}
 
@@ -138,6 +139,21 @@ def test_published_settings_arrive(dataset, expected, prototypes, threshold, met
         )
     for split in SPLITS[dataset]:
         assert published(ROOT / f"experiments/{dataset}/{split}/{method}") == expected
+
+
+@pytest.mark.parametrize("split", SPLITS["pascal"])
+def test_a_recipe_for_one_device_differs_from_the_published_one_in_what_fits_alone(split):
+    published, one = (flatten(load(ROOT / f"experiments/pascal/{split}/{name}")) for name in ("ours", "ours_1gpu"))
+    differing = {key: one[key] for key in one if key in published and one[key] != published[key]}
+    assert differing == {
+        "dataset.train.crop.size": (321, 321),
+        "dataset.batch_size": 4,
+        "trainer.accumulate": 4,
+        "trainer.amp": "O2",
+        "saver.name": "ours_1gpu",
+    }
+    assert set(published) - set(one) == {"expected.miou", "expected.proto_miou", "expected.tolerance"}
+    assert differing["dataset.batch_size"] * differing["trainer.accumulate"] == 16
 
 
 def test_u2pls_contrastive_settings_are_the_published_ones():

@@ -111,6 +111,25 @@ def whole(tmp_path_factory):
     return folder, progress
 
 
+def test_a_step_that_overflowed_is_told_counted_and_left_out_of_the_means(tmp_path):
+    class Overflowing(Fake):
+        def step(self, step, labeled, unlabeled):
+            result = super().step(step, labeled, unlabeled)
+            nan, over = float("nan"), step in (1, 2)
+            loss = nan if over else 1.0
+            scale, count = (2.0 ** (16 - min(step, 2)), min(step, 2))
+            return replace(result, loss=loss, terms={"sup": loss}, loss_scale=scale, overflow=over, overflows=count)
+
+    Overflowing(tmp_path, evaluate=False).train()
+    first = records(tmp_path)[0]
+    assert (first["step"], first["loss"], first["loss_scale"], first["overflows"]) == (4, 1.0, 2**14, 2)
+    told = [line.split(" ", 2)[2] for line in (tmp_path / "log.txt").read_text().splitlines() if "float16" in line]
+    assert told == [
+        "step 1: not finite in float16, skipped: nothing was changed (1 so far; loss scale now 32768)",
+        "step 2: not finite in float16, skipped: nothing was changed (2 so far; loss scale now 16384)",
+    ]
+
+
 def test_the_run_goes_to_its_end_and_knows_its_best(whole):
     folder, progress = whole
     assert (progress.step, progress.best, progress.best_step) == (12, 40.0, 6)

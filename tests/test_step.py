@@ -51,9 +51,9 @@ def gradients(monkeypatch):
     """Those of each update so far, in the order of the optimizer's weights."""
     taken, real = [], SGD.__call__
 
-    def call(self, gradients, factor):
+    def call(self, gradients, *rest):
         taken.append([gradient.asnumpy() for gradient in gradients])
-        return real(self, gradients, factor)
+        return real(self, gradients, *rest)
 
     monkeypatch.setattr(SGD, "__call__", call)
     return taken

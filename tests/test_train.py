@@ -48,6 +48,17 @@ def outcome(folder):
     return (folder / "metrics.jsonl").read_text(), [record for _, record in arrays], [found for found, _ in arrays]
 
 
+def test_a_run_in_mixed_precision_counts_skips_and_keeps_the_scale(tiny_config, tiny_overrides, tmp_path):
+    more = ["trainer.amp=O1", "evaluation.amp=O2", "trainer.epochs=1", "trainer.log_every=1"]
+    assert run(tiny_config(), tiny_overrides, *more) == 0
+    arrays, _ = checkpoint_io.read(tmp_path / "run/checkpoints/last.ckpt")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    *_, last = (line for line in lines if "eval" not in line)
+    assert (last["loss_scale"], last["overflows"]) == (arrays["amp.scale"][0], arrays["amp.skipped_steps"][0])
+    assert arrays["amp.good_steps"][0] + arrays["amp.skipped_steps"][0] == last["step"]
+    assert "mixed precision O1: float16" in (tmp_path / "run/log.txt").read_text()
+
+
 def test_a_stopped_and_a_killed_run_end_bit_for_bit_as_an_uninterrupted_one(
     tiny_config, tiny_overrides, tmp_path, monkeypatch, capsys
 ):

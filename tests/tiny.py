@@ -176,7 +176,7 @@ class Trainee:
         self.method: Method = get_method(name, context.net.proto_head is not None)(new)
         self.optimizer = SGD(self.method.optimized, context.trainer)
         self.step = TrainStep(self.method, self.optimizer)
-        self.state = self.method.state() | self.optimizer.state()
+        self.state = self.method.state() | self.optimizer.state() | self.step.state()
 
     def run(self, first: int, last: int) -> list:
         results = []

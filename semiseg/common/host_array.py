@@ -14,6 +14,7 @@ class HostArray:
         if array.dtype not in (np.float32, np.int32):
             raise ValueError(f"{name}: a checkpoint holds float32 and int32, got {array.dtype}")
         self.name, self.array, self.per_device = name, array, per_device
+        self._kept: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -30,3 +31,11 @@ class HostArray:
     def set_data(self, value: Tensor) -> None:
         """Takes over the values of a tensor of the same shape."""
         self.array[...] = value.asnumpy()
+
+    def keep(self) -> None:
+        """Remembers the values for ``restore``, in place of those of an earlier call."""
+        self._kept = self.array.copy()
+
+    def restore(self) -> None:
+        """Puts the values of the last ``keep`` back."""
+        self.array[...] = self._kept

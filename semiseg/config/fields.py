@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.fields import FieldInfo
@@ -63,6 +63,8 @@ def _low_and_high(value: tuple[float, float]) -> tuple[float, float]:
 # Text; a split named 183 needs no quotes.
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "integer"]})]
 Positive = Annotated[float, Field(gt=0)]
+# Mixed precision; YAML reads a bare off as false.
+Amp = Annotated[Literal["off", "O1", "O2"], BeforeValidator(lambda value: "off" if value is False else value)]
 Scales = Annotated[tuple[float, float], AfterValidator(_low_and_high)]
 Size = tuple[int, int]
 Rgb = tuple[float, float, float]

@@ -17,6 +17,7 @@ from semiseg.config.fields import (
     SHARE_OF_CROP,
     SHARE_OF_WINDOW,
     STRENGTH,
+    Amp,
     Color,
     Positive,
     Rgb,
@@ -362,6 +363,15 @@ class TrainerConfig(Section):
         ge=1,
         expected="at least 1 micro-batch",
     )
+    amp: Amp = key(
+        "off",
+        "mixed precision: O1: convolutions in float16; O2: maps too; weights, BatchNorm, losses, prototypes and the "
+        "teacher's average stay float32. A step that overflows is skipped",
+    )
+    recompute: bool = key(
+        False,
+        "save memory: maps inside the encoder's blocks are computed again for the gradient, BatchNorm's results kept",
+    )
     scale_lr: bool = key(False, "multiply lr by (images a step) / (the published number), where one is published")
     jit: bool = key(True, "compile the step and, on CPU, evaluation; false starts faster and runs slower")
     deterministic: bool = key(False, "operators that give the same bits each time, slower; a CPU's always do")
@@ -488,6 +498,7 @@ class EvaluationConfig(Section):
         (1.0,), "logits are averaged over them", min_length=1, expected="at least one scale above 0"
     )
     flip: bool = key(False, "and over the mirror image")
+    amp: Amp = key("off", "the network in mixed precision, as trainer.amp; also in the evaluations of training")
     base_size: int | None = key(
         None,
         "the long side is brought to so many pixels; null: as it is",

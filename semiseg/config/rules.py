@@ -30,6 +30,7 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     )
     yield from _unlabeled_rules(data.train.unlabeled_list, data.train.unlabeled_dir, ratio)
     yield "trainer.sup_only_epoch", trainer.sup_only_epoch <= trainer.epochs, f"0..{trainer.epochs} (trainer.epochs)"
+    yield "trainer.recompute", trainer.jit or not trainer.recompute, "false where trainer.jit is false (not compiled)"
     yield from _class_rules(trainer, config.stated.get("net.num_classes"))
     yield from _weight_rules(net.encoder)
     stages = net.encoder.kwargs.replace_stride_with_dilation

@@ -17,6 +17,8 @@ _GROUPS = {
     "mask_ratio": "pseudo-labels/mask ratio",
     "loss": "loss/total",
     "skipped": "data/skipped images",
+    "loss_scale": "train/loss scale",
+    "overflows": "train/skipped steps",
 }
 
 

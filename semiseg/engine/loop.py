@@ -97,7 +97,7 @@ def _step(run: Run, progress: Progress, log: Log, lines: list[str]) -> None:
     """One training step; ``lines`` are what the method said before it."""
     started = time.perf_counter()
     result = run.train_step(progress.step, *next(run.batches))
-    for line in (*lines, *_skips(run, progress)):
+    for line in (*lines, *_skips(run, progress), *_overflow(result, progress)):
         log.line(line)
     progress.step += 1
     log.progress(_shown(result), run.group.world * result.images / (time.perf_counter() - started))
@@ -126,6 +126,14 @@ def _skips(run: Run, progress: Progress) -> list[str]:
     progress.skipped += int(run.group.total(np.array([len(messages)], np.int64))[0])
     named = [line for text in run.group.texts("\n".join(messages)) for line in text.splitlines()]
     return [f"step {progress.step}: skipped an image: {line}" for line in named]
+
+
+def _overflow(result: StepResult, progress: Progress) -> list[str]:
+    """A line where mixed precision left the step out."""
+    if not result.overflow:
+        return []
+    counted = f"{result.overflows} so far; loss scale now {result.loss_scale:g}"
+    return [f"step {progress.step}: not finite in float16, skipped: nothing was changed ({counted})"]
 
 
 def _scores(run: Run, progress: Progress) -> dict[str, Any]:
@@ -171,19 +179,23 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
 def _count(run: Run, progress: Progress, result: StepResult, log: Log) -> None:
     """Adds a step to the running means; writes them every ``trainer.log_every`` steps and at the end."""
     context = run.method.context
-    for name, value in {"loss": result.loss, **result.terms}.items():
+    for name, value in {} if result.overflow else {"loss": result.loss, **result.terms}.items():
         total, count = progress.sums.get(name, (0.0, 0))
         progress.sums[name] = (total + value, count + 1)
     if progress.step % context.trainer.log_every == 0 or progress.step == context.steps:
         means = {name: total / count for name, (total, count) in progress.sums.items()}
-        skipped = {"skipped": progress.skipped} if progress.skipped else {}
+        counts = {"skipped": progress.skipped} if progress.skipped else {}
+        if result.loss_scale is not None:
+            counts |= {"loss_scale": result.loss_scale, "overflows": result.overflows}
         measured = {name: array.asnumpy().astype(int).tolist() for name, array in result.measured.items()}
         measured |= run.monitor.numbers(progress.step) if run.monitor else {}
-        log.numbers({"step": progress.step, "lr": result.lr, **means, **skipped, **measured})
+        log.numbers({"step": progress.step, "lr": result.lr, **means, **counts, **measured})
         progress.sums = {}
 
 
 def _shown(result: StepResult) -> dict[str, str]:
+    if result.overflow:
+        return {"loss": "overflow", "lr": f"{result.lr:.2g}"}
     losses = {name: f"{value:.3f}" for name, value in result.terms.items() if name != "mask_ratio"}
     shown = {"loss": f"{result.loss:.3f}"} | (losses if len(losses) > 1 else {})
     if "mask_ratio" in result.terms:

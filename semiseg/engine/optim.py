@@ -41,14 +41,20 @@ class SGD:
         self._step = jit(self._apply) if trainer.jit else self._apply
         self._sum = jit(self._summed) if trainer.jit else self._summed
 
-    def __call__(self, gradients: tuple[Tensor, ...], factor: float) -> float:
+    def __call__(self, gradients: tuple[Tensor, ...], factor: float, loss_scale: float | None = None) -> float:
         """One update with ``factor`` times the configured rates; gradients in the order of ``weights``.
 
-        Returns the encoder's rate.
+        ``loss_scale``: the gradients are those of a loss multiplied by it. Returns the encoder's rate.
         """
-        rate = self._kwargs.lr * factor
-        self._step(mutable(gradients), Tensor(rate, float32), Tensor(rate * self._times, float32))
+        rate = self.rate(factor)
+        rates = (Tensor(rate, float32), Tensor(rate * self._times, float32))
+        unscale = () if loss_scale is None else (Tensor(1 / loss_scale, float32),)
+        self._step(mutable(gradients), *rates, *unscale)
         return rate
+
+    def rate(self, factor: float) -> float:
+        """The encoder's rate at ``factor`` times the configured one."""
+        return self._kwargs.lr * factor
 
     def total(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """The sum of all numbers in the gradients: finite unless one of them is NaN or infinite, or it overflows.
@@ -67,11 +73,14 @@ class SGD:
             total = total + gradients[i].sum()
         return total
 
-    def _apply(self, gradients: tuple, encoder_rate: Tensor, other_rate: Tensor) -> Tensor:
+    def _apply(
+        self, gradients: tuple, encoder_rate: Tensor, other_rate: Tensor, unscale: Tensor | None = None
+    ) -> Tensor:
         updated = encoder_rate
         decay, momentum = self._kwargs.weight_decay, self._kwargs.momentum
         for i in range(len(self.weights)):
             weight = self.weights[i]
             rate = encoder_rate if self._in_encoder[i] else other_rate
-            updated = self._apply_momentum(weight, self.momenta[i], rate, gradients[i] + decay * weight, momentum)
+            gradient = gradients[i] if unscale is None else gradients[i] * unscale
+            updated = self._apply_momentum(weight, self.momenta[i], rate, gradient + decay * weight, momentum)
         return updated  # a graph that returns nothing gets a node that runs on the host

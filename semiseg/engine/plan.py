@@ -25,7 +25,7 @@ _UNIMATCH_BATCH = 8  # labelled images a step that UniMatch's learning rates bel
 _FREE = (
     *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
     "dataset.max_pixels",
-    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic"),
+    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic", "trainer.recompute"),
     *("saver.", "monitor.", "expected"),
 )
 

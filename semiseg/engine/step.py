@@ -6,7 +6,7 @@ gradients alike.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import mindspore as ms
@@ -14,14 +14,18 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from semiseg.common.errors import UserError
+from semiseg.common.host_array import HostArray
 from semiseg.common.tensors import joined
 from semiseg.data.loaders import Batch
+from semiseg.engine.loss_scale import LossScale
 from semiseg.engine.micro_batches import MicroBatches
 from semiseg.engine.optim import SGD, poly
 from semiseg.methods import Method
 from semiseg.methods.base import Objective
 from semiseg.methods.context import StepBatch
 from semiseg.models.layers import average_statistics
+from semiseg.models.precision import set_precision
+from semiseg.models.recompute import recompute_blocks
 
 
 class NonFiniteLossError(UserError):
@@ -31,7 +35,8 @@ class NonFiniteLossError(UserError):
 @dataclass(frozen=True)
 class StepResult:
     """The loss and its named terms over the whole batch, the encoder's learning rate, how many images the student saw
-    on this device, and the arrays that the method wants logged.
+    on this device, and the arrays that the method wants logged. With mixed precision: the loss scale of the next step,
+    whether this one overflowed and changed nothing, and how many have so far.
     """
 
     loss: float
@@ -39,6 +44,9 @@ class StepResult:
     lr: float
     images: int = 0
     measured: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
+    loss_scale: float | None = None
+    overflow: bool = False
+    overflows: int = 0
 
 
 class TrainStep:
@@ -48,36 +56,64 @@ class TrainStep:
         self._method, self._optimizer, self._context = method, optimizer, method.context
         self._group = method.context.group
         self._gradients: dict[str, Callable] = {}
+        for network in method.networks.values():  # before anything is compiled
+            set_precision(network, method.context.trainer.amp)
+        if method.context.trainer.recompute:
+            for network in method.optimized.values():
+                recompute_blocks(network)
+        self._scale = LossScale(method) if method.context.trainer.amp != "off" else None
+
+    def state(self) -> dict[str, HostArray]:
+        """What lives between steps beside the method's and the optimizer's: the loss scale of mixed precision."""
+        return self._scale.state() if self._scale else {}
+
+    @property
+    def overflows(self) -> int:
+        """Steps that mixed precision has left out so far."""
+        return self._scale.skipped if self._scale else 0
 
     def __call__(self, step: int, labeled: Batch, unlabeled: Batch | None) -> StepResult:
         """One update. The batches hold all micro-batches of this device, one after the other.
 
         Raises:
-            NonFiniteLossError: before anything is changed, naming the step, the terms and the images.
+            NonFiniteLossError: before anything is changed, naming the step, the terms and the images. With mixed
+                precision the step is skipped instead, as long as the scale of the loss can fall.
         """
         method, context = self._method, self._context
+        scale = self._scale.begin() if self._scale else None
         objective = method.objective(step)
         parts, weights = self._inputs(step, objective, self._micro_batches(labeled, unlabeled))
         gradient = self._gradient(objective)
         names, images = tuple(objective.weights), 0
         reports, added = [], None
         for inputs, part_weights in zip(parts, weights, strict=True):
-            (_, (report, sums)), gradients = gradient(Tensor(part_weights), ms.mutable(inputs._asdict()))
+            scaled = part_weights if scale is None else part_weights * np.float32(scale)
+            (_, (report, sums)), gradients = gradient(Tensor(scaled), ms.mutable(inputs._asdict()))
             reports.append(report)
             added = (gradients, sums) if added is None else _map(lambda a, b: a + b, added, (gradients, sums))
             images += _images(inputs)
         gradients, sums = self._over_devices(added)
         sums = objective.sums(*sums) if objective.sums else sums
         values, finite = _read(reports, weights, self._optimizer.total(gradients))
+        values[0] /= scale or 1
         total = self._group.total(values)
         named = dict(zip(names, total[1:].tolist(), strict=True))
+        factor = poly(step, context.steps, context.trainer.lr_scheduler.kwargs.power)
+        result = StepResult(float(total[0]), named, self._optimizer.rate(factor), images)
         if not (np.isfinite(total).all() and finite):
-            self._refuse(step, named, bool(np.isfinite(values).all()), (labeled, unlabeled))
-        lr = self._optimizer(gradients, poly(step, context.steps, context.trainer.lr_scheduler.kwargs.power))
+            if not (self._scale and self._scale.may_fall):
+                self._refuse(step, named, bool(np.isfinite(values).all()), (labeled, unlabeled))
+            self._scale.skip()
+            return replace(result, overflow=True, loss_scale=self._scale.value, overflows=self.overflows)
+        self._optimizer(gradients, factor, scale)
         for network in method.optimized.values():
             average_statistics(network, self._group, context.net.sync_bn)
         measured = method.after_update(step, parts, sums)
-        return StepResult(float(total[0]), named, lr, images, measured)
+        result = replace(result, measured=measured)
+        if self._scale is None:
+            return result
+        self._scale.succeed()
+        return replace(result, loss_scale=self._scale.value, overflows=self.overflows)
 
     def _inputs(
         self, step: int, objective: Objective, batches: Iterable[StepBatch]
@@ -135,9 +171,10 @@ class TrainStep:
         seen = [text for text in self._group.texts("" if finite_here else ids) if text]
         images = ", ".join(seen or self._group.texts(ids))  # a gradient alone: it may come from any of them
         shown = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+        amp = f"set trainer.amp=off (the loss scale is down to {self._scale.value:g}), " if self._scale else ""
         raise NonFiniteLossError(
             f"step {step}: {' and '.join(bad) or 'the gradient of the loss'} not finite ({shown}); no weight was "
-            "changed and last.ckpt stands. Lower trainer.optimizer.kwargs.lr, or look at these images: " + images
+            f"changed and last.ckpt stands. Lower trainer.optimizer.kwargs.lr, {amp}or look at these images: {images}"
         )
 
 

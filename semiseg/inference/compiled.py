@@ -15,6 +15,7 @@ import mindspore as ms
 from mindspore import Tensor, jit
 
 from semiseg.models.deeplabv3plus import Output, SegmentationNetwork
+from semiseg.models.precision import Level, set_precision
 
 PATIENCE = 20.0  # seconds that a size takes before it is compiled; a ResNet-101 compiles in about 5
 MAX_GRAPHS = 2  # each for one size
@@ -61,6 +62,9 @@ class _CompiledByShape:
         return result
 
 
-def for_evaluation(network: SegmentationNetwork, compiled: bool) -> Network:
-    """The network as images are scored with it; ``compiled``: sizes that come often may be compiled (on CPU)."""
+def for_evaluation(network: SegmentationNetwork, compiled: bool, amp: Level = "off") -> Network:
+    """The network as images are scored with it; ``compiled``: sizes that come often may be compiled (on CPU); ``amp``:
+    in which precision it computes.
+    """
+    set_precision(network, amp)
     return CompiledNetwork(network) if compiled and ms.get_context("device_target") == "CPU" else network

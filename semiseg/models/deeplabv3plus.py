@@ -13,6 +13,7 @@ from semiseg.config.keys import DecoderKwargs
 from semiseg.models.encoder import Encoder, Norm
 from semiseg.models.interpolate import resize
 from semiseg.models.layers import Conv3x3, ImagePool
+from semiseg.models.precision import Conv2d, as_float32, as_like
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import conv1x1
 
@@ -27,8 +28,8 @@ def _conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.Seq
     return nn.SequentialCell(conv, norm(planes), nn.ReLU())
 
 
-def _biased_conv(in_planes: int, planes: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(in_planes, planes, kernel, pad_mode="pad", padding=kernel // 2, has_bias=True)
+def _biased_conv(in_planes: int, planes: int, kernel: int) -> Conv2d:
+    return Conv2d(in_planes, planes, kernel, pad_mode="pad", padding=kernel // 2, has_bias=True)
 
 
 class ASPP(nn.Cell):
@@ -47,7 +48,8 @@ class ASPP(nn.Cell):
         self.out_planes = (len(dilations) + 2) * planes
 
     def construct(self, x: Tensor) -> Tensor:
-        branches = (resize(self.conv1(x), x.shape[2:]), self.conv2(x))
+        # A float16 sum over a map could overflow.
+        branches = (resize(self.conv1(as_float32(x)), x.shape[2:]), self.conv2(x))
         for branch in self.dilated:
             branches = (*branches, branch(x))
         return ops.concat(branches, 1)
@@ -73,13 +75,14 @@ class Decoder(nn.Cell):
 
     def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:
         feature = self.feature(low, high, masks)
-        return _apply_head(self.classifier, feature, None if masks is None else masks[1:3]), feature
+        logits = _apply_head(self.classifier, feature, None if masks is None else masks[1:3])
+        return logits, as_float32(feature)
 
     def feature(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> Tensor:
         """What the classifier reads: encoder maps -> B x D x h x w."""
         head = self.head(self.aspp(high))
         if masks is not None:
-            head = head * masks[0]
+            head = as_like(head * masks[0], head)
         low = self.low_conv(low)
         return ops.concat((low, resize(head, low.shape[2:])), 1)
 
@@ -106,11 +109,11 @@ def _pixel_head(in_planes: int, planes: int, out_planes: int, norm: Norm) -> nn.
 def _apply_head(head: nn.SequentialCell, x: Tensor, masks: tuple | None) -> Tensor:
     x = head[2](head[1](head[0](x)))
     if masks is not None:
-        x = x * masks[0]
+        x = as_like(x * masks[0], x)
     x = head[6](head[5](head[4](x)))
     if masks is not None:
-        x = x * masks[1]
-    return head[8](x)
+        x = as_like(x * masks[1], x)
+    return as_float32(head[8](x))
 
 
 class AuxHead(nn.Cell):
@@ -130,8 +133,8 @@ class AuxHead(nn.Cell):
     def construct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = self.aux[2](self.aux[1](self.aux[0](x)))
         if mask is not None:
-            x = x * mask
-        return self.aux[4](x)
+            x = as_like(x * mask, x)
+        return as_float32(self.aux[4](x))
 
 
 class SegmentationNetwork(nn.Cell):
@@ -200,4 +203,4 @@ class SegmentationNetwork(nn.Cell):
     def feature(self, x: Tensor) -> Tensor:
         """Only ``rep``, B x D x h x w, without dropout: what prototypes are made of."""
         low, _, _, high = self.encoder(x)
-        return self.decoder.feature(low, high)
+        return as_float32(self.decoder.feature(low, high))

@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 from mindspore.common.initializer import Normal, initializer
 
 from semiseg.models.encoder import Norm
+from semiseg.models.precision import Conv2d
 
 EPS = 1e-3  # of BatchNorm
 
@@ -74,7 +75,7 @@ def _conv(in_planes: int, planes: int, kernel: int, stride: int = 1, dilation: i
         options |= {"pad_mode": "pad", "padding": dilation * (kernel // 2)}
     else:
         options |= {"pad_mode": "same"}
-    return nn.Conv2d(in_planes, planes, kernel, stride, **options)
+    return Conv2d(in_planes, planes, kernel, stride, **options)
 
 
 class EfficientNetLite(nn.Cell):

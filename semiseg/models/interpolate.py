@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
+from semiseg.models.precision import as_float32, as_like
+
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """B x C x h x w -> B x C x H x W."""
-    return ops.ResizeBilinearV2(align_corners=True)(x, size)
+    return as_like(ops.ResizeBilinearV2(align_corners=True)(as_float32(x), size), x)
 
 
 def nearest(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:

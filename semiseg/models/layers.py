@@ -13,9 +13,12 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops.operations.array_ops import Col2Im
 
 from semiseg.common.distributed import Group
+from semiseg.models.precision import Conv2d, as_float32, as_like
+
+STATISTICS = ("moving_mean", "moving_variance")  # how the names of BatchNorm's running statistics end
 
 
-class Conv3x3(nn.Conv2d):
+class Conv3x3(Conv2d):
     """A 3x3 convolution without bias whose padding equals its dilation: B x in x H x W -> B x planes x H' x W'.
 
     Two things set it apart, both of which only change the order of the additions:
@@ -37,31 +40,31 @@ class Conv3x3(nn.Conv2d):
         self._by_products = stride == 1 and many_to_few and ms.get_context("device_target") == "CPU"
         self._scatter = Col2Im([3, 3], [dilation, dilation], [dilation, dilation], [1, 1])
 
-    def construct(self, x: Tensor) -> Tensor:
+    def convolved(self, x: Tensor, weight: Tensor) -> Tensor:
         height, width = x.shape[2:]
         rows, columns = self._rate >= height, self._rate >= width
         if self.equal_padding and rows != columns:
             rows = columns = False
         if rows or columns:
-            return self._without(x, int(rows), int(columns))
+            return self._without(x, weight, int(rows), int(columns))
         if self.training and self._by_products:
-            return self._summed_products(x)
-        return self.conv2d(x, self.weight)
+            return self._summed_products(x, weight)
+        return self.conv2d(x, weight)
 
-    def _without(self, x: Tensor, rows: int, columns: int) -> Tensor:
+    def _without(self, x: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
         """With the middle row or the middle column of the weights alone, or both."""
-        weight = self.weight[:, :, rows : 3 - rows, columns : 3 - columns]
+        weight = weight[:, :, rows : 3 - rows, columns : 3 - columns]
         padding = (self._rate * (1 - rows), self._rate * (1 - columns))
         return ops.conv2d(x, weight, None, self.stride, "pad", padding, self._rate)
 
-    def _summed_products(self, x: Tensor) -> Tensor:
+    def _summed_products(self, x: Tensor, weight: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        planes = self.weight.shape[0]
+        planes = weight.shape[0]
         # The sum scatters: what weight t has made at q goes to q + (t - 1) * rate. A convolution gathers, so backwards.
-        weight = ops.transpose(self.weight.reshape(planes, channels, 9), (0, 2, 1)).flip((1,))
+        weight = ops.transpose(weight.reshape(planes, channels, 9), (0, 2, 1)).flip((1,))
         products = ops.conv2d(x, weight.reshape(9 * planes, channels, 1, 1))
-        products = products.reshape(batch, planes, 9, height * width)
-        return self._scatter(products, Tensor((height, width), ms.int32))
+        products = as_float32(products.reshape(batch, planes, 9, height * width))
+        return as_like(self._scatter(products, Tensor((height, width), ms.int32)), x)
 
 
 class StemPool(nn.Cell):
@@ -120,13 +123,14 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """B x C x H x W -> the same, normalised."""
         if not self.training:
             return super().construct(x)
+        given, x = x, as_float32(x)
         count = x.size // x.shape[1] * self._world
         mean = self._sum(x.sum((0, 2, 3))) / count
         centred = x - mean.reshape(1, -1, 1, 1)  # two passes: E[x^2] - E[x]^2 would cancel
         variance = self._sum((centred * centred).sum((0, 2, 3))) / count
         self._follow(ops.stop_gradient(mean), ops.stop_gradient(variance) * (count / max(count - 1, 1)))
         scale = self.gamma / ops.sqrt(variance + self.eps)
-        return centred * scale.reshape(1, -1, 1, 1) + self.beta.reshape(1, -1, 1, 1)
+        return as_like(centred * scale.reshape(1, -1, 1, 1) + self.beta.reshape(1, -1, 1, 1), given)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         ops.assign(self.moving_mean, self.moving_mean + self._rate * (mean - self.moving_mean))
@@ -150,6 +154,6 @@ def average_statistics(network: nn.Cell, group: Group, synchronised: bool) -> No
     """
     if group.world == 1 or synchronised:
         return
-    own = [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
+    own = [p for p in network.get_parameters() if p.name.endswith(STATISTICS)]
     for parameter, total in zip(own, group.tensors(tuple(p.value() for p in own)), strict=True):
         ops.assign(parameter, total / group.world)

@@ -18,6 +18,8 @@ _TERMS = {
     "contrast": "contrastive loss",
     "mask_ratio": "mask ratio: share of pseudo-labels used",
     "skipped": "unreadable images skipped so far",
+    "overflows": "steps skipped so far, not finite in float16",
+    "loss_scale": "loss scale of mixed precision",
     "lr": "learning rate of the encoder",
     "pseudo_accuracy": "accuracy of pseudo-labels, all pixels",
     "pseudo_accuracy_in_mask": "accuracy of pseudo-labels that count",

@@ -17,16 +17,23 @@ LITE = ("net.encoder.type=efficientnet_lite0", "net.decoder.kwargs={inner_planes
 
 def network(*overrides):
     heads = "net={aux_loss: {}, proto_head: {num_micro_proto: 2}, decoder: {kwargs: {rep_head: true}}}"
-    return network_of(config_of(*(overrides or TINY_NET), "net.num_classes=3", heads).net)
+    return network_of(config_of("net.num_classes=3", heads, *(overrides or TINY_NET)).net)
+
+
+UNIMATCH = (*TINY_NET, "net.proto_head=null", "net.decoder={type: dec_unimatch, kwargs: {rep_head: false}}")
 
 
 def outputs(net):
     x = image(65, 67, 2)
     found = net(x)
-    return [*found, net.logits(x), net.feature(x), net.decoder.represent(found.rep)]
+    values = [*(value for value in found if value is not None), net.logits(x), net.feature(x)]
+    if net.decoder.rep_planes:
+        return [*values, net.decoder.represent(found.rep)]
+    channels = tuple(Tensor(np.full((2, net.encoder.out_planes[i], 1, 1), 2, np.float32)) for i in (0, 3))
+    return [*values, *net.perturbed(x, channels)]
 
 
-@pytest.mark.parametrize("encoder", [TINY_NET, LITE], ids=["resnet", "efficientnet"])
+@pytest.mark.parametrize("encoder", [TINY_NET, LITE, UNIMATCH], ids=["resnet", "efficientnet", "unimatch"])
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_what_the_network_returns_is_float32_and_near_that_of_float32(level, encoder):
     net = network(*encoder)

@@ -102,7 +102,7 @@ class ExportableUniMatchDecoder(nn.Cell):
     def __init__(self, decoder: UniMatchDecoder, high: tuple[int, int], low: tuple[int, int]):
         super().__init__()
         *branches, pooling = decoder.head.branches
-        self.branches, self.pooled = nn.CellList(branches), pooling.gap
+        self.branches, self.pooled = nn.CellList(branches), pooling.gap[1:]
         self.project, self.reduce, self.fuse = decoder.head.project, decoder.reduce, decoder.fuse
         self.classifier = decoder.classifier
         self.spread = Tensor(np.zeros((1, 1, *high), np.float32))

@@ -188,7 +188,8 @@ class SegmentationNetwork(nn.Cell):
             masks: dropout masks as ``forward`` takes them, of 2B images; None for no dropout.
         """
         low, _, middle, high = self.encoder(x)
-        both = (ops.concat((low, low * channels[0]), 0), ops.concat((high, high * channels[1]), 0))
+        dropped = as_like(low * channels[0], low), as_like(high * channels[1], high)
+        both = ops.concat((low, dropped[0]), 0), ops.concat((high, dropped[1]), 0)
         pred, _ = self.decoder(*both, masks)
         aux = None
         if self.auxor is not None:

@@ -9,7 +9,8 @@ from mindspore import Tensor, nn, ops
 from semiseg.config.keys import DecoderKwargs
 from semiseg.models.encoder import Norm
 from semiseg.models.interpolate import resize
-from semiseg.models.layers import Conv3x3
+from semiseg.models.layers import Conv3x3, ImagePool
+from semiseg.models.precision import Conv2d, as_float32, as_like
 from semiseg.models.resnet import conv1x1
 
 _LOW_PLANES = 48
@@ -24,10 +25,10 @@ class _Pooling(nn.Cell):
 
     def __init__(self, in_planes: int, planes: int, norm: Norm):
         super().__init__()
-        self.gap = nn.SequentialCell(nn.Identity(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
+        self.gap = nn.SequentialCell(ImagePool(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
 
     def construct(self, x: Tensor) -> Tensor:
-        return resize(self.gap(x.mean((2, 3), keep_dims=True)), x.shape[2:])
+        return resize(self.gap(x), x.shape[2:])
 
 
 class ProjectedASPP(nn.Cell):
@@ -44,8 +45,9 @@ class ProjectedASPP(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         parts = ()
-        for branch in self.branches:
+        for branch in self.branches[:-1]:
             parts = (*parts, branch(x))
+        parts = (*parts, as_like(self.branches[-1](as_float32(x)), parts[0]))  # a float16 sum over a map could overflow
         return self.project(ops.concat(parts, 1))
 
 
@@ -64,12 +66,12 @@ class UniMatchDecoder(nn.Cell):
             *(Conv3x3(planes + _LOW_PLANES, planes), norm(planes), nn.ReLU()),
             *(Conv3x3(planes, planes), norm(planes), nn.ReLU()),
         )
-        self.classifier = nn.Conv2d(planes, num_classes, 1, pad_mode="valid", has_bias=True)
+        self.classifier = Conv2d(planes, num_classes, 1, pad_mode="valid", has_bias=True)
         self.out_planes = planes
 
     def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:
         feature = self.feature(low, high)
-        return self.classifier(feature), feature
+        return as_float32(self.classifier(feature)), as_float32(feature)
 
     def feature(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> Tensor:
         """What the classifier reads: encoder maps -> B x P x h x w."""

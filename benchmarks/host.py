@@ -98,7 +98,10 @@ class IdleOptimizer:
     def __init__(self):
         self._total = Tensor(np.float32(1)) + 0
 
-    def __call__(self, gradients: tuple, factor: float) -> float:
+    def __call__(self, gradients: tuple, factor: float, loss_scale: float | None = None) -> float:
+        return factor
+
+    def rate(self, factor: float) -> float:
         return factor
 
     def total(self, gradients: tuple) -> Tensor:
@@ -133,7 +136,7 @@ def idle(method: Method) -> Method:
         method.teacher._ema._update = lambda decay: None
     if hasattr(method, "teacher_labels"):
         method.teacher_labels._label = lambda image: (given.label, given.confidence)
-        method.mixer._mix = lambda mask, image, label, score, *partner: (image, label, score)
+        method.mixer._mix = lambda mask, arrays, others: arrays
         method.refresh_statistics = lambda image_l, image_u: None
     if hasattr(method, "_view"):
         positive = Tensor(np.ones((context.net.num_classes, planes), np.float32))

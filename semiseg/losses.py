@@ -5,6 +5,8 @@ Shapes: B batch, C classes, H x W pixels, N single pixels. Labels are integers i
 
 from mindspore import Tensor, ops
 
+from semiseg.common.platform import kept_max, with_axis
+
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of every pixel and a mask of the labelled ones.
@@ -20,8 +22,8 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     target = ops.where(valid, labels, 0).astype("int32")
     valid = valid.astype("float32")
     # log(sum(exp)) by hand: on CPU the gradient of log_softmax over axis 1 has no fast kernel.
-    shifted = logits - ops.stop_gradient(ops.amax(logits, 1, keepdims=True))
-    picked = ops.gather_elements(shifted, 1, ops.expand_dims(target, 1)).squeeze(1)
+    shifted = logits - ops.stop_gradient(kept_max(logits, 1))
+    picked = ops.gather_elements(shifted, 1, with_axis(target, 1)).squeeze(1)
     return (ops.log(ops.exp(shifted).sum(1)) - picked) * valid, valid
 
 

@@ -20,6 +20,7 @@ from semiseg.checkpoints.reader import DamagedFile, read_file
 from semiseg.common.errors import CheckpointError
 from semiseg.common.files import replacing
 from semiseg.common.os_errors import how_to_mend, reason
+from semiseg.common.platform import numpy_of
 
 _RECORD = "semiseg.record"
 PREFIX = "module."  # before every name in a published best.ckpt, and in ours
@@ -114,7 +115,7 @@ def restore(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Sa
 
 
 def _tensor(value: Saved) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(value.asnumpy())
+    return value if isinstance(value, Tensor) else Tensor(numpy_of(value))
 
 
 def _numpy_type(value: Saved) -> type:

@@ -17,6 +17,7 @@ from semiseg.checkpoints.io import Saved
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import CheckpointError
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of
 from semiseg.config.keys import SaverConfig
 
 
@@ -82,7 +83,7 @@ class Checkpoints:
         """
         arrays: dict[str, Any] = dict(self._state)
         for name in sorted(self._own):
-            arrays[name] = Tensor(self._group.gather(self._state[name].asnumpy()))
+            arrays[name] = Tensor(self._group.gather(numpy_of(self._state[name])))
         if not self._group.first:
             return
         record = checkpoint_identity.recorded(vars(progress), self._identity)
@@ -182,7 +183,7 @@ class Checkpoints:
         return before
 
     def _room(self, name: str) -> HostArray:
-        own = self._state[name].asnumpy()
+        own = numpy_of(self._state[name])
         return HostArray(name, np.zeros((self._group.world, *own.shape), own.dtype))
 
     def _retain(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.communication import GlobalComm, get_group_size, get_rank, init
 
+from semiseg.common.platform import numpy_of
 from semiseg.common.tensors import MOST, joined
 
 # How long a process waits for the others inside one operation, in seconds; CPU only, where the default is 60. Rank 0
@@ -68,7 +69,7 @@ class Group:
             return values[None]
         # As int32, which every backend can send, whatever the numbers mean.
         sent = np.ascontiguousarray(values).reshape(1, -1).view(np.int32)
-        return ops.AllGather()(Tensor(sent)).asnumpy().view(values.dtype).reshape(self.world, *values.shape)
+        return numpy_of(ops.AllGather()(Tensor(sent))).view(values.dtype).reshape(self.world, *values.shape)
 
     def broadcast(self, values: Iterable[Value]) -> None:
         """Gives each value (float32 or int32) what it is on rank 0."""
@@ -76,7 +77,7 @@ class Group:
             return
         send = ops.Broadcast(0)
         for value in values:
-            value.set_data(send((Tensor(value.asnumpy()),))[0])
+            value.set_data(send((Tensor(numpy_of(value)),))[0])
 
     def texts(self, text: str) -> list[str]:
         """The texts of all processes, by rank."""

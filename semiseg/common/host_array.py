@@ -3,6 +3,8 @@
 import numpy as np
 from mindspore import Tensor
 
+from semiseg.common.platform import numpy_of
+
 
 class HostArray:
     """A named numpy array that a checkpoint saves and restores like a ``Parameter``. ``array`` is the live array.
@@ -30,7 +32,7 @@ class HostArray:
 
     def set_data(self, value: Tensor) -> None:
         """Takes over the values of a tensor of the same shape."""
-        self.array[...] = value.asnumpy()
+        self.array[...] = numpy_of(value)
 
     def keep(self) -> None:
         """Remembers the values for ``restore``, in place of those of an earlier call."""

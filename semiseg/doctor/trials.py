@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from semiseg.common.platform import numpy_of
 from semiseg.doctor import references
 from semiseg.doctor.operators import FLOAT, POSITIVE, Operator, Sizes, arrays
 
@@ -60,7 +61,7 @@ def _timed(work: Callable[[], tuple[Tensor, ...]]) -> tuple[tuple[np.ndarray, ..
     seconds, values = [], ()
     for _ in range(1 + _ROUNDS):
         before = time.perf_counter()
-        values = tuple(tensor.asnumpy() for tensor in work())
+        values = tuple(numpy_of(tensor) for tensor in work())
         seconds.append(time.perf_counter() - before)
     return values, statistics.median(seconds[1:])
 

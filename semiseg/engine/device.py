@@ -9,6 +9,7 @@ from pathlib import Path
 import mindspore as ms
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.platform import numpy_of
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
 # Files of an accelerator's driver: who has one and trains on the CPU all the same should be told.
@@ -67,7 +68,7 @@ def _try(name: str, connect: Callable[[], None]) -> str:
     try:
         ms.set_device(_NAMES[name])
         connect()
-        (ms.Tensor([1.0]) + 1).asnumpy()  # a Tensor that is only made and read back runs nothing on the device
+        numpy_of(ms.Tensor([1.0]) + 1)  # a Tensor that is only made and read back runs nothing on the device
     except (RuntimeError, ValueError, TypeError) as error:
         return " ".join(str(error).split()) or "no reason given"
     return ""

@@ -14,6 +14,7 @@ from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.identity import recorded
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common.distributed import ALONE, Group
+from semiseg.common.platform import numpy_of
 from semiseg.config.keys import SaverConfig
 from semiseg.data.loaders import Batch
 from semiseg.engine.device import keep_to_cores
@@ -187,7 +188,7 @@ def _count(run: Run, progress: Progress, result: StepResult, log: Log) -> None:
         counts = {"skipped": progress.skipped} if progress.skipped else {}
         if result.loss_scale is not None:
             counts |= {"loss_scale": result.loss_scale, "overflows": result.overflows}
-        measured = {name: array.asnumpy().astype(int).tolist() for name, array in result.measured.items()}
+        measured = {name: numpy_of(array).astype(int).tolist() for name, array in result.measured.items()}
         measured |= run.monitor.numbers(progress.step) if run.monitor else {}
         log.numbers({"step": progress.step, "lr": result.lr, **means, **counts, **measured})
         progress.sums = {}

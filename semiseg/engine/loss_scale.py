@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, jit, ops
 
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import assign
 from semiseg.methods import Method
 from semiseg.models.layers import STATISTICS
 
@@ -25,7 +26,7 @@ _copied = ops.MultitypeFuncGraph("copied")
 
 @_copied.register("Tensor", "Tensor")
 def _copied_one(target: Parameter, value: Tensor) -> Tensor:
-    return ops.assign(target, value)
+    return assign(target, value)
 
 
 class LossScale:

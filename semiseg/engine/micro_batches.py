@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from mindspore import Tensor
 
+from semiseg.common.platform import numpy_of
+
 
 class MicroBatches(Sequence[NamedTuple]):
     """A method's inputs, micro-batch by micro-batch.
@@ -21,7 +23,7 @@ class MicroBatches(Sequence[NamedTuple]):
 
     def append(self, inputs: NamedTuple) -> None:
         """Takes in the next one, nested tuples of tensors."""
-        self._parts.append(_each(Tensor.asnumpy, inputs) if self._several else inputs)
+        self._parts.append(_each(numpy_of, inputs) if self._several else inputs)
 
     def __len__(self) -> int:
         return len(self._parts)

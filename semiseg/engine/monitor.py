@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import Tensor
 
+from semiseg.common.platform import numpy_of
 from semiseg.data.loaders import Batch
 from semiseg.data.pictures import Painter
 from semiseg.data.specs import DatasetSpec
@@ -65,7 +66,7 @@ class Monitor:
                 label, reliable = pseudo
                 views.append(np.where(reliable[0], label[0], self._spec.ignore_label).astype(np.uint8))
             for network in self._method.networks.values():
-                views.append(_logits(network, sample.image[None]).asnumpy()[0].argmax(0).astype(np.uint8))
+                views.append(numpy_of(_logits(network, sample.image[None]))[0].argmax(0).astype(np.uint8))
             tiles = [sample.rgb, *(self._painter.overlay(sample.rgb, view) for view in views)]
             yield (
                 sample.name,
@@ -77,7 +78,7 @@ class Monitor:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """int32 labels and bool "would count", B x H x W, after ``step`` steps; None without pseudo-labels."""
         pseudo = self._method.pseudo_labels(step - 1, Tensor(images), inside)
-        return None if pseudo is None else (pseudo[0].asnumpy(), pseudo[1].asnumpy() > 0)
+        return None if pseudo is None else (numpy_of(pseudo[0]), numpy_of(pseudo[1]) > 0)
 
 
 def _logits(network: SegmentationNetwork, images: np.ndarray) -> Tensor:

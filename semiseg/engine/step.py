@@ -15,6 +15,7 @@ from mindspore import Tensor, ops
 
 from semiseg.common.errors import UserError
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of
 from semiseg.common.tensors import joined
 from semiseg.data.loaders import Batch
 from semiseg.engine.loss_scale import LossScale
@@ -200,7 +201,7 @@ def weighted_loss(objective: Objective) -> Callable:
 def _counts(objective: Objective, inputs: NamedTuple) -> dict[str, float]:
     """How many pixels the terms that say so are means over, read at once."""
     counts = objective.counts(inputs)
-    return dict(zip(counts, joined(counts.values()).asnumpy().tolist(), strict=True)) if counts else {}
+    return dict(zip(counts, numpy_of(joined(counts.values())).tolist(), strict=True)) if counts else {}
 
 
 def _read(reports: Sequence[Tensor], weights: np.ndarray, gradients: Tensor) -> tuple[np.ndarray, bool]:
@@ -212,7 +213,7 @@ def _read(reports: Sequence[Tensor], weights: np.ndarray, gradients: Tensor) -> 
     Returns:
         The loss and the terms of this device's parts together, float64, and whether the gradients are finite.
     """
-    *numbers, last = joined((*reports, gradients)).asnumpy().astype(np.float64)
+    *numbers, last = numpy_of(joined((*reports, gradients))).astype(np.float64)
     values = np.zeros(reports[0].size)
     for report, part_weights in zip(np.reshape(numbers, (len(reports), -1)), weights, strict=True):
         values += report * [1.0, *part_weights]

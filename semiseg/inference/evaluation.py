@@ -10,6 +10,7 @@ from mindspore import Tensor
 from tqdm import tqdm
 
 from semiseg.common.distributed import ALONE, Group
+from semiseg.common.platform import numpy_of
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.transforms import pad
 from semiseg.inference.compiled import Network
@@ -72,14 +73,14 @@ def evaluate(
                 center_crop(mask, loader.center_size, loader.ignore_label),
             )
         logits = image_logits(network, Tensor(np.ascontiguousarray(image[None])), mode)
-        prediction = logits.linear.asnumpy()[0].argmax(0).astype(np.uint8)
+        prediction = numpy_of(logits.linear)[0].argmax(0).astype(np.uint8)
         before = linear.counts.copy()
         linear.update(prediction, mask)
         added = linear.counts - before
         images[name] = np.stack([np.diag(added), added.sum(1), added.sum(0)])
         if logits.proto is not None:
             scored_proto = True
-            proto.update(logits.proto.asnumpy()[0].argmax(0).astype(np.uint8), mask)
+            proto.update(numpy_of(logits.proto)[0].argmax(0).astype(np.uint8), mask)
         if on_image:
             on_image(name, prediction)
     for matrix in (linear, proto):

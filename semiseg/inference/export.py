@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from semiseg.common.errors import UserError
+from semiseg.common.platform import numpy_of
 from semiseg.inference.exportable import ExportableNetwork
 from semiseg.models import SegmentationNetwork
 from semiseg.models.interpolate import resize
@@ -45,12 +46,12 @@ def verify(content: bytes, network: SegmentationNetwork, size: tuple[int, ...], 
     Raises: UserError if they differ or it does not run; then nothing was written.
     """
     image = np.random.default_rng(0).normal(size=(1, 3, *size)).astype(np.float32)
-    expected = resize(network.logits(Tensor(image)), size).asnumpy()
+    expected = numpy_of(resize(network.logits(Tensor(image)), size))
     with tempfile.TemporaryDirectory(prefix="semiseg-export-") as folder:
         path = Path(folder) / f"network.{kind}"
         path.write_bytes(content)
         if kind == "mindir":
-            logits = nn.GraphCell(ms.load(str(path)))(Tensor(image)).asnumpy()
+            logits = numpy_of(nn.GraphCell(ms.load(str(path)))(Tensor(image)))
         else:
             try:
                 import onnxruntime  # not a requirement: only this check uses it

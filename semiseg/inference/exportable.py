@@ -8,6 +8,7 @@ global average pooling as a mean. ONNX export of MindSpore 2.10 knows none of th
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from semiseg.common.platform import kept_mean, max_pool
 from semiseg.models.deeplabv3plus import Decoder, SegmentationNetwork
 from semiseg.models.interpolate import axis_weights
 from semiseg.models.resnet import ResNet
@@ -49,7 +50,7 @@ class PaddedMaxPool(nn.Cell):
         self.right = _zeros(batch, channels, height, right) if right else None
         self.top = _zeros(batch, channels, 1, width + 1 + right)
         self.below = _zeros(batch, channels, below, width + 1 + right) if below else None
-        self.pool = nn.MaxPool2d(3, 2, pad_mode="valid")
+        self.pool = max_pool("valid")
 
     def construct(self, x: Tensor) -> Tensor:
         x = ops.concat((self.left, x) if self.right is None else (self.left, x, self.right), 3)
@@ -89,7 +90,7 @@ class ExportableDecoder(nn.Cell):
         self.to_low = Resize(high, low)
 
     def construct(self, low: Tensor, high: Tensor) -> Tensor:
-        parts = (self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread,)  # interpolating one pixel repeats it
+        parts = (self.pooled(kept_mean(high, (2, 3))) + self.spread,)  # interpolating one pixel repeats it
         for branch in self.branches:
             parts = (*parts, branch(high))
         head = self.to_low(self.head(ops.concat(parts, 1)))
@@ -112,7 +113,7 @@ class ExportableUniMatchDecoder(nn.Cell):
         parts = ()
         for branch in self.branches:
             parts = (*parts, branch(high))
-        parts = (*parts, self.pooled(high.mean((2, 3), keep_dims=True)) + self.spread)
+        parts = (*parts, self.pooled(kept_mean(high, (2, 3))) + self.spread)
         head = self.to_low(self.project(ops.concat(parts, 1)))
         return self.classifier(self.fuse(ops.concat((self.reduce(low), head), 1)))
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
+from semiseg.common.platform import numpy_of
 from semiseg.common.tensors import concatenated
 from semiseg.config.keys import EvaluationConfig
 from semiseg.inference.compiled import Network
@@ -65,7 +66,7 @@ def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[T
 
 def sliding_window(network: Network, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
     """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
-    return concatenated(list(sliding_strips(network, image.asnumpy()[0], window, stride_rate)), 2)
+    return concatenated(list(sliding_strips(network, numpy_of(image)[0], window, stride_rate)), 2)
 
 
 def sliding_strips(
@@ -132,14 +133,14 @@ def logit_strips(
     """
     height, width = image.shape[1:]
     if cfg.scales != (1.0,) or cfg.flip:
-        yield from upsampled_strips(image_logits(network, Tensor(image[None]), cfg).linear.asnumpy()[0], size)
+        yield from upsampled_strips(numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0], size)
     elif cfg.mode == "slide":
         inner = _scaled_size(height, width, 1.0, cfg.base_size)
-        scaled = image if inner == (height, width) else resize(Tensor(image[None]), inner).asnumpy()[0]
-        strips = (s.asnumpy()[0] for s in sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate))
+        scaled = image if inner == (height, width) else numpy_of(resize(Tensor(image[None]), inner))[0]
+        strips = (numpy_of(s)[0] for s in sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate))
         yield from strips if inner == size else upsampled_strips(np.concatenate(list(strips), axis=1), size)
     else:
-        yield from upsampled_strips(network.logits(Tensor(image[None])).asnumpy()[0], size)
+        yield from upsampled_strips(numpy_of(network.logits(Tensor(image[None])))[0], size)
 
 
 def upsampled_strips(logits: np.ndarray, size: tuple[int, int], at_once: int = 2**24) -> Iterator[np.ndarray]:

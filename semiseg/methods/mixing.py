@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import Tensor, jit, ops
 
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of, with_axis
 from semiseg.common.rng import generator
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.pseudo_labels import BLANK, PseudoLabels
@@ -129,7 +130,7 @@ class ClassMix(_WithNextImage):
 
     def mask(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> np.ndarray:
         # What is drawn depends on the classes: no draw for the whole batch.
-        return class_masks(pseudo.label.asnumpy(), generator(self._seed, "cutmix", step, batch.slice.first))
+        return class_masks(numpy_of(pseudo.label), generator(self._seed, "cutmix", step, batch.slice.first))
 
 
 class Cutout(Mixer):
@@ -163,6 +164,6 @@ def _mix_pixels(mask: Tensor, arrays: tuple, others: tuple) -> tuple:
     """The fields of a PseudoLabels, those of the partners where the mask (B x H x W) is True."""
     mixed = ()
     for index in range(len(arrays)):
-        where = mask if arrays[index].ndim == 3 else ops.expand_dims(mask, 1)
+        where = mask if arrays[index].ndim == 3 else with_axis(mask, 1)
         mixed = (*mixed, ops.where(where, others[index], arrays[index]))
     return mixed

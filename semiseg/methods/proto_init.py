@@ -8,6 +8,7 @@ from mindspore import Tensor
 from scipy.cluster.vq import ClusterError, kmeans2
 
 from semiseg.common.errors import CheckpointError
+from semiseg.common.platform import numpy_of
 from semiseg.common.rng import generator
 from semiseg.data.transforms import normalize
 from semiseg.interop.prototype_files import read_prototypes
@@ -80,7 +81,7 @@ def gather_features(
         feature = network.feature(Tensor(normalize(image, context.mean, context.std)[None]))
         for class_id, flat in classes.items():
             where = points(flat // mask.shape[1], flat % mask.shape[1], mask.shape, feature.shape[2:])
-            of_class.setdefault(class_id, []).append(at_points(feature, where.index, where.weight)[0].asnumpy())
+            of_class.setdefault(class_id, []).append(numpy_of(at_points(feature, where.index, where.weight)[0]))
     return {class_id: np.concatenate(parts) for class_id, parts in sorted(of_class.items())}
 
 

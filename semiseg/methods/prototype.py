@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mindspore import Tensor, jit, ops
 
+from semiseg.common.platform import assign
 from semiseg.losses import cross_entropy
 from semiseg.methods.ael.equalizer import ClassConfidences
 from semiseg.methods.base import Evaluated, Objective
@@ -122,7 +123,7 @@ class PrototypeConsistency(SemiSupervised):
 
     def _set_prototypes(self, prototypes: Tensor) -> None:
         for network in self.networks.values():
-            ops.assign(network.proto_net.proto_list, prototypes)
+            assign(network.proto_net.proto_list, prototypes)
 
 
 def _pick(values: Tensor, pixels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
+from semiseg.common.platform import kept_max, numpy_of
 from semiseg.config.keys import UnsupervisedConfig
 from semiseg.losses import entropy
 
@@ -22,7 +23,7 @@ class PseudoLabels(NamedTuple):
 
 def confidence_of(logits: Tensor) -> Tensor:
     """The largest softmax probability: B x C x H x W -> B x H x W."""
-    top = ops.amax(logits, 1, keepdims=True)
+    top = kept_max(logits, 1)
     return 1 / ops.exp(logits - top).sum(1)
 
 
@@ -50,7 +51,7 @@ def reliable_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, perce
     valid = (label != BLANK).astype("float32")
     if cfg.rule == "confidence":
         return (score >= cfg.confid_thresh).astype("float32") * valid
-    return (score < entropy_percentile(score.asnumpy(), label.asnumpy(), percent)).astype("float32") * valid
+    return (score < entropy_percentile(numpy_of(score), numpy_of(label), percent)).astype("float32") * valid
 
 
 def entropy_percentile(score: np.ndarray, label: np.ndarray, percent: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, float32, jit, ops
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.platform import assign
 from semiseg.methods.base import Evaluated, Method
 from semiseg.methods.context import RunContext
 from semiseg.methods.pseudo_labels import PseudoLabels, blanked, labels_and_scores
@@ -22,7 +23,7 @@ _average = ops.MultitypeFuncGraph("average")
 
 @_average.register("Tensor", "Tensor", "Tensor")
 def _averaged(decay: Tensor, teacher: Parameter, student: Parameter) -> Tensor:
-    return ops.assign(teacher, student + decay * (teacher - student))
+    return assign(teacher, student + decay * (teacher - student))
 
 
 def ema_decay(iteration: int, limit: float) -> float:
@@ -55,13 +56,13 @@ class ExponentialMovingAverage:
     def copy(self) -> None:
         """Makes the teacher equal to the student, statistics included."""
         for teacher, student in self._pairs:
-            ops.assign(teacher, student.value())
+            assign(teacher, student.value())
 
     def copy_statistics(self) -> None:
         """Makes the teacher's BatchNorm statistics those of the student."""
         for teacher, student in self._pairs:
             if not student.requires_grad:
-                ops.assign(teacher, student.value())
+                assign(teacher, student.value())
 
     def _all_averaged(self, decay: Tensor) -> tuple:
         return _each(ops.partial(_average, decay), self._teacher, self._student)

@@ -29,7 +29,7 @@ def _conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.Seq
 
 
 def _biased_conv(in_planes: int, planes: int, kernel: int) -> Conv2d:
-    return Conv2d(in_planes, planes, kernel, pad_mode="pad", padding=kernel // 2, has_bias=True)
+    return Conv2d(in_planes, planes, kernel, padding=kernel // 2, bias=True)
 
 
 class ASPP(nn.Cell):

@@ -70,12 +70,9 @@ class MBConv(nn.Cell):
 
 
 def _conv(in_planes: int, planes: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
-    options = {"dilation": dilation, "group": groups, "has_bias": False}
-    if stride == 1:  # "same", said in numbers: ONNX's runtime refuses the word for dilated convolutions
-        options |= {"pad_mode": "pad", "padding": dilation * (kernel // 2)}
-    else:
-        options |= {"pad_mode": "same"}
-    return Conv2d(in_planes, planes, kernel, stride, **options)
+    # At stride 1 "same", said in numbers: ONNX's runtime refuses the word for dilated convolutions.
+    padding = dilation * (kernel // 2) if stride == 1 else None
+    return Conv2d(in_planes, planes, kernel, stride, padding=padding, dilation=dilation, groups=groups)
 
 
 class EfficientNetLite(nn.Cell):

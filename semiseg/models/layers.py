@@ -13,8 +13,10 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops.operations.array_ops import Col2Im
 
 from semiseg.common.distributed import Group
+from semiseg.common.platform import assign, kept_mean, max_pool, permuted
 from semiseg.models.precision import Conv2d, as_float32, as_like
 
+_RATE = 1 - 0.9  # at which BatchNorm's running statistics follow, nn.BatchNorm2d's default
 STATISTICS = ("moving_mean", "moving_variance")  # how the names of BatchNorm's running statistics end
 
 
@@ -31,9 +33,7 @@ class Conv3x3(Conv2d):
     """
 
     def __init__(self, in_planes: int, planes: int, stride: int = 1, dilation: int = 1):
-        super().__init__(
-            in_planes, planes, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation, has_bias=False
-        )
+        super().__init__(in_planes, planes, 3, stride, padding=dilation, dilation=dilation)
         self._rate = dilation
         self.equal_padding = False  # weights are left out in both directions or in none; ``inference.export`` wants it
         many_to_few = in_planes >= max(4 * planes, 1024)  # smaller ones keep little
@@ -61,7 +61,7 @@ class Conv3x3(Conv2d):
         batch, channels, height, width = x.shape
         planes = weight.shape[0]
         # The sum scatters: what weight t has made at q goes to q + (t - 1) * rate. A convolution gathers, so backwards.
-        weight = ops.transpose(weight.reshape(planes, channels, 9), (0, 2, 1)).flip((1,))
+        weight = permuted(weight.reshape(planes, channels, 9), (0, 2, 1)).flip((1,))
         products = ops.conv2d(x, weight.reshape(9 * planes, channels, 1, 1))
         products = as_float32(products.reshape(batch, planes, 9, height * width))
         return as_like(self._scatter(products, Tensor((height, width), ms.int32)), x)
@@ -77,8 +77,8 @@ class StemPool(nn.Cell):
 
     def __init__(self, ceil_mode: bool):
         super().__init__()
-        self.same = nn.MaxPool2d(3, 2, pad_mode="same")
-        self.valid = nn.MaxPool2d(3, 2, pad_mode="valid")
+        self.same = max_pool("same")
+        self.valid = max_pool("valid")
         self._after_even = 2 if ceil_mode else 0  # zeros below or right of an even side
 
     def construct(self, x: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class ImagePool(nn.Cell):
     """
 
     def construct(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3), keep_dims=True)
+        return kept_mean(x, (2, 3))
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -114,9 +114,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     their gradients across devices.
     """
 
-    def __init__(self, planes: int, world: int, eps: float = 1e-5, momentum: float = 0.9):
-        super().__init__(planes, eps=eps, momentum=momentum)
-        self._world, self._rate = world, 1 - momentum
+    def __init__(self, planes: int, world: int, eps: float = 1e-5):
+        super().__init__(planes, eps=eps)
+        self._world, self._rate = world, _RATE
         self._sum = ops.AllReduce()
 
     def construct(self, x: Tensor) -> Tensor:
@@ -133,8 +133,8 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         return as_like(centred * scale.reshape(1, -1, 1, 1) + self.beta.reshape(1, -1, 1, 1), given)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        ops.assign(self.moving_mean, self.moving_mean + self._rate * (mean - self.moving_mean))
-        ops.assign(self.moving_variance, self.moving_variance + self._rate * (variance - self.moving_variance))
+        assign(self.moving_mean, self.moving_mean + self._rate * (mean - self.moving_mean))
+        assign(self.moving_variance, self.moving_variance + self._rate * (variance - self.moving_variance))
 
 
 def synchronised_norm(world: int) -> Callable[..., nn.Cell]:
@@ -156,4 +156,4 @@ def average_statistics(network: nn.Cell, group: Group, synchronised: bool) -> No
         return
     own = [p for p in network.get_parameters() if p.name.endswith(STATISTICS)]
     for parameter, total in zip(own, group.tensors(tuple(p.value() for p in own)), strict=True):
-        ops.assign(parameter, total / group.world)
+        assign(parameter, total / group.world)

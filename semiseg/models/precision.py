@@ -16,14 +16,31 @@ from typing import Literal
 import mindspore as ms
 from mindspore import Tensor, nn
 
+from semiseg.common.platform import convolution_options
+
 Level = Literal["off", "O1", "O2"]
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d that multiplies in float16 where ``set_precision`` says so: B x in x H x W -> B x planes x H' x W'."""
+    """nn.Conv2d that multiplies in float16 where ``set_precision`` says so: B x in x H x W -> B x planes x H' x W'.
 
-    def __init__(self, *args: int, **kwargs: object):
-        super().__init__(*args, **kwargs)
+    padding: pixels on each side; None pads as TensorFlow's "same" does.
+    """
+
+    def __init__(
+        self,
+        in_planes: int,
+        planes: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        padding: int | None = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ):
+        super().__init__(in_planes, planes, kernel, stride, **convolution_options(padding, dilation, groups, bias))
+        self._biased = bias
         self.in_float16 = self.gives_float16 = False
 
     def construct(self, x: Tensor) -> Tensor:
@@ -33,7 +50,7 @@ class Conv2d(nn.Conv2d):
         out = self.convolved(x, weight)
         if self.in_float16 and not self.gives_float16:
             out = out.astype(ms.float32)
-        if self.has_bias:
+        if self._biased:
             bias = self.bias.astype(ms.float16) if self.gives_float16 else self.bias
             out = self.bias_add(out, bias)
         return out

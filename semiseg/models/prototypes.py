@@ -8,6 +8,7 @@ NeurIPS 2022, and the authors' evaluation code for the stored form (un-normalise
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from semiseg.common.platform import kept_sum
 from semiseg.models.interpolate import axis_weights, resize
 
 _TINY = 1e-12
@@ -15,7 +16,7 @@ _TINY = 1e-12
 
 def normalise(x: Tensor) -> Tensor:
     """Rows of ``x`` (... x D) at length 1; a zero row stays zero."""
-    return x / ops.sqrt(ops.maximum((x * x).sum(-1, keepdims=True), _TINY))
+    return x / ops.sqrt(ops.maximum(kept_sum(x * x, -1), _TINY))
 
 
 class PrototypeHead(nn.Cell):

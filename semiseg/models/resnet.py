@@ -19,7 +19,7 @@ Stem = Literal["deep", "conv7"]
 
 def conv1x1(in_planes: int, planes: int, stride: int = 1) -> nn.Conv2d:
     """A 1x1 convolution without bias."""
-    return Conv2d(in_planes, planes, 1, stride, pad_mode="valid", has_bias=False)
+    return Conv2d(in_planes, planes, 1, stride)
 
 
 class BasicBlock(nn.Cell):
@@ -161,7 +161,7 @@ def _deep_stem(width: int, norm: Norm) -> nn.SequentialCell:
 
 
 def _conv7(width: int) -> nn.Conv2d:
-    return Conv2d(3, width, 7, 2, pad_mode="pad", padding=3, has_bias=False)
+    return Conv2d(3, width, 7, 2, padding=3)
 
 
 def _initialise(encoder: ResNet, zero_init_residual: bool) -> None:

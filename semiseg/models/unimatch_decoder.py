@@ -66,7 +66,7 @@ class UniMatchDecoder(nn.Cell):
             *(Conv3x3(planes + _LOW_PLANES, planes), norm(planes), nn.ReLU()),
             *(Conv3x3(planes, planes), norm(planes), nn.ReLU()),
         )
-        self.classifier = Conv2d(planes, num_classes, 1, pad_mode="valid", has_bias=True)
+        self.classifier = Conv2d(planes, num_classes, 1, bias=True)
         self.out_planes = planes
 
     def construct(self, low: Tensor, high: Tensor, masks: tuple | None = None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor
 
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of
 from semiseg.common.rng import generator
 from semiseg.methods.ael.banks import ConfidenceBank, ImageBank
 from semiseg.methods.context import RunContext, StepBatch
@@ -39,10 +40,10 @@ class AdaptiveCutMix(Mixer):
         crops = [self._images.read(index, step, first + i) for i, index in enumerate(partners)]
         inside = None if crops[0].inside is None else np.stack([crop.inside for crop in crops])
         other = self._teacher_labels(np.stack([crop.image for crop in crops]), inside)
-        predictions = other.label.asnumpy()
+        predictions = numpy_of(other.label)
         of_class = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
         boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(of_class)])
-        self._mark(np.array([indices, partners]), np.stack([pseudo.label.asnumpy(), predictions]))
+        self._mark(np.array([indices, partners]), np.stack([numpy_of(pseudo.label), predictions]))
         if pseudo.strong is not None:
             other = other._replace(strong=Tensor(np.stack([crop.strong[0] for crop in crops])))
         return box_masks(boxes, *predictions.shape[1:]), other

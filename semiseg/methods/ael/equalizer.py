@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mindspore import Tensor, ops
 
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of
 from semiseg.data.loaders import Batch
 from semiseg.losses import class_confidences
 from semiseg.methods.ael.adaptive_cutmix import AdaptiveCutMix
@@ -46,7 +47,7 @@ class Equalizer:
 
     def update(self, sums: ClassConfidences) -> None:
         """Takes in a step."""
-        self.confidence.update(sums.sums.asnumpy(), sums.counts.asnumpy())
+        self.confidence.update(numpy_of(sums.sums), numpy_of(sums.counts))
 
     def state(self) -> dict[str, HostArray]:
         """The confidences. (The mixer's bank is the mixer's state.)"""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor, ops
 
+from semiseg.common.platform import kept_sum, permuted, with_axis
 from semiseg.config.keys import ContrastiveConfig
 from semiseg.methods.u2pl.memory_bank import MemoryBank
 
@@ -151,7 +152,7 @@ def by_class(mask: np.ndarray) -> np.ndarray:
 def mean_directions(rows: Tensor, members: Tensor) -> Tensor:
     """The mean of each class's members brought to length 1, 0 where there are none: M x D, C x M bool -> C x D."""
     members = members.astype("float32")
-    mean = ops.matmul(members, rows) / ops.maximum(members.sum(1, keepdims=True), 1.0)
+    mean = ops.matmul(members, rows) / ops.maximum(kept_sum(members, 1), 1.0)
     return _directions(mean)
 
 
@@ -162,7 +163,7 @@ def directions_at(rows: Tensor, places: Tensor) -> Tensor:
 
 def _directions(rows: Tensor) -> Tensor:
     """... x D at length 1; a row of zeros stays as it is."""
-    return rows / ops.maximum(ops.sqrt((rows * rows).sum(-1, keepdims=True)), _TINY)
+    return rows / ops.maximum(ops.sqrt(kept_sum(rows * rows, -1)), _TINY)
 
 
 def contrastive_loss(
@@ -175,9 +176,9 @@ def contrastive_loss(
         positive: C x D, negative: C x Q x N x D, both of length 1. weight: C, each class's share.
     """
     planes, (num_classes, queries) = rep.shape[1], anchor.shape
-    rows = ops.gather(rep.transpose(0, 2, 3, 1).reshape(-1, planes), anchor.reshape(-1), 0)
+    rows = ops.gather(permuted(rep, (0, 2, 3, 1)).reshape(-1, planes), anchor.reshape(-1), 0)
     rows = _directions(rows).reshape(num_classes, queries, 1, planes)
-    near = (rows[:, :, 0] * ops.expand_dims(positive, 1)).sum(2) / temperature  # C x Q
+    near = (rows[:, :, 0] * with_axis(positive, 1)).sum(2) / temperature  # C x Q
     far = (rows * negative).sum(3) / temperature  # C x Q x N
     # Cosines over a temperature are small: no shift is needed before exp.
     loss = ops.log(ops.exp(near) + ops.exp(far).sum(2)) - near

@@ -14,6 +14,7 @@ from mindspore import Parameter, Tensor, jit, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of, permuted
 from semiseg.common.rng import generator
 from semiseg.methods.base import Objective
 from semiseg.methods.context import RunContext, StepBatch
@@ -126,7 +127,7 @@ class U2PL(SemiSupervised):
 
     def _pixels(self, step: int, view: StudentView, seen: TeacherView) -> Pixels:
         """The pixels at the decoder's size. The share of certain and uncertain ones falls to 0 over the epochs."""
-        label_l, label_u, entropy_u = (x.asnumpy() for x in (view.label_l, view.label_u, seen.entropy_u))
+        label_l, label_u, entropy_u = (numpy_of(x) for x in (view.label_l, view.label_u, seen.entropy_u))
         percent = self._cfg.low_entropy_threshold
         percent = percent * (1 - self.context.epoch(step) / self.context.trainer.epochs)
         certain = entropy_u <= entropy_percentile(entropy_u, label_u, percent)
@@ -138,9 +139,9 @@ class U2PL(SemiSupervised):
         kinds = [(label_l, label_u), (of_labelled, certain), (of_labelled, uncertain)]
         small = [np.concatenate([nearest(part, size).ravel() for part in pair]) for pair in kinds]
         labelled = len(label_l) * size[0] * size[1]
-        return Pixels(seen.probability.asnumpy(), *small, labelled=labelled, images=len(label_l))
+        return Pixels(numpy_of(seen.probability), *small, labelled=labelled, images=len(label_l))
 
 
 def _pixel_rows(x: Tensor) -> Tensor:
     """B x C x h x w -> B*h*w x C."""
-    return x.transpose(0, 2, 3, 1).reshape(-1, x.shape[1])
+    return permuted(x, (0, 2, 3, 1)).reshape(-1, x.shape[1])

@@ -39,6 +39,8 @@ COUNTS = {
     "net.encoder.kwargs.replace_stride_with_dilation=[false, false, true]": (
         "net.encoder.kwargs.replace_stride_with_dilation"
     ),
+    "net.encoder.kwargs.pool_ceil=false": "net.encoder.kwargs.pool_ceil",
+    "net.decoder.type=dec_unimatch": "net.decoder.type",
     "net.decoder.kwargs.inner_planes=16": "net.decoder.kwargs.inner_planes",
     "net.decoder.kwargs.dilations=[12, 24, 36]": "net.decoder.kwargs.dilations",
     "net.aux_loss={}": "net.aux_loss",

@@ -113,5 +113,22 @@ def test_inputs_are_the_same_in_every_process_and_of_the_stated_shapes():
     assert len(BY_NAME) == len(OPERATORS)
 
 
+@pytest.mark.parametrize("sizes", [SMALL, PUBLISHED])
+@pytest.mark.parametrize("name", ["amax", "maximum", "MaxPool2d", "ReLU"])
+def test_nothing_chooses_between_numbers_that_are_nearly_equal(name, sizes):
+    one = sizes._replace(images=1, classes=min(sizes.classes, 9), inner=8)
+    first, *others = arrays(BY_NAME[name], one)
+    if name == "amax":
+        pairs = [(first[:, c], first[:, d]) for c in range(first.shape[1]) for d in range(c)]
+    elif name == "MaxPool2d":
+        pairs = [
+            (first[..., 2:, 2:], first[..., 2 - i : -i or None, 2 - j : -j or None])
+            for i, j in ((0, 1), (2, 1), (1, 2))
+        ]
+    else:
+        pairs = [(first, others[0] if others else np.round(first))]
+    assert min(np.abs(a.astype(np.float64) - b).min() for a, b in pairs) >= 2**-18
+
+
 def test_accelerators_that_calculate_with_fewer_bits_are_allowed_more():
     assert BY_NAME["matmul"].allowed("gpu") > BY_NAME["matmul"].allowed("cpu") == BY_NAME["exp"].allowed("ascend")

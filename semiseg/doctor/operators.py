@@ -36,11 +36,13 @@ SMALL = Sizes("small", 2, 5, 33, 9, 5, 24, 8, 12, 2)
 PUBLISHED = Sizes("published", 4, 21, 513, 129, 65, 2048, 256, 1024, 4)  # ResNet-101 at 513 px, VOC's classes
 SIZES = {sizes.name: sizes for sizes in (SMALL, PUBLISHED)}
 
-FLOAT, SIGN, LABEL, POSITIVE = "float", "sign", "label", "positive"
+FLOAT, DISTINCT, POSITIVE, LABEL = "float", "distinct", "positive", "label"
 
 
 class Input(NamedTuple):
-    """An array: normal numbers (FLOAT), 0 or 1 (SIGN), indices below ``below`` (LABEL), or from 0.1 to 1 (POSITIVE)."""
+    """An array: normal numbers (FLOAT), the same apart (DISTINCT, see ``_apart``), numbers from 0.1 to 1 (POSITIVE), or
+    indices from 0 to ``below`` - 1 (LABEL).
+    """
 
     shape: tuple[int, ...]
     kind: str = FLOAT
@@ -83,8 +85,8 @@ def arrays(operator: Operator, sizes: Sizes) -> list[np.ndarray]:
     for shape, kind, below in operator.inputs(sizes):
         if kind == LABEL:
             made.append(rng.integers(0, below, shape, dtype=np.int32))
-        elif kind == SIGN:
-            made.append(rng.integers(0, 2, shape).astype(np.float32))
+        elif kind == DISTINCT:
+            made.append(_apart(rng.normal(0, 1, shape), len(made)))
         else:
             made.append(
                 (rng.uniform(0.1, 1, shape) if kind == POSITIVE else rng.normal(0, 1, shape)).astype(np.float32)
@@ -92,8 +94,25 @@ def arrays(operator: Operator, sizes: Sizes) -> list[np.ndarray]:
     return made
 
 
+def _apart(x: np.ndarray, number: int) -> np.ndarray:
+    """Numbers of which no two that a maximum chooses from are equal or nearly so, and none is an integer: where they
+    are, devices may choose either, and a slope is none. Neighbours in a window, classes of a pixel and the same places
+    of two inputs (by their ``number``) differ by 2^-17 at least.
+    """
+    places = np.arange(x.size).reshape(x.shape) % 61
+    return (np.round(x * 2**8) / 2**8 + places / 2**16 + (1 + number) / 2**17).astype(np.float32)
+
+
+def _distinct(inputs: Input) -> Input:
+    return inputs._replace(kind=DISTINCT)
+
+
 def _logits(s: Sizes) -> Input:
     return Input((s.images, s.classes, s.side, s.side))
+
+
+def _chosen(s: Sizes) -> Input:
+    return _distinct(_logits(s))
 
 
 def _high(s: Sizes, channels: int | None = None) -> Input:
@@ -203,13 +222,22 @@ LAYERS = (
     Operator(
         "MaxPool2d",
         ("MaxPool2d",),
-        lambda s: (Input((s.images, s.inner // 4, (s.side + 1) // 2, (s.side + 1) // 2)),),
+        lambda s: (Input((s.images, s.inner // 4, (s.side + 1) // 2, (s.side + 1) // 2), DISTINCT),),
         lambda s: nn.MaxPool2d(3, 2, pad_mode="same"),  # of odd sides: with one row around
         ref.max_pool,
         layer=True,
     ),
-    Operator("ReLU", ("ReLU",), lambda s: (_low(s),), lambda s: nn.ReLU(), lambda x: np.maximum(x, 0), layer=True),
-    Operator("ReLU6", ("ReLU6",), lambda s: (_low(s),), lambda s: nn.ReLU6(), lambda x: np.clip(x, 0, 6), layer=True),
+    Operator(
+        "ReLU", ("ReLU",), lambda s: (_distinct(_low(s)),), lambda s: nn.ReLU(), lambda x: np.maximum(x, 0), layer=True
+    ),
+    Operator(
+        "ReLU6",
+        ("ReLU6",),
+        lambda s: (_distinct(_low(s)),),
+        lambda s: nn.ReLU6(),
+        lambda x: np.clip(x, 0, 6),
+        layer=True,
+    ),
     Operator(
         "bilinear resize",
         ("ResizeBilinearV2",),
@@ -230,7 +258,7 @@ ELEMENTWISE = (
     _each("exp", ops.exp, np.exp),
     _each("log", ops.log, np.log, lambda s: Input(_logits(s).shape, POSITIVE)),
     _each("sqrt", ops.sqrt, np.sqrt, lambda s: Input(_pixels(s).shape, POSITIVE)),
-    _each("maximum", ops.maximum, np.maximum, lambda s: (_logits(s), _logits(s))),
+    _each("maximum", ops.maximum, np.maximum, lambda s: (_distinct(_logits(s)), _distinct(_logits(s)))),
     _each(
         "where",
         lambda choice, x, y: ops.where(choice > 0, x, y),
@@ -267,9 +295,9 @@ ELEMENTWISE = (
 )
 
 REDUCTIONS = (
-    _each("amax", lambda x: ops.amax(x, 1, keepdims=True), lambda x: x.max(1, keepdims=True)),
+    _each("amax", lambda x: ops.amax(x, 1, keepdims=True), lambda x: x.max(1, keepdims=True), _chosen),
     _each("softmax", lambda x: ops.softmax(x, 1), ref.softmax),
-    _each("argmax", lambda x: ops.argmax(x, 1), lambda x: x.argmax(1), gradient=False),
+    _each("argmax", lambda x: ops.argmax(x, 1), lambda x: x.argmax(1), _chosen, gradient=False),
     Operator("sum over channels", ("Tensor.sum",), lambda s: (_logits(s),), lambda x: x.sum(1), lambda x: x.sum(1)),
     Operator(
         "sum over pixels",

@@ -87,7 +87,7 @@ def momentum(p: Array, v: Array, gradient: Array, rate: float, decay: float) -> 
 
 def slope(function: Callable[..., Array], inputs: tuple[Array, ...], index: int, along: Array, weights: Array) -> float:
     """d/dt of sum(weights * function(..., inputs[index] + t * along, ...)) at 0, by central differences."""
-    step = 1e-6
+    step = 1e-7  # in float64; shorter than the distance of inputs that a maximum chooses from
     ends = []
     for sign in (1, -1):
         moved = [a + sign * step * along if i == index else a for i, a in enumerate(inputs)]

@@ -12,7 +12,7 @@ from mindspore import Tensor
 
 from semiseg.common.platform import numpy_of
 from semiseg.doctor import references
-from semiseg.doctor.operators import FLOAT, POSITIVE, Operator, Sizes, arrays
+from semiseg.doctor.operators import LABEL, Operator, Sizes, arrays
 
 _ROUNDS = 3
 
@@ -72,7 +72,7 @@ def _flat(tree: Any) -> list[Tensor]:
 
 def differentiable(operator: Operator, sizes: Sizes) -> list[int]:
     """Which inputs have a gradient."""
-    return [index for index, (_, kind, _) in enumerate(operator.inputs(sizes)) if kind in (FLOAT, POSITIVE)]
+    return [index for index, (_, kind, _) in enumerate(operator.inputs(sizes)) if kind != LABEL]
 
 
 def weights_of(output: np.ndarray) -> np.ndarray:

@@ -162,8 +162,12 @@ def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
     restored = MixingTeacher(batch=1)
     for name, parameter in restored.state().items():
         parameter.set_data(Tensor(teacher.state()[name].asnumpy()))
-    for a, b in zip(teacher(1, images(1, 1)), restored(1, images(1, 1)), strict=True):
+    (*mine, no_view), (*others, _) = teacher(1, images(1, 1)), restored(1, images(1, 1))
+    assert no_view is None  # nor a place for strong views in the state
+    for a, b in zip(mine, others, strict=True):
         assert np.array_equal(a.asnumpy(), b.asnumpy())
+    with_views = MixingTeacher("dataset.train.strong={}", batch=1).state()
+    assert {name for name in with_views} - {f"previous.{k}" for k in shapes} == {"previous.strong"}
 
 
 @pytest.mark.parametrize("name", ["classmix", "cutmix"])

@@ -167,7 +167,7 @@ def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
     for a, b in zip(mine, others, strict=True):
         assert np.array_equal(a.asnumpy(), b.asnumpy())
     with_views = MixingTeacher("dataset.train.strong={}", batch=1).state()
-    assert {name for name in with_views} - {f"previous.{k}" for k in shapes} == {"previous.strong"}
+    assert set(with_views) - {f"previous.{k}" for k in shapes} == {"previous.strong"}
 
 
 @pytest.mark.parametrize("name", ["classmix", "cutmix"])

@@ -75,6 +75,8 @@ STAGES: dict[str, Stages] = {
         _tests("ael_equalizer", "teacher"),
         _tests(_PARTS, _STEP, f"{_SEMI}[u2pl]"),
     ),
+    "semiseg/methods/fixmatch.py": (_tests("fixmatch"), _tests("parity_unimatch", "methods")),
+    "semiseg/methods/unimatch.py": (_tests("unimatch"), _tests("parity_unimatch", "methods")),
     "semiseg/methods/prototype.py": (_tests(_GOLDEN), _tests("prototype", "padding"), _tests(_PARTS, _STEP)),
     "semiseg/methods/proto_init.py": (_tests("proto_init"), _tests("prototype", "padding")),
     "semiseg/methods/ael/banks.py": (_tests("ael_banks", "ael_adaptive_cutmix"), _tests(f"{_SEMI}[ael]")),

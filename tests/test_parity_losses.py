@@ -225,7 +225,7 @@ def test_cutmix_pastes_the_same_pixels():
     boxes = cutmix_boxes(3, 17, 23, generator(8, "cutmix", 4))
     inside = training.box_masks(torch.from_numpy(boxes), (17, 23))
     np.testing.assert_array_equal(box_masks(boxes, 17, 23), inside)
-    for ours, values in zip(mixed, (image, label, score), strict=True):
+    for ours, values in zip(mixed[:3], (image, label, score), strict=True):
         np.testing.assert_array_equal(ours.asnumpy(), training.cutmix(torch.from_numpy(values), inside))
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from semiseg import cli
 from semiseg.common.files import replace_file
+from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.doctor import steps, trials
 from semiseg.doctor.operators import OF_SEVERAL_DEVICES, OPERATORS, PUBLISHED, SMALL, Operator, Sizes
 from semiseg.doctor.report import OperatorRow, Report, StepRow, machine_lines, operator_table, step_table
@@ -38,6 +39,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Exit code 1 if anything differs beyond its tolerance or does not run."""
     args = parse(arguments)
+    outputs = [Output("--json", args.json, replace=True)] if args.json else []
+    check_outputs(outputs)
+    make_folders(outputs)
     here = machine()
     print("\n".join(machine_lines(here)), flush=True)
     device, reasons = choose(args.device)

@@ -75,7 +75,7 @@ def test_maps_are_interpolated_in_float32():
 
 
 def test_a_convolution_multiplies_in_float16_and_keeps_its_bias_exact_at_o1():
-    conv = set_precision(Conv2d(1, 1, 1, has_bias=True), "O1")
+    conv = set_precision(Conv2d(1, 1, 1, bias=True), "O1")
     conv.weight.set_data(Tensor(np.full((1, 1, 1, 1), 1 + 2**-12, np.float32)))  # 1 in float16
     conv.bias.set_data(Tensor(np.full(1, 2**-12, np.float32)))
     assert conv(Tensor(np.ones((1, 1, 1, 1), np.float32))).asnumpy().item() == 1 + 2**-12

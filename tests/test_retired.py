@@ -66,7 +66,6 @@ def test_null_stands_for_what_follows_and_for_no_choice(tmp_path, key):
     [
         ("trainer.optimizer.type=adam", "expected SGD (there is no other), got 'adam' (text)"),
         ("trainer.lr_scheduler.mode=cosine", "expected poly (there is no other), got 'cosine' (text)"),
-        ("net.decoder.type=fpn", "expected dec_deeplabv3_plus (there is no other), got 'fpn' (text)"),
         ("dataset.train.crop.type=center", "expected rand (training draws its crops), got 'center' (text)"),
         ("dataset.n_sup=many", "expected a whole number or null, got 'many' (text)"),
         ("dataset.n_sup=true", "expected a whole number or null, got True (true/false)"),

@@ -1,5 +1,6 @@
 """The device is the best that initialises, and the choice can be made once only."""
 
+import contextlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +99,8 @@ def test_training_stays_on_the_cores_that_are_named(monkeypatch):
         assert os.sched_getaffinity(0) == {one}
     finally:
         for task in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(task.name), before)
+            with contextlib.suppress(ProcessLookupError):  # a thread that has ended meanwhile
+                os.sched_setaffinity(int(task.name), before)
 
 
 def test_what_must_come_before_the_first_operation_comes_after_the_device_is_set(monkeypatch, tmp_path):

@@ -103,8 +103,8 @@ def test_label_draws_do_not_depend_on_the_label():
     transform = TrainTransform((33, 35), (0.5, 2.0))
     for seed in range(20):
         with_label, alone = generator(seed, "test"), generator(seed, "test")
-        x, _, _ = transform(image, label.astype(np.uint8), with_label)
-        again, none, _ = transform(image, None, alone)
+        x, *_ = transform(image, label.astype(np.uint8), with_label)
+        again, none, *_ = transform(image, None, alone)
         assert none is None
         np.testing.assert_array_equal(x, again)
         assert with_label.random() == alone.random()  # both used up the same draws

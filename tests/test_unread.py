@@ -29,7 +29,15 @@ def notes_of(tmp_path, text, *overrides):
 @pytest.mark.parametrize(
     ("override", "others", "reason"),
     [
-        ("trainer.unsupervised.rule=entropy", [], "method is suponly, not mean_teacher, u2pl, ael or ours"),
+        (
+            "trainer.unsupervised.rule=entropy",
+            [],
+            "method is suponly, not mean_teacher, u2pl, ael, ours, fixmatch or unimatch",
+        ),
+        ("trainer.unsupervised.rule=entropy", ["method=unimatch"], "method is unimatch, not mean_teacher"),
+        ("trainer.weak_to_strong.box_prob=1", ["method=ours"], "method is ours, not fixmatch or unimatch"),
+        ("trainer.weak_to_strong.feature_dropout=0.1", ["method=fixmatch"], "method is fixmatch, not unimatch"),
+        ("dataset.train.strong={}", ["method=suponly"], "method is suponly, not mean_teacher"),
         ("trainer.adaptive={}", [], "method is suponly"),
         ("trainer.adaptive.momentum=0.9", [], "method is suponly"),
         ("trainer.teacher_start=semi_phase", [], "method is suponly"),
@@ -174,6 +182,8 @@ RUNS = {
         *("net.proto_head.dynamic_update_proto=false", "monitor.tensorboard=false"),
         "trainer.adaptive={cutmix: {}, copy_paste: {number: 1}}",
     ],
+    "fixmatch": ["trainer.weak_to_strong.box_prob=1", "trainer.eval_on=false"],
+    "unimatch": ["trainer.weak_to_strong.box_prob=1", "trainer.eval_on=false"],
     "ours again": [*FEW_PROTOTYPES, "trainer.eval_on=false", "trainer.unsupervised.apply_aug=classmix"],
 }
 

@@ -1,5 +1,7 @@
 """Samples of a data set: where their files lie, and that image and mask fit each other."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from image_makers import VOC, close, indexed, labels, picture
@@ -60,7 +62,7 @@ def test_without_masks_none_is_opened_nor_needed(root):
     add(root, "b")
     (root / "SegmentationClassAug" / "a.png").write_bytes(b"no mask at all")
     dataset = SegmentationDataset(VOC, root, ["a", "b"], with_mask=False)
-    assert dataset.missing_files() == []
+    assert dataset.presence().missing == []
     assert all(dataset.read(i)[1] is None for i in range(2))
 
 
@@ -69,7 +71,7 @@ def test_missing_files_are_listed_without_opening_any(root):
     add(root, "b")
     (root / "JPEGImages" / "d.jpg").write_bytes(b"")
     dataset = SegmentationDataset(VOC, root, ["a", "b", "c", "d"])
-    names = [p.relative_to(root).as_posix() for p in dataset.missing_files()]
+    names = [Path(p).relative_to(root).as_posix() for p in dataset.presence().missing]
     masks = [f"SegmentationClassAug/{s}.png" for s in "bcd"]
     assert names == [masks[0], "JPEGImages/c.jpg", masks[1], masks[2]]
 
@@ -96,7 +98,7 @@ def test_a_folder_of_images_is_an_unlabelled_data_set(tmp_path):
     picture(seed=2).save(tmp_path / "y.webp", lossless=True)
     dataset = SegmentationDataset.from_folder(VOC, tmp_path)
     assert dataset.ids == ["trip 1/x.png", "y.webp"]
-    assert dataset.missing_files() == []
+    assert dataset.presence().missing == []
     assert [(dataset.read(i)[0] == np.asarray(picture(seed=i + 1))).all() for i in range(2)] == [True, True]
     assert dataset.read(0)[1] is None
 

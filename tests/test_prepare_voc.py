@@ -94,7 +94,7 @@ def test_masks_of_voc_win_over_sbd_and_originals_stay(capsys, devkit):
 def test_result_is_what_training_reads(capsys, devkit):
     run_tool(capsys, TOOL, *arguments(devkit))
     part = SegmentationDataset(SPECS["pascal"], devkit / "VOCdevkit/VOC2012", list("abvst"))
-    assert part.missing_files() == []
+    assert part.presence().missing == []
     assert all(part.read(i)[1].shape == SIZE for i in range(5))
 
 

@@ -101,7 +101,7 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     _translate_fixed(work, _FIXED)
     _translate_rest(work)
     _fill_in(work)
-    return _nested(work.keys), work.notes
+    return nested(work.keys), work.notes
 
 
 class _Work:
@@ -137,7 +137,8 @@ class _Work:
         return ConfigError(f"{self.path}: {key}: {text}")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether YAML gave a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)  # anything else is refused by its type
 
 
@@ -151,7 +152,8 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a tree."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, leaf = key.split(".")
@@ -281,7 +283,7 @@ def _translate_contrastive(work: _Work) -> None:
         work.keys["net.decoder.kwargs.rep_head"] = True
         key, devices = "trainer.contrastive.loss_weight", _U2PL_DEVICES.get(work.data_set, 8)
         weight = work.keys.get(key, 1)
-        if _is_number(weight):
+        if is_number(weight):
             work.keys[key] = weight / devices
             why = f"U2PL's code, on the {devices} devices of its tables, averages this loss once too often"
             work.note(key, f"{weight:g} is {weight / devices:g} here ({why}; its author recommends 0.1)")
@@ -313,7 +315,7 @@ def _translate_ael(work: _Work) -> None:
     """AEL's own sections, and the rates that its code really trains with."""
     for name, change in (("lr", lambda x: x / _AEL_DEVICES), ("weight_decay", lambda x: x * _AEL_DEVICES)):
         key = f"trainer.optimizer.kwargs.{name}"
-        if _is_number(written := work.keys.get(key)):
+        if is_number(written := work.keys.get(key)):
             work.keys[key] = change(written)
             why = f"AEL's code, on the {_AEL_DEVICES} devices of its tables, averages its losses once too often"
             work.note(key, f"{written:g} is {work.keys[key]:g} here ({why})")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.common.errors import ConfigError
+from semiseg.config.published import is_number, nested
 
 # Keys by which such a file is told.
 _MARKS = {"nclass", "backbone", "dilations", "crop_size"}
@@ -66,7 +67,7 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
         if theirs in left:
             keys[ours] = left.pop(theirs)
     times = left.pop("lr_multi", 1.0)  # as its code has it where a file leaves it out
-    if isinstance(times, bool) or not isinstance(times, int | float):
+    if not is_number(times):
         raise ConfigError(f"{path}: lr_multi: expected a number, got {times!r}")
     keys["trainer.optimizer.decoder_lr_times"] = float(times)
     if isinstance(left.get("criterion"), Mapping) and "name" in left["criterion"]:
@@ -78,7 +79,7 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
         "the lists: UniMatch's scripts are given them; here dataset.train.data_list and dataset.train.unlabeled_list, "
         "or dataset.splits and dataset.split"
     )
-    return _nested(keys, left), notes
+    return _merged(nested(keys), left), notes
 
 
 _RENAMED = {
@@ -109,19 +110,8 @@ def _beside_configs(root: Any, path: Path) -> Any:
     return str((path.parent.parent if path.parent.name == "configs" else path.parent) / root)
 
 
-def _nested(keys: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as a tree, with what the file says in our own keys over it."""
-    tree: dict[str, Any] = {}
-    for dotted, value in keys.items():
-        *sections, leaf = dotted.split(".")
-        node = tree
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[leaf] = value
-    return _merged(tree, own)
-
-
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says in our own keys, ``above``, over the rest."""
     result = dict(below)
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)

@@ -97,12 +97,8 @@ class SegmentationDataset:
             )
         return picture, mask
 
-    def missing_files(self) -> list[Path]:
-        """Images, and masks where they are used, that do not exist; nothing is opened."""
-        return [Path(path) for path in self.presence().missing]
-
     def presence(self, indices: Iterable[int] | None = None, title: str | None = None) -> Presence:
-        """Which files of some samples are there, by default of all; under a progress bar with ``title``.
+        """Which files of some samples are there, by default of all; nothing is opened. With ``title`` a progress bar.
 
         Raises: OSError where one may not look.
         """

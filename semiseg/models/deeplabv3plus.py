@@ -23,7 +23,8 @@ the feature that the prototype head compares; ``aux`` B x C logits at layer3's s
 of the prototype head, each None where the network has no such head."""
 
 
-def _conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.SequentialCell:
+def conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.SequentialCell:
+    """A 3x3 convolution of this dilation, or 1x1 for dilation 0, with its norm and ReLU."""
     conv = Conv3x3(in_planes, planes, 1, dilation) if dilation else conv1x1(in_planes, planes)
     return nn.SequentialCell(conv, norm(planes), nn.ReLU())
 
@@ -41,9 +42,9 @@ class ASPP(nn.Cell):
     def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
         super().__init__()
         self.conv1 = nn.SequentialCell(ImagePool(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
-        self.conv2 = _conv_norm(in_planes, planes, 0, norm)
+        self.conv2 = conv_norm(in_planes, planes, 0, norm)
         for index, dilation in enumerate(dilations):
-            setattr(self, f"conv{index + 3}", _conv_norm(in_planes, planes, dilation, norm))
+            setattr(self, f"conv{index + 3}", conv_norm(in_planes, planes, dilation, norm))
         self.dilated = [getattr(self, f"conv{index + 3}") for index in range(len(dilations))]
         self.out_planes = (len(dilations) + 2) * planes
 

@@ -7,6 +7,7 @@ BatchNorm and no dropout. Names of cells are UniMatch's. Shapes: B batch, h x w 
 from mindspore import Tensor, nn, ops
 
 from semiseg.config.keys import DecoderKwargs
+from semiseg.models.deeplabv3plus import conv_norm
 from semiseg.models.encoder import Norm
 from semiseg.models.interpolate import resize
 from semiseg.models.layers import Conv3x3, ImagePool
@@ -14,10 +15,6 @@ from semiseg.models.precision import Conv2d, as_float32, as_like
 from semiseg.models.resnet import conv1x1
 
 _LOW_PLANES = 48
-
-
-def _conv_norm(conv: nn.Conv2d, planes: int, norm: Norm) -> nn.SequentialCell:
-    return nn.SequentialCell(conv, norm(planes), nn.ReLU())
 
 
 class _Pooling(nn.Cell):
@@ -36,12 +33,12 @@ class ProjectedASPP(nn.Cell):
 
     def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
         super().__init__()
-        convolutions = [conv1x1(in_planes, planes), *(Conv3x3(in_planes, planes, 1, rate) for rate in dilations)]
-        branches = [*(_conv_norm(conv, planes, norm) for conv in convolutions), _Pooling(in_planes, planes, norm)]
+        convolutions = [conv_norm(in_planes, planes, dilation, norm) for dilation in (0, *dilations)]
+        branches = [*convolutions, _Pooling(in_planes, planes, norm)]
         for index, branch in enumerate(branches):
             setattr(self, f"b{index}", branch)
         self.branches = [getattr(self, f"b{index}") for index in range(len(branches))]
-        self.project = _conv_norm(conv1x1(len(branches) * planes, planes), planes, norm)
+        self.project = conv_norm(len(branches) * planes, planes, 0, norm)
 
     def construct(self, x: Tensor) -> Tensor:
         parts = ()
@@ -61,7 +58,7 @@ class UniMatchDecoder(nn.Cell):
         super().__init__()
         planes = kwargs.inner_planes
         self.head = ProjectedASPP(high_planes, planes, kwargs.dilations, norm)
-        self.reduce = _conv_norm(conv1x1(low_planes, _LOW_PLANES), _LOW_PLANES, norm)
+        self.reduce = conv_norm(low_planes, _LOW_PLANES, 0, norm)
         self.fuse = nn.SequentialCell(
             *(Conv3x3(planes + _LOW_PLANES, planes), norm(planes), nn.ReLU()),
             *(Conv3x3(planes, planes), norm(planes), nn.ReLU()),

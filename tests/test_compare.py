@@ -104,6 +104,14 @@ def test_nothing_finished_is_said(compare, tmp_path):
         (["--splits", "17"], "experiments/synthetic/17: no experiment there"),
         (["--methods", "our"], "experiments/synthetic/16/our: no such experiment; there: ael, "),
         (["--seeds", "0"], "--seeds and --jobs: expected 1 or more"),
+        (["--variant", "strong", "ours"], "--variant strong ours: expected a name of letters"),
+        (["--variant", "a/b", "ours", "a.b=1"], "--variant a/b ours a.b=1: expected a name of letters"),
+        (["--variant", "strong", "our", "a.b=1"], "experiments/synthetic/16/our: no such experiment"),
+        (["--methods", "suponly", "--variant", "ours", "ours", "a.b=1"], "--variant ours: there is a row or a method"),
+        (
+            ["--variant", "strong", "ours", "a.b=1", "--variant", "strong", "ours", "a.b=2"],
+            "--variant strong: there is a row or a method",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(compare, arguments, message):
@@ -177,6 +185,28 @@ def test_a_run_is_made_once(compare, tmp_path, tiny_data):
     again = compare(*arguments)
     assert again.stdout == done.stdout
     assert scores.stat().st_mtime_ns == written
+
+
+def test_a_variant_is_a_row_with_keys_of_its_own(compare, runs):
+    finished(runs, "16", "ours+strong", 0, 69.0)
+    variant = ["--variant", "ours+strong", "ours", "dataset.train.strong={}"]
+    arguments = ["--out", runs, "--methods", "suponly", *variant]
+    jobs = load_tool("compare").plan(load_tool("compare").parse([*map(str, arguments), "--seeds", "1", "net.x=1"]))
+    assert [(job.method, job.leaf.name, job.overrides) for job in jobs] == [
+        ("suponly", "suponly", ("net.x=1",)),
+        ("ours+strong", "ours", ("net.x=1", "dataset.train.strong={}")),
+    ]
+    done = compare("--collect", "--seeds", 1, *arguments)
+    assert "| 16 | ours+strong | 69.0 | 69.0 | 0.0 | +9.0 |" in done.stdout
+
+
+def test_scores_of_other_settings_are_not_taken_for_these(compare, runs):
+    made = runs / "synthetic/16_s0/suponly/compare.json"
+    made.write_text('{\n "overrides": [\n  "trainer.epochs=3"\n ],\n "scoring": []\n}\n')
+    done = compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=4")
+    assert done.returncode == 2
+    assert f'{made}: these runs had other settings ({{ "overrides": [ "trainer.epochs=3" ]' in done.stderr
+    assert compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=3").returncode == 0
 
 
 def test_a_run_that_fails_is_named(compare, tmp_path):

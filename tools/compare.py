@@ -3,11 +3,14 @@
 Trains and scores every method on every split with every seed, each leaf by its own train.sh and eval.sh, and prints
 mean and standard deviation. What is finished is skipped, so the same command continues where it stopped; --collect runs
 nothing and reports what is there. Where the lists have several draws, seed s takes label draw s (split 16, 16_s1, ...).
+`--variant ours_strong ours dataset.train.strong={}` adds a row: a method with keys of its own.
 Below the table stand differences to supervised training and to the mean teacher with intervals of a paired bootstrap.
 """
 
 import argparse
+import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from semiseg.reporting.comparison import chart, intervals, read_score, summarise
 from semiseg.reporting.comparison_runs import Job, common_methods, run_all
 
 ROOT = Path(__file__).resolve().parents[1]
+_NAME = re.compile(r"\w[\w+-]*")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -37,29 +41,47 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="key=value",
         help="for the evaluation alone, e.g. dataset.val.data_list=data/camvid/splits/test.txt",
     )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar=("NAME", "METHOD"),
+        help="NAME METHOD key=value ...: a further row, METHOD with these keys",
+    )
     parser.add_argument("--collect", action="store_true", help="report what is finished, run nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
     args = parser.parse_intermixed_args(arguments)
     if args.seeds < 1 or args.jobs < 1:
         raise ConfigError(f"--seeds and --jobs: expected 1 or more, got {args.seeds} and {args.jobs}")
+    for words in args.variant:
+        if len(words) < 3 or any("=" not in word for word in words[2:]) or not _NAME.fullmatch(words[0]):
+            raise ConfigError(
+                f"--variant {' '.join(words)}: expected a name of letters, digits, _, + and -, a method and key=value"
+            )
     return args
 
 
 def plan(args: argparse.Namespace) -> list[Job]:
     """Every run, checked against the experiments that there are."""
     experiments, out = ROOT / "experiments" / args.dataset, args.out.absolute() / args.dataset
-    methods = common_methods(experiments, args.splits, args.methods)
+    rows = [(method, method, ()) for method in common_methods(experiments, args.splits, args.methods)]
+    rows += [(name, method, tuple(keys)) for name, method, *keys in args.variant]
+    common_methods(experiments, args.splits, {method for _, method, _ in rows})
+    for name, count in Counter(name for name, _, _ in rows).items():
+        if count > 1 or ((name, name, ()) not in rows and (experiments / args.splits[0] / name).is_dir()):
+            raise ConfigError(f"--variant {name}: there is a row or a method of this name; choose another")
     return [
         Job(
             experiments / split / method,
-            out / f"{split}_s{seed}" / method,
+            out / f"{split}_s{seed}" / name,
             seed,
-            tuple(args.overrides),
+            (*args.overrides, *keys),
             tuple(args.score_with),
         )
         for split in args.splits
         for seed in range(args.seeds)
-        for method in methods
+        for name, method, keys in rows
     ]
 
 
@@ -67,6 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     """Runs what is missing, then prints the table and writes DATASET.csv and DATASET.png."""
     args = parse(arguments)
     jobs, out = plan(args), args.out.absolute()
+    if not args.collect:
+        for job in jobs:
+            job.check_settings()
     failure = None if args.collect else run_all(jobs, args.jobs)
     if failure:
         command = " ".join(map(str, failure.cmd))

@@ -1,5 +1,6 @@
 """The runs behind tools/compare.py: which there are, and each by its own train.sh and eval.sh."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from queue import SimpleQueue
 from tqdm import tqdm
 
 from semiseg.common.errors import ConfigError
+from semiseg.common.files import replace_file
 from semiseg.config import load
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
@@ -21,7 +23,7 @@ _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of th
 @dataclass(frozen=True)
 class Job:
     """One training run and its evaluation. ``leaf``: folder of the experiment; ``folder``: of the run; ``scoring``:
-    overrides of the evaluation alone.
+    overrides of the evaluation alone. The name of ``folder`` is the row's: the method, or a variant of it.
     """
 
     leaf: Path
@@ -37,13 +39,33 @@ class Job:
 
     @property
     def method(self) -> str:
-        """The experiment's method."""
-        return self.leaf.name
+        """The experiment's method, or the name of its variant."""
+        return self.folder.name
 
     @property
     def scores(self) -> Path:
         """What evaluation writes last."""
         return self.folder / "scores.json"
+
+    @property
+    def _settings(self) -> str:
+        return json.dumps({"overrides": self.overrides, "scoring": self.scoring}, indent=1) + "\n"
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "compare.json"
+
+    def check_settings(self) -> None:
+        """Refuses a folder that other settings made: its scores would pass for those of these.
+
+        Raises:
+            ConfigError: overrides differ. A folder without a record is taken as it is; earlier versions kept none.
+        """
+        if self._record.is_file() and (was := self._record.read_text(encoding="utf-8")) != self._settings:
+            raise ConfigError(
+                f"{self._record}: these runs had other settings ({' '.join(was.split())}); take another --out or name, "
+                "or remove the folder"
+            )
 
     def run(self, cores: str = "") -> None:
         """Trains and scores unless that was done; output goes to output.txt. ``cores``: as SEMISEG_CORES takes them.
@@ -53,6 +75,8 @@ class Job:
         """
         if self.scores.is_file():
             return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self._record, self._settings)
         common = [f"trainer.seed={self.seed}", f"saver.main_dir={self.folder}"]
         draw = f"{self.split}_s{self.seed}"
         splits = load(self.leaf, self.overrides).dataset.splits
@@ -60,7 +84,6 @@ class Job:
             self.seed and splits and (splits / draw).is_dir()
         ):  # another seed, another label draw, where there are several
             common.append(f"dataset.split={draw}")
-        self.folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {"SEMISEG_PYTHON": sys.executable, "SEMISEG_CORES": cores}
         seconds = self.folder / "seconds"  # of training
         took_before = float(seconds.read_text()) if seconds.is_file() else 0

@@ -6,7 +6,7 @@ interface (``Mixer``); ``make_mixer`` picks one by ``trainer.unsupervised.apply_
 """
 
 import numpy as np
-from mindspore import Tensor, jit, ops
+from mindspore import Tensor, jit, mutable, ops
 
 from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of, with_axis
@@ -67,7 +67,8 @@ class Mixer:
             return pseudo
         mask, partner = replacement
         pairs = [pair for pair in zip(pseudo, partner, strict=True) if pair[0] is not None]
-        return PseudoLabels(*self._mix(Tensor(mask), *zip(*pairs, strict=True)))
+        # mutable: a compiled function keeps the tensors of plain tuples for ever.
+        return PseudoLabels(*self._mix(Tensor(mask), *map(mutable, zip(*pairs, strict=True))))
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels] | None:
         """Which pixels are replaced (bool B x H x W), and by what; None for nothing. Asked at every step."""

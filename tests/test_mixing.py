@@ -127,7 +127,7 @@ def test_cutout_blanks_a_box_that_then_counts_nowhere(rule):
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="no /proc: the memory of this process is not known")
 def test_a_compiled_mixer_keeps_no_images():
-    # MindSpore keeps the tensors in plain tuples that compiled functions are given: 1.5 GB here, 4 MB a step of a small run.
+    # MindSpore keeps the tensors of plain tuples that compiled functions are given: here 1.5 GB.
     context = context_for("mean_teacher", "trainer.jit=true", "dataset.train.crop.size=[160, 160]", batch=8)
     mixer, batch = make_mixer(context), StepBatch(None, None, BatchSlice(0, 8, 8))
     zeros = np.zeros((8, 160, 160), np.float32)

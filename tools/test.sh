@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # bash tools/test.sh [--parity] [pytest arguments...]
 # Sets up what is missing, then runs the tests; --parity adds those that compare with PyTorch (a large download, once).
+# The whole suite runs in a process a core, four at most (each takes up to 3 GB); chosen tests run in one.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
 parity=no
 arguments=()
+processes=(--numprocesses auto --maxprocesses 4 --dist loadfile)
 for argument in "$@"; do
-    if [ "$argument" = --parity ]; then parity=yes; else arguments+=("$argument"); fi
+    if [ "$argument" = --parity ]; then parity=yes; else arguments+=("$argument") processes=(); fi
 done
 
 if [ "$parity" = yes ]; then
@@ -19,4 +21,4 @@ else
     arguments=(-m "not parity" ${arguments[@]+"${arguments[@]}"})
 fi
 cd "$SEMISEG_ROOT"
-exec "$SEMISEG_PYTHON" -m pytest ${arguments[@]+"${arguments[@]}"}
+exec "$SEMISEG_PYTHON" -m pytest ${processes[@]+"${processes[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -42,6 +42,7 @@ esac
 PRINTING_PYTHON = """#!/usr/bin/env bash
 if [ "$1" = -c ]; then
     [ "$2" != "import semiseg" ] || exit "${FAKE_IMPORT_STATUS:-0}"
+    [ "$2" != "import xdist" ] || exit "${FAKE_XDIST_STATUS:-0}"
     exec "@REAL@" -I -S "$@"
 fi
 printf '%s\\n' "pid $$" "$@"
@@ -327,6 +328,14 @@ def test_parity_test_run_takes_everything(printing: Clone) -> None:
     result = printing.run("tools/test.sh", "--parity", "tests/test_a.py")
     assert result.stdout.splitlines()[1:] == ["-m", "pytest", "tests/test_a.py"]
     assert result.stderr == ""
+
+
+def test_the_whole_suite_runs_in_several_processes(printing: Clone) -> None:
+    result = printing.run("tools/test.sh", "--parity")
+    several = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+    assert result.stdout.splitlines()[1:] == ["-m", "pytest", *several]
+    printing.env["FAKE_XDIST_STATUS"] = "1"  # not there
+    assert printing.run("tools/test.sh", "--parity").stdout.splitlines()[1:] == ["-m", "pytest"]
 
 
 # ---- launch.sh and the scripts of an experiment

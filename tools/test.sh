@@ -21,4 +21,6 @@ else
     arguments=(-m "not parity" ${arguments[@]+"${arguments[@]}"})
 fi
 cd "$SEMISEG_ROOT"
+# An environment of one's own may lack pytest-xdist.
+[ ${#processes[@]} = 0 ] || "$SEMISEG_PYTHON" -c "import xdist" >/dev/null 2>&1 || processes=()
 exec "$SEMISEG_PYTHON" -m pytest ${processes[@]+"${processes[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -1,6 +1,7 @@
 """What an installation is told and holds: version, files that are no Python, what is cited."""
 
 import re
+import sys
 from importlib import import_module
 
 import pytest
@@ -9,7 +10,10 @@ from tiny import ROOT
 
 import semiseg
 
-tomllib = pytest.importorskip("tomllib")  # Python 3.11 and newer
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest needs it there
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,12 @@
 import re
 import subprocess
 import sys
+from urllib.parse import unquote, urlsplit
 
+import markdown_pages as markdown
 import numpy as np
 import pytest
+from mindspore import Tensor
 from PIL import Image
 from tiny import ROOT
 
@@ -14,7 +17,8 @@ from semiseg.config import flatten
 from semiseg.config.keys import Config
 from semiseg.config.reference import filled
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ALL = markdown.tracked_pages()
+PAGES = [page for page in ALL if page.name != "CHANGELOG.md"]  # it names what is gone
 SECTIONS = "dataset|trainer|criterion|net|evaluation|saver|monitor|expected"
 
 
@@ -22,11 +26,41 @@ def ids(path):
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_page_is_looked_at():
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert [path for path in listed.splitlines() if ROOT / path not in ALL] == []
+    assert len(ALL) > 25
+
+
+@pytest.mark.parametrize("page", ALL, ids=ids)
 def test_links_lead_somewhere(page):
-    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
-    missing = [link for link in links if link and not (page.parent / link).exists()]
-    assert missing == []
+    assert [link for link in markdown.read(page).links if not urlsplit(link).scheme and not leads(page, link)] == []
+
+
+def leads(page, link):
+    """Whether there is such a file in the repository, with such a heading."""
+    path, _, anchor = unquote(link).partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if not target.exists() or not target.is_relative_to(ROOT):
+        return False
+    return not anchor or anchor in {heading.anchor for heading in markdown.read(target).headings}
+
+
+@pytest.mark.parametrize("page", ALL, ids=ids)
+def test_addresses_are_well_formed(page):
+    """Whether somebody answers there is not asked: tests need no network."""
+    addresses = [link for link in markdown.read(page).links if urlsplit(link).scheme]
+    well_formed = re.compile(
+        r"https?://[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?(/[\w.~!$&'()*+,;=:@%/-]*)?(\?[^\s#]*)?(#[^\s#]+)?"
+    )
+    assert [link for link in addresses if not well_formed.fullmatch(link)] == []
+
+
+def test_an_anchor_is_what_github_makes_of_a_heading():
+    page = markdown.parse(
+        "# A `net.key`, and (B)\n\n## 数据集：VOC 2012\n\n## Same\n\n### Same\n\n```\n# no heading\n```\n"
+    )
+    assert [heading.anchor for heading in page.headings] == ["a-netkey-and-b", "数据集voc-2012", "same", "same-1"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
@@ -79,3 +113,16 @@ def test_the_readmes_onnx_example_runs(ready, tmp_path):
     classes = np.asarray(Image.open(tmp_path / "classes.png"))
     assert classes.shape == (40, 50)
     assert classes.max() < 6
+
+
+def test_the_programming_interfaces_example_runs(ready):
+    (block,) = (block.text for block in markdown.read(ROOT / "docs/api.md").code if block.language == "python")
+    path, overrides, best = ready
+    named = {"experiments/pascal/183/ours/config.yaml": str(path), "best.ckpt": str(best)}
+    for name, here in named.items():
+        assert f'"{name}"' in block
+        block = block.replace(f'"{name}"', repr(here))
+    block = block.replace('["device=cpu"]', repr(["device=cpu", *overrides]))
+    names = {"images": Tensor(np.zeros((1, 3, 33, 33), np.float32))}
+    exec(block, names)
+    assert names["logits"].shape[:2] == (1, 6)

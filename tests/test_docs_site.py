@@ -71,6 +71,7 @@ INDENTED = """Steps:
     - inner
 
         more
+
 2. Two
 
 ```

@@ -55,6 +55,9 @@ def test_a_tool_of_a_driver_is_asked_and_its_failure_told(tmp_path, monkeypatch)
 def test_what_is_wanted_is_what_the_documentation_says(version):
     text = (ROOT / "docs/devices.md").read_text(encoding="utf-8")
     assert f"{version}: {versions.WANTED_CANN[version]}" in text
+    assert f"| {version} | {versions.WANTED_CANN[version]} |" in (ROOT / "docs/zh/ascend.md").read_text(
+        encoding="utf-8"
+    )
     assert versions.wanted_cann(version) == f"CANN {versions.WANTED_CANN[version]}"
     assert all(name in text for name in versions.GPU_LIBRARIES)
     assert f"{version}: {versions.WANTED_CANN[version]}" in versions.wanted_cann("9.9")

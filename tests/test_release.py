@@ -62,7 +62,7 @@ def test_the_sdist_holds_what_a_reader_and_a_build_need(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "setup.py", "requirements.txt", "constraints.txt", "semiseg/py.typed"} <= names
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff"} <= names
+    assert {"LICENSE", "README.md", "README_zh.md", "CHANGELOG.md", "CITATION.cff"} <= names
     assert not [name for name in names if name.startswith(("tests", "data", "ckpt", ".")) or name.endswith(".pyc")]
 
 

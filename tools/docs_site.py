@@ -64,21 +64,23 @@ def with_indented_lists(markdown: str) -> str:
     """The same text with what belongs to an item of a list indented by four columns for each list that it is in.
 
     GitHub takes the width of the item's mark ("1. " is three), the dialect of MkDocs nothing but four; and it wants an
-    empty line before a list.
+    empty line before a list, and before an item that follows one of several paragraphs.
     """
     lines = markdown.split("\n")
     extra = [0] * len(lines)
-    starts = set()
+    apart = set()  # lines that an empty one must come before
     for token in MarkdownIt("commonmark").parse(markdown):
         if token.type == "list_item_open":
             first, last = token.map
             for i in range(first + 1, last):
                 extra[i] += _INDENT - len(token.info + token.markup) - 1
+            if any(not line.strip() for line in lines[first:last]):
+                apart.add(last)
         elif token.type in ("bullet_list_open", "ordered_list_open") and token.level == 0:
-            starts.add(token.map[0])
+            apart.add(token.map[0])
     moved = []
     for i, line in enumerate(lines):
-        if i in starts and i and lines[i - 1].strip():
+        if i in apart and i and line.strip() and lines[i - 1].strip():
             moved.append("")
         moved.append(" " * extra[i] + line if line else line)
     return "\n".join(moved)

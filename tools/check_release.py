@@ -1,6 +1,7 @@
 """Whether a tag may be released: python tools/check_release.py v0.1.0 [--notes FILE].
 
-The version of the package and of CITATION.cff must be that of the tag; CHANGELOG.md must have a dated section of it.
+The version of the package and of CITATION.cff must be that of the tag; CHANGELOG.md must have a section of it, with
+the date that CITATION.cff has.
 Needs nothing but Python.
 """
 
@@ -20,13 +21,13 @@ from semiseg.common.files import replace_file
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def notes(changelog: str, version: str) -> str:
-    """A version's section in a text of Keep a Changelog's form, without heading. UserError: not there, or empty."""
-    heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n"
-    section = re.search(rf"{heading}(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
-    if section is None or not section[1].strip():
+def section(changelog: str, version: str) -> tuple[str, str]:
+    """(date, text) of a version's section in a text of Keep a Changelog's form. UserError: not there, or empty."""
+    heading = rf"^## \[{re.escape(version)}\] - (\d{{4}}-\d\d-\d\d)\n"
+    found = re.search(rf"{heading}(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    if found is None or not found[2].strip():
         raise UserError(f"CHANGELOG.md: expected a section '## [{version}] - YEAR-MONTH-DAY' with what is new in it")
-    return section[1].strip() + "\n"
+    return found[1], found[2].strip() + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,9 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     version = semiseg.__version__
     if args.tag != f"v{version}":
         raise UserError(f"{args.tag}: semiseg/__init__.py says {version}; tag that as v{version}, or change it there")
-    if f"\nversion: {version}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
-        raise UserError(f"CITATION.cff: expected the line 'version: {version}'")
-    text = notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
+    date, text = section((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    for line in (f"version: {version}", f"date-released: {date}"):
+        if line not in citation.splitlines():
+            raise UserError(f"CITATION.cff: expected the line '{line}'")
     if args.notes:
         replace_file(args.notes, text)
     print(f"{args.tag} may be released")

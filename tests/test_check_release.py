@@ -1,6 +1,9 @@
 """tools/check_release.py: a tag, the version, the citation and the changelog say the same."""
 
+import re
+
 import pytest
+from tiny import ROOT
 from tool import load_tool, run_tool
 
 import semiseg
@@ -61,3 +64,10 @@ def test_what_disagrees_is_named_in_one_line(clone, capsys):
     ):
         (clone / "CITATION.cff").write_text(CITATION.replace(line, stale))
         assert run_tool(capsys, TOOL, "v0.2.0")[::2] == (2, f"error: CITATION.cff: expected the line '{line}'")
+
+
+def test_this_version_is_released_and_what_is_new_goes_above(capsys):
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)[:2] == ["Unreleased", semiseg.__version__]
+    code, _, err = run_tool(capsys, TOOL, f"v{semiseg.__version__}")
+    assert code == 0, err

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -82,11 +83,40 @@ def of_another_host(folder, age):
     os.utime(path, (then, then))
 
 
-def test_a_living_run_on_another_host_is_refused(tmp_path):
-    of_another_host(tmp_path, 100)
-    with pytest.raises(ConfigError, match=r"process 12 on elsewhere .* if it is dead, try again in (19|20) s"):
+def living_on_another_host(folder, monkeypatch):
+    of_another_host(folder, 100)
+    monkeypatch.setattr("semiseg.engine.lock.time.sleep", lambda seconds: os.utime(folder / "run.lock"))
+
+
+def test_a_living_run_on_another_host_is_refused_at_its_next_sign_of_life(tmp_path, capsys, monkeypatch):
+    living_on_another_host(tmp_path, monkeypatch)
+    with pytest.raises(ConfigError, match="process 12 on elsewhere is training in this folder"):
         RunLock(tmp_path).__enter__()
     assert json.loads((tmp_path / "run.lock").read_text())["host"] == "elsewhere"
+    assert re.search(r"may be dead; waiting for a sign of life, at most (19|20) s\n$", capsys.readouterr().err)
+
+
+def test_a_restarted_job_waits_until_the_lock_of_another_host_is_old(tmp_path, capsys, monkeypatch):
+    of_another_host(tmp_path, 100)
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        now = (tmp_path / "run.lock").stat().st_mtime + 100 + sum(waits)
+        monkeypatch.setattr("semiseg.engine.lock._now_on", lambda folder: now)
+
+    monkeypatch.setattr("semiseg.engine.lock.time.sleep", wait)
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / "run.lock").read_text())["host"] == socket.gethostname()
+    assert 18 < sum(waits) < 21
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_run_of_another_host_that_ends_meanwhile_is_no_obstacle(tmp_path, monkeypatch):
+    of_another_host(tmp_path, 10)
+    monkeypatch.setattr("semiseg.engine.lock.time.sleep", lambda seconds: (tmp_path / "run.lock").unlink())
+    with RunLock(tmp_path):
+        pass
 
 
 def test_a_run_on_another_host_that_is_silent_for_long_is_taken_over(tmp_path):
@@ -128,7 +158,7 @@ def test_a_file_system_without_locks_still_has_the_age(tmp_path, monkeypatch):
     with RunLock(tmp_path):
         assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
-    of_another_host(tmp_path, 100)
+    living_on_another_host(tmp_path, monkeypatch)
     with pytest.raises(ConfigError, match="process 12 on elsewhere"):
         RunLock(tmp_path).__enter__()
 

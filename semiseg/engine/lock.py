@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ class RunLock:
 
     On one machine the operating system holds the lock and frees it when the process ends, however it ends. Between
     hosts that share a file system such locks may not work; there the file's age tells, which a thread keeps young.
-    (filelock's own lease frees no lock before it has watched it for as long; a restarted job would wait.)
+    A job that is restarted on another host waits until the dead one's lock is old enough.
 
     Raises:
         ConfigError: on entering, if another run holds the lock (names host and process), or it cannot be written.
@@ -59,14 +61,14 @@ class RunLock:
                 self._path.parent.rmdir()  # only if it is empty: of a run that was refused
 
     def _take(self) -> None:
-        self._check_other_host()
+        self._wait_for_other_host()
         while True:
             try:
                 self._lock.acquire()
             except Timeout:  # an OSError too
                 if not self._path.exists():  # the holder has just removed it
                     continue
-                self._refuse("")
+                self._refuse()
             except OSError:
                 pass  # a file system without locks gives it to everybody; what cannot be written shows below
             break
@@ -77,24 +79,33 @@ class RunLock:
             self._lock.release()
             raise
 
-    def _check_other_host(self) -> None:
+    def _wait_for_other_host(self) -> None:
+        """Until a holder on another host shows that it lives, which refuses this run, or has been silent for long."""
         # Before the lock is taken: some versions of filelock empty the file of whoever takes it.
-        holder = _holder(self._path)
-        if not holder or holder.get("host") == socket.gethostname():
-            return
-        try:
-            age = _now_on(self._path.parent) - self._path.stat().st_mtime
-        except FileNotFoundError:
-            return
-        if age < self._silence:
-            self._refuse(f"; if it is dead, try again in {self._silence - age:.0f} s")
+        seen = None
+        while (holder := _holder(self._path)) and holder.get("host") != socket.gethostname():
+            try:
+                sign = self._path.stat().st_mtime_ns
+                left = self._silence - (_now_on(self._path.parent) - sign / 1e9)
+            except FileNotFoundError:
+                return
+            if seen not in (None, sign):
+                self._refuse()
+            if left <= 0:
+                return
+            if seen is None:
+                print(
+                    f"{self._path}: of {_named(holder)}, which may be dead; waiting for a sign of life, at most "
+                    f"{left:.0f} s",
+                    file=sys.stderr,
+                )
+            seen = sign
+            time.sleep(min(left + 0.01, self._beat / 10))
 
-    def _refuse(self, more: str) -> None:
-        holder = _holder(self._path)
-        who = f"process {holder.get('pid')} on {holder.get('host')}" if holder else "another process"
+    def _refuse(self) -> None:
         raise ConfigError(
-            f"{self._path.parent}: {who} is training in this folder; wait for it or stop it{more}, or choose another "
-            "folder, e.g. saver.name=mine"
+            f"{self._path.parent}: {_named(_holder(self._path))} is training in this folder; wait for it or stop it, "
+            "or choose another folder, e.g. saver.name=mine"
         )
 
     def _live(self) -> None:
@@ -110,6 +121,10 @@ def _holder(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _named(holder: Mapping[str, Any]) -> str:
+    return f"process {holder.get('pid')} on {holder.get('host')}" if holder else "another process"
 
 
 def _now_on(folder: Path) -> float:

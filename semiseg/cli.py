@@ -38,6 +38,7 @@ COMMANDS = {
     "config": Command("semiseg.config.loading:main", "show a configuration and where each value was written"),
     "doctor": Command("semiseg.doctor.command:main", "try every operator and method on a device, beside a CPU"),
     "compare": Command("tools/compare.py", "compare methods on one data set over splits and seeds"),
+    "new": Command("semiseg.prepare.new:main", "make an experiment on images of one's own, from two folders"),
     "check-data": Command("semiseg.prepare.check_data:main", "look at all data of a configuration"),
     "make-splits": Command("semiseg.prepare.make_splits:main", "draw labelled and unlabelled parts"),
     "fetch-splits": Command("semiseg.prepare.fetch_splits:main", "bring the published lists into place"),

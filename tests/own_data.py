@@ -81,3 +81,60 @@ def write_split(folder, name, labeled, unlabeled, val):
     """splits/<name>/{labeled,unlabeled}.txt and splits/val.txt."""
     for part, ids in ((f"{name}/labeled", labeled), (f"{name}/unlabeled", unlabeled), ("val", val)):
         write_ids(folder / f"splits/{part}.txt", ids)
+
+
+# ---- folders as people have them: what ``semiseg new`` looks at
+
+
+def save_pair(images, masks, name, values, naming="{}.jpg {}.png", exif=None):
+    """An image of ``values`` (H x W of classes) and its mask, 8 or 16 bit gray as ``values`` are; masks None: no mask.
+
+    ``exif``: the image is stored lying on its side, and says so.
+    """
+    image_name, mask_name = (part.format(name) for part in naming.split())
+    picture, options = Image.fromarray(image_of(name, (values > 0).astype(np.uint8))), {}
+    if exif:
+        options["exif"] = Image.Exif()
+        options["exif"][0x112] = exif  # 6: to be turned clockwise
+        picture = picture.transpose(Image.Transpose.ROTATE_90)
+    for folder, file, content in ((images, image_name, picture), (masks, mask_name, Image.fromarray(values))):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            content.save(folder / file, **(options if folder is images else {}))
+
+
+def make_phone(root, count=6, without_mask=4):
+    """Photographs, every third stored on its side, with 0/255 masks drawn upright, and a few without."""
+    for index in range(count + without_mask):
+        values = np.where(mask_of(str(index), (40, 30)) > 0, 255, 0).astype(np.uint8)
+        masks = root / "labels" if index < count else None
+        exif = 6 if index % 3 == 0 else 1
+        save_pair(root / "photos", masks, f"IMG_{index}", values, "{}.JPG {}_mask.png", exif if exif == 6 else None)
+    return root / "photos", root / "labels"
+
+
+def make_microscope(root, count=8):
+    """Gray TIFF of 12 in 16 bits with 16-bit masks of three classes, one for each image."""
+    for folder in ("raw", "seg"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        mask = mask_of(f"{index}", (40, 44))
+        mask[:2] = 2
+        gray = np.random.default_rng(index).integers(0, 400, mask.shape) + 1200 * mask.astype(int)
+        Image.fromarray(gray.astype(np.uint16)).save(root / f"raw/cell_{index}.tif")
+        Image.fromarray(mask.astype(np.uint16)).save(root / f"seg/cell_{index}_label.tif")
+    return root / "raw", root / "seg"
+
+
+def make_large(root, size=(1000, 1200), count=4, without_mask=2):
+    """Large PNG with masks in ``COLORS`` and white, which does not count."""
+    for folder in ("images", "gt"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for index in range(count + without_mask):
+        mask = np.kron(np.array([[0, 1], [index % 2, 2]]), np.ones((size[0] // 2, size[1] // 2), int))
+        picture = np.array([*COLORS, (255, 255, 255)], np.uint8)[mask]
+        Image.fromarray(picture // 2 + 40 + index).save(root / f"images/tile{index}.png", compress_level=1)
+        picture[:100] = 255
+        if index < count:
+            Image.fromarray(picture).save(root / f"gt/tile{index}.png", compress_level=1)
+    return root / "images", root / "gt"

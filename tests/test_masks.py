@@ -8,7 +8,7 @@ from image_makers import VOC, indexed, labels, png_bytes, tiff_bytes
 from PIL import Image
 
 from semiseg.common.errors import DataError
-from semiseg.data.masks import read_mask
+from semiseg.data.masks import look_at_mask, read_mask
 from semiseg.data.specs import custom_spec, get_spec
 
 
@@ -261,3 +261,45 @@ def test_sixteen_bit_tiff_masks_are_read_by_value_and_not_scaled(tmp_path):
     path = tmp_path / "m.tif"
     path.write_bytes(tiff_bytes(labels().astype(np.uint16)))
     assert (read_mask(path, VOC) == labels()).all()
+
+
+# ---- a look before anything is known of the classes
+
+
+def test_a_look_counts_values_and_colors_whatever_they_mean(tmp_path):
+    values = np.array([[0, 0, 7], [7, 7, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "gray.png")
+    seen = look_at_mask(tmp_path / "gray.png")
+    assert seen.values == {0: 2, 7: 3, 255: 1}
+    assert seen.colors == {(0, 0, 0): 2, (7, 7, 7): 3, (255, 255, 255): 1}
+    picture = Image.fromarray(values % 7)
+    picture.putpalette([9, 8, 7, 1, 2, 3, 4, 5, 6, 250, 0, 0])
+    picture.save(tmp_path / "palette.png")
+    seen = look_at_mask(tmp_path / "palette.png")
+    assert (seen.values, seen.palette) == ({0: 5, 3: 1}, {0: (9, 8, 7), 3: (250, 0, 0)})
+    assert seen.colors == {(9, 8, 7): 5, (250, 0, 0): 1}
+    Image.fromarray(np.stack([values, values, 255 - values], 2)).save(tmp_path / "rgb.png")
+    seen = look_at_mask(tmp_path / "rgb.png")
+    assert (seen.values, seen.colors) == (None, {(0, 0, 255): 2, (7, 7, 248): 3, (255, 255, 0): 1})
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_look_takes_gray_of_few_bits_as_it_is_shown(tmp_path, bits):
+    (tmp_path / "m.png").write_bytes(png_bytes(np.array([[0, 1], [0, 0]], np.uint8), bits))
+    assert look_at_mask(tmp_path / "m.png").values == {0: 3, 255 // (2**bits - 1): 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"no picture", "not a complete, readable mask"), (None, "no such mask")]
+)
+def test_a_look_at_what_is_no_mask_is_one_line(tmp_path, content, message):
+    if content:
+        (tmp_path / "m.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"m\.png: {message}"):
+        look_at_mask(tmp_path / "m.png")
+
+
+def test_a_look_at_a_jpeg_is_refused(tmp_path):
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "m.jpg")
+    with pytest.raises(DataError, match="JPEG changes label values"):
+        look_at_mask(tmp_path / "m.jpg")

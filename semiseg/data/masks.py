@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,8 +20,9 @@ from semiseg.common.text import counted, shortened
 from semiseg.data.decode import BROKEN_PICTURE, MAX_PIXELS, check_size
 from semiseg.data.formats import Unreadable, changes_values, format_of, parse_png, tiff_tags, what_it_is
 from semiseg.data.image_files import not_readable, read_bytes
-from semiseg.data.specs import DatasetSpec
+from semiseg.data.specs import Color, DatasetSpec
 
+_CODE = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _HOW_TO_CONVERT = (
     "convert it (VOC: tools/prepare_voc.py) or, for your own data set, give mask_kind: color and its colors"
@@ -35,11 +37,7 @@ def read_mask(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> np
     """
     data = read_bytes(path, "mask")
     try:
-        lossy = changes_values(data)
-        if lossy:
-            raise DataError(
-                f"{path}: {lossy} changes label values: masks must be PNG; export them anew, not by renaming"
-            )
+        _refuse_lossy(data, path)
         with _open(data, spec, max_pixels) as picture:
             _refuse_contradictions(picture, path, spec)
             mode = picture.mode
@@ -58,12 +56,53 @@ def read_mask(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> np
     return _check_labels(values, path, spec)
 
 
-def _open(data: bytes, spec: DatasetSpec, max_pixels: int) -> Image.Image:
-    """Pillow's picture, not decoded yet. Raises: BROKEN_PICTURE."""
+class MaskContent(NamedTuple):
+    """What a mask holds before anybody has said what it means, each with its number of pixels.
+
+    values: of a picture with one band (of mode P: indices), None for a colour picture. colors: as ``read_mask`` sees
+    them where masks are colours. palette: colour of each index in use, for mode P.
+    """
+
+    values: Counter[int] | None
+    colors: Counter[Color]
+    palette: dict[int, Color | None]
+
+
+def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
+    """The values and colours of a mask, whatever they mean.
+
+    Raises: DataError if the file is missing, damaged, or of a kind that no mask can be.
+    """
+    data = read_bytes(path, "mask")
+    try:
+        _refuse_lossy(data, path)
+        with _open(data, None, max_pixels) as picture:
+            palette = used_colors(picture) if picture.mode == "P" else {}
+            values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+            rgb = np.asarray(picture.convert("RGB"))
+    except BROKEN_PICTURE as error:
+        raise not_readable(path, "mask", error, "copy or make it again") from None
+    codes, counts = np.unique(rgb.astype(np.int32) @ _CODE, return_counts=True)
+    colors = [(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()]
+    bands = None
+    if values.ndim == 2 and values.dtype.kind in "iub":
+        bands = Counter(dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)))
+    return MaskContent(bands, Counter(dict(zip(colors, counts.tolist(), strict=True))), palette)
+
+
+def _refuse_lossy(data: bytes, path: Path) -> None:
+    lossy = changes_values(data)
+    if lossy:
+        raise DataError(f"{path}: {lossy} changes label values: masks must be PNG; export them anew, not by renaming")
+
+
+def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image:
+    """Pillow's picture, not decoded yet; without a spec gray of any depth. Raises: BROKEN_PICTURE."""
     name = format_of(data)
     if name == "PNG":
         png = parse_png(data)
-        if spec.mask_kind == "index" and png.kind == 0 and (png.bits in (2, 4) or (png.bits == 1 and _multi(spec))):
+        by_index = spec is not None and spec.mask_kind == "index"
+        if by_index and png.kind == 0 and (png.bits in (2, 4) or (png.bits == 1 and _multi(spec))):
             raise Unreadable(
                 f"gray of {counted(png.bits, 'bit')}: white is 255 by its value and {2**png.bits - 1} by its index",
                 "save it as 8-bit gray or indexed PNG",
@@ -201,11 +240,10 @@ def _colors_to_labels(rgb: np.ndarray, path: Path, spec: DatasetSpec) -> np.ndar
     """Index of each pixel's colour in the palette; H x W x 3 -> H x W."""
     colors = [*spec.palette, *([spec.ignore_color] if spec.ignore_color is not None else [])]
     labels = np.array([*range(spec.num_classes), spec.ignore_label][: len(colors)], np.uint8)
-    weights = np.array([1 << 16, 1 << 8, 1], np.int32)
-    codes = np.array(colors, np.int32) @ weights
+    codes = np.array(colors, np.int32) @ _CODE
     order = np.argsort(codes)
     codes, labels = codes[order], labels[order]
-    pixels = rgb.astype(np.int32) @ weights
+    pixels = rgb.astype(np.int32) @ _CODE
     index = np.minimum(np.searchsorted(codes, pixels), len(codes) - 1)
     known = codes[index] == pixels
     if not known.all():

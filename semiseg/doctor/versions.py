@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import semiseg
+from semiseg.common.accelerators import driver_files
 
 PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pillow", "scipy", "pydantic")
 # From MindSpore's wheels and documentation, see docs/devices.md.
 WANTED_CUDA = "CUDA 11.1 or 11.6 (11.8 is taken for 11.6), cuDNN 8"
 WANTED_CANN = {"2.7.1": "8.3.RC1", "2.7.2": "8.5.0"}
 GPU_LIBRARIES = ("libcudart.so.11.0", "libcublas.so.11", "libcudnn.so.8")
-DRIVER_FILES = {"gpu": "nvidia[0-9]*", "ascend": "davinci[0-9]*"}
 _TOOLS = {
     "gpu": ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"),
     "ascend": ("npu-smi", "info"),
@@ -66,8 +66,8 @@ def machine(environment: Mapping[str, str] = os.environ, dev: Path = Path("/dev"
     found = {"gpu": _cuda(environment), "ascend": _cann(environment)}
     wanted = {"gpu": WANTED_CUDA, "ascend": wanted_cann(packages["mindspore"])}
     accelerators = {
-        name: Accelerator(sorted(map(str, dev.glob(pattern))), _told(_TOOLS[name]), found[name], wanted[name])
-        for name, pattern in DRIVER_FILES.items()
+        name: Accelerator([*map(str, files)], _told(_TOOLS[name]), found[name], wanted[name])
+        for name, files in driver_files(dev).items()
     }
     return Machine(
         packages,

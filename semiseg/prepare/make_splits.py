@@ -91,6 +91,27 @@ def is_there(folder: Path, lists: dict[str, list[str]], overwrite: bool) -> bool
     return there == lists
 
 
+def split_record(
+    pool: Pool,
+    labeled: Sequence[str],
+    seed: int,
+    command: str,
+    ratio: float | None = None,
+    class_aware: bool = True,
+) -> dict[str, object]:
+    """What split.json says of a draw from ``pool``: enough to make it again."""
+    return {
+        "seed": seed,
+        "count": len(labeled),
+        "ratio": ratio,
+        "class_aware": class_aware,
+        "pool": len(pool.ids),
+        "pool_sha256": hashlib.sha256(os.fsencode("\n".join(sorted(pool.ids)))).hexdigest(),
+        "without_mask": len(pool.extra),
+        "command": command,
+    }
+
+
 def main(arguments: Sequence[str]) -> int:
     """Draw, write, say what was written."""
     args = parse(arguments)
@@ -110,7 +131,8 @@ def main(arguments: Sequence[str]) -> int:
         val, ids = draw_val(ids, args.val_count, args.seed)
     count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)
     seen = classes_of(config, spec, ids, args.workers) if args.class_aware else None
-    labeled, unlabeled = Pool(ids, pool.extra).draw(count, args.seed, seen)
+    draw = Pool(ids, pool.extra)
+    labeled, unlabeled = draw.draw(count, args.seed, seen)
     folder = out / (args.name or str(len(labeled)))
     # Without a rest there is no list of it: an empty one would only stop training (see dataset.train.unlabeled_dir).
     lists = {"labeled.txt": labeled} | ({"unlabeled.txt": unlabeled} if unlabeled else {})
@@ -123,16 +145,8 @@ def main(arguments: Sequence[str]) -> int:
     (folder / "unlabeled.txt").unlink(missing_ok=True)
     for name, members in lists.items():
         write_list(folder / name, members)
-    record = {
-        "seed": args.seed,
-        "count": len(labeled),
-        "ratio": args.ratio,
-        "class_aware": args.class_aware,
-        "pool": len(ids),
-        "pool_sha256": hashlib.sha256(os.fsencode("\n".join(sorted(ids)))).hexdigest(),
-        "without_mask": len(pool.extra),
-        "command": f"{cli.program('make-splits')} {shlex.join(arguments)}",
-    }
+    command = f"{cli.program('make-splits')} {shlex.join(arguments)}"
+    record = split_record(draw, labeled, args.seed, command, args.ratio, args.class_aware)
     if seen is not None:
         missing = {c for s in ids for c in seen[s]} - {c for s in labeled for c in seen[s]}
         record["classes_without_label"] = [spec.classes[c] for c in sorted(missing)]

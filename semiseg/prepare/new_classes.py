@@ -1,0 +1,268 @@
+"""What the values and colours of masks stand for: indices, colours or gray levels, which of them is ignored.
+
+A value is a whole number of a picture with one band, a colour three of them (red, green, blue).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.text import counted, shortened
+from semiseg.data.masks import MaskContent
+from semiseg.data.specs import Color
+
+_MOST = 64  # colours or gray levels; index masks may hold up to 255 classes
+_FEW = 8  # classes; more that are counted up in each mask are numbers of objects
+_EDGES = 8  # so many colours with hardly a pixel are the smoothed edges between others
+_HARDLY = 0.005  # of all pixels
+_WHITE = 255
+
+
+class MasksSeen(NamedTuple):
+    """All masks together, each with its number of pixels.
+
+    values: None where one mask is a colour picture. counted_up: each mask holds 0, 1, 2, ... without a gap, up to
+    numbers that differ. palette: the colours that each index of indexed masks was seen in.
+    """
+
+    masks: int
+    values: Counter[int] | None
+    counted_up: bool
+    colors: Counter[Color]
+    palette: Mapping[int, frozenset[Color | None]]
+
+
+class Wishes(NamedTuple):
+    """What was said on the command line. ignore: a value, a colour, "none", or None where nothing was said."""
+
+    classes: tuple[str, ...] = ()
+    colors: tuple[Color, ...] = ()
+    ignore: int | Color | str | None = None
+
+
+class Classes(NamedTuple):
+    """The classes of a data set, in order. colors: as ``dataset.custom.colors``, or None for VOC's.
+
+    key: a mask's value (kind index) or colour -> the class. why: topic -> one sentence.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    colors: tuple[Color, ...] | None
+    ignore_label: int
+    ignore_color: Color | None
+    key: Mapping[int | Color, int]
+    why: Mapping[str, str]
+    named: bool
+
+    def of(self, mask: MaskContent) -> list[int]:
+        """Indices of the classes that a mask shows."""
+        there = mask.colors if self.kind == "color" else mask.values or {}
+        return sorted({self.key[value] for value in there if value in self.key})
+
+
+def together(masks: Iterable[MaskContent]) -> MasksSeen:
+    """The sums over masks."""
+    count, colors, palette, gaps, tops = 0, Counter(), defaultdict(set), 0, set()
+    values: Counter[int] | None = Counter()
+    for mask in masks:
+        count += 1
+        colors.update(mask.colors)
+        values = None if values is None or mask.values is None else values + mask.values
+        numbers = (mask.values or {}).keys() - {_WHITE}
+        tops.add(max(numbers, default=0))
+        gaps += max(numbers, default=-1) + 1 != len(numbers)
+        for index, color in mask.palette.items():
+            palette[index].add(color)
+    return MasksSeen(
+        count, values, not gaps and len(tops) > 2, colors, {index: frozenset(seen) for index, seen in palette.items()}
+    )
+
+
+def decide(seen: MasksSeen, wishes: Wishes) -> Classes:
+    """Indices where the values look like indices, else colours (of which gray levels are some).
+
+    Raises:
+        DataError: the values cannot be classes (one alone, hundreds, smoothed edges).
+        ConfigError: names or colours do not fit what the masks hold.
+    """
+    return _by_index(seen, wishes) or _by_color(seen, wishes)
+
+
+def _by_index(seen: MasksSeen, wishes: Wishes) -> Classes | None:
+    """None where the values are no indices of classes."""
+    values = seen.values
+    renumbered = any(len(colors) > 1 for colors in seen.palette.values())
+    if values is None or max(values) > _WHITE or renumbered or isinstance(wishes.ignore, tuple):
+        return None
+    if wishes.colors and seen.palette and _shown(seen.palette) <= {*wishes.colors}:
+        return None
+    ignore = _ignored_value(values, wishes)
+    labels = sorted(values.keys() - {ignore})
+    count = max([*labels, len(wishes.classes) - 1]) + 1
+    told = count == len(wishes.classes)
+    are_indices = labels[:1] == [0] and _like_indices(labels) and len(wishes.classes) != len(labels)
+    # One value alone, and an ignored one among the classes, are told in the words of colours.
+    if not (told or are_indices) or min(labels) < 0 or count < 2 or (ignore is not None and ignore < count):
+        return None
+    if not told:
+        _refuse_edges(values, "values", seen.masks)
+        if seen.counted_up and not wishes.classes and count > _FEW:
+            raise DataError(
+                f"each mask holds 0, 1, 2, ... up to a number of its own, at most {count - 1}: numbers of single "
+                "objects? classes are wanted, e.g. 1 for every object; if these are classes, name them with --classes"
+            )
+        if wishes.classes:
+            raise ConfigError(
+                f"--classes: {counted(len(wishes.classes), 'name')}, but masks hold {_spread(labels)}; name all "
+                f"{count} in the order of their index, and with --ignore what does not count"
+            )
+    names = _named(wishes, count, first_is_zero=True)
+    colors = wishes.colors or _colors_of(seen.palette, count)
+    if colors and len(colors) != count:
+        raise ConfigError(f"--colors: {len(colors)} colors for {count} classes (index 0 to {count - 1}); give one each")
+    never = [f"{index}" for index in range(count) if index not in values]
+    shares = _shares([(names[label], label, values[label]) for label in labels], values.total())
+    missing = f"; {', '.join(never)} in no mask" if never else ""
+    why = {
+        "masks": f"{counted(seen.masks, 'mask')} of indices ({'palette' if seen.palette else 'gray'})",
+        "classes": f"{count}, as masks hold {_spread(labels)}: {shares}{missing}",
+        "ignore": _why_ignored(ignore, values, wishes),
+    }
+    label = _WHITE if ignore is None else ignore
+    return Classes(names, "index", colors, label, None, {i: i for i in range(count)}, why, bool(wishes.classes))
+
+
+def _by_color(seen: MasksSeen, wishes: Wishes) -> Classes:
+    gray = seen.values is not None and not seen.palette
+    ignore = _ignored_color(seen, wishes)
+    colors = tuple(sorted(seen.colors.keys() - {ignore}))
+    if wishes.colors:
+        others = sorted(set(colors) - set(wishes.colors))
+        if others:
+            raise ConfigError(
+                f"--colors: masks also hold {shortened(map(_said, others))}; give every class's color, or that of "
+                f"pixels that do not count as --ignore {_said(others[0])}"
+            )
+        colors = wishes.colors
+    else:
+        _refuse_many(seen, "gray levels" if gray else "colors")
+    if len(colors) < 2:
+        only = _said(colors[0]) if colors else "what is ignored"
+        raise DataError(
+            f"{counted(seen.masks, 'mask')} hold one value alone ({only}): there is nothing to tell apart; are these "
+            "the masks, and is every class drawn in them?"
+        )
+    names = _named(wishes, len(colors), first_is_zero=not any(colors[0]))
+    if len(names) != len(colors):
+        raise ConfigError(
+            f"--classes: {len(names)} names, but masks hold {shortened(map(_said, colors), 8)}; name one class for each"
+            ", and with --ignore what does not count"
+        )
+    pairs = [(name, _said(color), seen.colors[color]) for name, color in zip(names, colors, strict=True)]
+    kind = "gray levels, read as colors" if gray else "colors"
+    why = {
+        "masks": f"{counted(seen.masks, 'mask')} of {kind}",
+        "classes": f"{len(colors)}, one for each: {_shares(pairs, seen.colors.total())}",
+        "ignore": _why_ignored(ignore, seen.colors, wishes),
+    }
+    if max(map(max, colors)) < 2 * _MOST:
+        why["classes"] += "; predictions are drawn in these dark colors too"
+    key = {color: index for index, color in enumerate(colors)}
+    return Classes(names, "color", colors, _WHITE, ignore, key, why, bool(wishes.classes))
+
+
+def _refuse_many(seen: MasksSeen, what: str) -> None:
+    """Hundreds of values are no classes. Raises: DataError."""
+    values = seen.values or Counter()
+    if not seen.palette and len(seen.colors) < len(values):  # of more than 8 bits
+        raise DataError(
+            f"masks hold {len(values)} values up to {max(values)}: numbers of single objects? a mask holds one value "
+            "for each class, at most 255 of them, in 8 bits"
+        )
+    _refuse_edges(seen.colors, what, seen.masks, _MOST)
+
+
+def _refuse_edges(pixels: Counter, what: str, masks: int, most: int = _WHITE) -> None:
+    """More than ``most`` values, or many with hardly a pixel, are no classes. Raises: DataError."""
+    ordered = sorted(pixels.values())
+    allowance, edges = pixels.total() * _HARDLY, 0
+    while edges < len(ordered) and ordered[edges] <= allowance:
+        allowance -= ordered[edges]
+        edges += 1
+    major = len(ordered) - edges
+    if len(ordered) <= most and (edges < _EDGES or edges < major):
+        return
+    raise DataError(
+        f"{len(ordered)} {what} in {counted(masks, 'mask')}, of which {major} hold all but {_HARDLY:.1%} of the "
+        "pixels: no classes, but smoothed edges or what JPEG left; export masks anew as PNG without smoothing, or say "
+        f"what the classes are with {'--classes' if what == 'values' else '--colors'}"
+    )
+
+
+def _like_indices(labels: Sequence[int]) -> bool:
+    """Whether sorted values could be counted from 0 or 1: few are left out."""
+    return labels[-1] + 1 - len(labels) <= max(labels[0], (len(labels) - 1) // 2) and labels[0] <= 1
+
+
+def _ignored_value(values: Counter[int], wishes: Wishes) -> int | None:
+    """255 in index masks, unless it was said otherwise or the names say that it is a class."""
+    if isinstance(wishes.ignore, int):
+        return wishes.ignore
+    others = sorted(values.keys() - {_WHITE})
+    as_class = wishes.ignore == "none" or len(wishes.classes) == len(values)
+    if as_class or _WHITE not in values or len(others) < 2 or not _like_indices(others):
+        return None
+    return _WHITE
+
+
+def _ignored_color(seen: MasksSeen, wishes: Wishes) -> Color | None:
+    if isinstance(wishes.ignore, tuple):
+        return wishes.ignore
+    grays = Counter({color[0]: count for color, count in seen.colors.items() if len(set(color)) == 1})
+    gray = len(grays) == len(seen.colors) and not wishes.colors
+    value = _ignored_value(grays if gray else Counter(), wishes)
+    return None if value is None else (value, value, value)
+
+
+def _colors_of(palette: Mapping[int, frozenset[Color | None]], count: int) -> tuple[Color, ...] | None:
+    """The palette's colours where they tell all classes apart."""
+    colors = [color for index in range(count) for color in palette.get(index, (None,))]
+    return tuple(colors) if None not in colors and len(set(colors)) == count else None
+
+
+def _shown(palette: Mapping[int, frozenset[Color | None]]) -> set[Color | None]:
+    return set().union(*palette.values())
+
+
+def _named(wishes: Wishes, count: int, first_is_zero: bool) -> tuple[str, ...]:
+    if wishes.classes:
+        return wishes.classes
+    if count == 2 and first_is_zero:
+        return ("background", "foreground")
+    return tuple(f"class_{index}" for index in range(count))
+
+
+def _why_ignored(ignore: int | Color | None, pixels: Counter, wishes: Wishes) -> str:
+    if ignore is None:
+        white = any(value in (_WHITE, (_WHITE,) * 3) for value in pixels)
+        return "nothing" + ("; white is a class (--ignore 255 if it marks pixels that do not count)" if white else "")
+    said = "as you said" if wishes.ignore is not None else "--ignore none makes it a class"
+    return f"{_said(ignore)}, {pixels[ignore] / pixels.total():.1%} of the pixels ({said})"
+
+
+def _shares(pairs: Sequence[tuple[str, object, int]], total: int) -> str:
+    shown = [f"{name} ({value}) {count / total:.1%}" for name, value, count in pairs]
+    return shortened(shown, 6)
+
+
+def _spread(labels: Sequence[int]) -> str:
+    return ", ".join(map(str, labels)) if len(labels) <= 8 else f"{labels[0]} to {labels[-1]}"
+
+
+def _said(value: int | Color) -> str:
+    """As --ignore and --colors take it: 255, or 60,180,75."""
+    if isinstance(value, int):
+        return str(value)
+    return str(value[0]) if len(set(value)) == 1 else ",".join(map(str, value))

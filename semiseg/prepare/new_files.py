@@ -1,0 +1,178 @@
+"""The files of an experiment on one's own images: one YAML that all methods share, lists, a folder a method."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semiseg.common.errors import ConfigError
+from semiseg.common.files import cannot_write, replace_file
+from semiseg.config import load
+from semiseg.config.loading import one_line
+from semiseg.data.build import complete
+from semiseg.data.splits import write_list
+from semiseg.prepare.new_classes import Classes
+from semiseg.prepare.new_recipe import Recipe
+
+DATA = "_base/data.yaml"  # in a folder _base, whose keys need not be read by every method
+METHODS = ("suponly", "mean_teacher", "ours")
+_SCRIPT = (
+    "#!/usr/bin/env bash\n"
+    'here="$(dirname "${BASH_SOURCE[0]}")" && exec bash "$here/../../../../tools/launch.sh" ACTION "$here" "$@"\n'
+)
+
+
+class Lists(NamedTuple):
+    """Ids of the three parts. record: for split.json."""
+
+    labeled: Sequence[str]
+    unlabeled: Sequence[str]
+    val: Sequence[str]
+    record: Mapping[str, object]
+
+
+class Proposal(NamedTuple):
+    """Everything that was read and guessed. root: data root; image, mask: paths below it. why: topic -> a sentence."""
+
+    name: str
+    root: Path
+    image: str
+    mask: str
+    classes: Classes
+    recipe: Recipe
+    lists: Lists
+    why: Mapping[str, str]
+    command: str
+
+
+def data_yaml(proposal: Proposal, folder: Path, clone: Path) -> str:
+    """The YAML that describes the data set and its recipe, with the reason beside each value that was guessed."""
+    classes, recipe = proposal.classes, proposal.recipe
+    why = {topic: " ".join(text.split()) for topic, text in proposal.why.items()}  # a comment is one line
+    root = proposal.root
+    data_root = os.path.relpath(root, (folder / DATA).parent) if root.is_relative_to(clone) else str(root)
+    custom = [
+        f"name: {_said(proposal.name)}  # runs go to ckpt/{proposal.name}/",
+        f"# {why['classes']}",
+        f"classes: {_said(list(classes.names))}",
+        f"image: {_said(proposal.image)}  # below data_root",
+        f"mask: {_said(proposal.mask)}",
+        f"mask_kind: {classes.kind}  # {why['masks']}",
+        *([f"colors: {_said([list(c) for c in classes.colors])}"] if classes.colors else []),
+        *([f"ignore_color: {_said(list(classes.ignore_color))}"] if classes.ignore_color else []),
+    ]
+    dilation = [False, False, True] if recipe.encoder == "efficientnet_lite0" else [False, True, True]
+    decoder = (
+        "{inner_planes: 64, dilations: [6, 12, 18]}"
+        if dilation[1] is False
+        else ("{inner_planes: 256, dilations: [12, 24, 36]}")
+    )
+    rate = 0.05 if recipe.encoder == "efficientnet_lite0" else 0.01
+    lines = [
+        "# yaml-language-server: $schema=../../schema.json",
+        "base: ../../_base/recipes/semiseg.yaml",
+        f"# {' '.join(proposal.command.split())}",
+        "# wrote this file, which all folders beside it share. Beside every guess stands why: mend what is wrong.",
+        "dataset:",
+        "  type: custom",
+        "  custom:",
+        *(f"    {line}" for line in custom),
+        f"  # ignored: {why['ignore']}",
+        f"  ignore_label: {classes.ignore_label}",
+        f"  data_root: {_said(data_root)}",
+        "  splits: ../splits",
+        "  train:",
+        f"    # {why['scale']}",
+        f"    rand_resize: {_said(recipe.rand_resize)}",
+        f"    # {why['crop']}",
+        f"    crop: {{size: [{recipe.crop}, {recipe.crop}]}}",
+        f"  batch_size: {recipe.batch}  # {why['batch']}",
+        "trainer:",
+        f"  accumulate: {recipe.accumulate}",
+        f"  # {why['epochs']}",
+        f"  epochs: {recipe.epochs}",
+        f"  sup_only_epoch: {recipe.sup_only}",
+        f"  eval_every: {recipe.epochs}  # at the end alone: nothing is chosen on the images that are scored",
+        "  optimizer:",
+        f"    kwargs: {{lr: {rate}, momentum: 0.9, weight_decay: 0.0001}}",
+        "    decoder_lr_times: 1",
+        "  unsupervised: {aug_prob: 1.0}",
+        "criterion:",
+        "  type: CELoss",
+        "net:",
+        f"  sync_bn: {_said(recipe.encoder == 'resnet101')}",
+        "  encoder:",
+        f"    # {why['encoder']}",
+        f"    type: {recipe.encoder}",
+        f"    pretrained: {recipe.weights}  # semiseg weights {recipe.weights} fetches it",
+        f"    kwargs: {{replace_stride_with_dilation: {_said(dilation)}}}",
+        "  decoder:",
+        f"    kwargs: {decoder}",
+        "  proto_head: {num_micro_proto: 4, select_granularity: 16}  # of the methods that have one",
+        "evaluation:",
+        "  mode: whole",
+        *([f"  scales: [{recipe.scale:g}]  # as training sees them"] if recipe.scale != 1 else []),
+        "saver:",
+        "  root: ../../../ckpt",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _said(value: Any) -> str:
+    """As YAML takes it."""
+    return one_line(value)
+
+
+def leaf_yaml(method: str, split: str) -> str:
+    """The configuration of one method."""
+    return (
+        "# yaml-language-server: $schema=../../../schema.json\n"
+        f"base: [../../_base/data.yaml, ../../../_base/methods/{method}.yaml]\n"
+        f'dataset:\n  split: "{split}"\n'
+    )
+
+
+def write(proposal: Proposal, folder: Path, clone: Path) -> None:
+    """All files, which appear together or not at all.
+
+    Raises: ConfigError if ``folder`` is there, cannot be written or could not be used.
+    """
+    lists, split = proposal.lists, str(len(proposal.lists.labeled))
+    with _appearing(folder) as partial:
+        replace_file(partial / DATA, data_yaml(proposal, folder, clone))
+        write_list(partial / "splits/val.txt", lists.val)
+        write_list(partial / f"splits/{split}/labeled.txt", lists.labeled)
+        write_list(partial / f"splits/{split}/unlabeled.txt", lists.unlabeled)
+        record = json.dumps(lists.record, indent=1, ensure_ascii=False)
+        replace_file(partial / f"splits/{split}/split.json", f"{record}\n")
+        for method in METHODS:
+            leaf = partial / split / method
+            replace_file(leaf / "config.yaml", leaf_yaml(method, split))
+            for action in ("train", "eval"):
+                replace_file(leaf / f"{action}.sh", _SCRIPT.replace("ACTION", action))
+                (leaf / f"{action}.sh").chmod(0o755)
+            complete(load(leaf))  # what could not be used must not stay
+
+
+@contextlib.contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` that takes its name at the end; it goes if anything goes wrong inside."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir()
+        yield partial
+        refuse_there(folder)
+        partial.rename(folder)
+    except OSError as error:
+        raise cannot_write(folder, error, error_type=ConfigError) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_there(folder: Path) -> None:
+    """Raises: ConfigError if there is something of this name already."""
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder}: is there already and is never replaced; name another folder, or move it away")

@@ -1,0 +1,194 @@
+"""Which mask belongs to which image, told by their names: from two folders to the paths that a data set describes."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.text import counted, shortened
+from semiseg.data.discover import find_images
+
+_LOOKED_AT = 300  # masks whose names are compared with those of all images
+_SEPARATORS = "_-. "
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
+
+
+class Naming(NamedTuple):
+    """``image`` and ``mask``: paths below ``root``, as dataset.custom has them. ``pairs``: images with a mask.
+
+    ``unused``: files in the folder of masks that are no image's mask.
+    """
+
+    root: Path
+    image: str
+    mask: str
+    pairs: int
+    unused: tuple[str, ...]
+
+
+class _Affixes(NamedTuple):
+    """What stands before and after an image's id in the name of its mask, and the mask's ending."""
+
+    before: str
+    after: str
+    ending: str
+
+    def of(self, stem: str) -> str:
+        return f"{self.before}{stem}{self.after}{self.ending}"
+
+    @property
+    def added(self) -> int:
+        return len(self.before) + len(self.after)
+
+
+def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Naming:
+    """How masks are named. ``mask_name``: that said by hand, "{id}_label.png" below ``masks``.
+
+    Raises:
+        DataError: a folder is not there or empty, no mask belongs to an image, or several masks belong to each.
+        ConfigError: ``mask_name`` does not hold {id} once.
+    """
+    images, masks = (Path(os.path.normpath(folder.absolute())) for folder in (images, masks))
+    image_files, mask_files = _files(images, masks), _files(masks, images)
+    said = None if mask_name is None else _parsed(mask_name)
+    one_folder = images == masks
+    before, after, best = _best(image_files, mask_files, one_folder, said)
+    if best is None:
+        example = PurePosixPath(image_files[0])
+        raise DataError(
+            f"{masks}: no file here is named after an image in {images} ({example.name} wants {example.stem}.png, "
+            f"{example.stem}_mask.png or the like; here: {shortened(mask_files, 2)}); --mask-name '{{id}}_x.png' says "
+            "how masks are named"
+        )
+    if one_folder:
+        image_files = [name for name in image_files if not _is_mask(name, best)]
+    stems = _ids(image_files, before, after)
+    used = {best.of(stem) for stem in stems} & set(mask_files)
+    root = Path(os.path.commonpath([images, masks]))
+    endings = sorted({_ending(name) for name in image_files})
+    image = f"{before}{{id}}{after}{endings[0]}" if len(endings) == 1 else "{id}"
+    field = "{id}" if len(endings) == 1 else "{stem}"
+    return Naming(
+        root,
+        _below(images, root) + image,
+        _below(masks, root) + f"{best.before}{field}{best.after}{best.ending}",
+        len(used),
+        () if one_folder else tuple(name for name in mask_files if name not in used),
+    )
+
+
+def _files(folder: Path, other: Path) -> list[str]:
+    """Pictures below a folder, without those of the ``other`` folder where that lies in this one."""
+    found = list(find_images(folder).images)
+    if other != folder and other.is_relative_to(folder):
+        inside = _below(other, folder)
+        found = [name for name in found if not name.startswith(inside)]
+    if not found:
+        raise DataError(f"{folder}: no image in this folder, beside those in {other}")
+    return found
+
+
+def _below(folder: Path, root: Path) -> str:
+    """``images/`` for a folder below ``root``, "" for ``root`` itself."""
+    path = folder.relative_to(root).as_posix()
+    return "" if path == "." else f"{path}/"
+
+
+def _parsed(mask_name: str) -> _Affixes:
+    parts = mask_name.replace("{stem}", "{id}").split("{id}")
+    ending = PurePosixPath(parts[-1]).suffix or (parts[-1] if parts[-1].startswith(".") else "")
+    if len(parts) != 2 or not ending:
+        raise ConfigError(f"--mask-name: expected {{id}} once and an ending ('{{id}}_label.png'), got {mask_name!r}")
+    return _Affixes(parts[0], parts[1].removesuffix(ending), ending)
+
+
+def _best(
+    image_files: Sequence[str], mask_files: Sequence[str], one_folder: bool, said: _Affixes | None
+) -> tuple[str, str, _Affixes | None]:
+    """What images have around their ids, and how masks are named by ids: the naming that gives most images a mask."""
+    there = set(mask_files)
+    for before, after in _around_ids(image_files):
+        candidates = [said] if said else _candidates(_ids(image_files, before, after), mask_files)
+        fitting = {}
+        for affixes in candidates:
+            of_images = [n for n in image_files if not _is_mask(n, affixes)] if one_folder else image_files
+            if one_folder and not affixes.added and len(of_images) == len(image_files):
+                continue  # every image would be its own mask
+            stems = {stem for stem in _ids(of_images, before, after) if affixes.of(stem) in there}
+            if stems:
+                fitting[affixes] = stems
+        if fitting:
+            order = sorted(fitting, key=lambda a: (-len(fitting[a]), a.added, a.ending != ".png", a))
+            _refuse_several(order, fitting)
+            return before, after, order[0]
+    return "", "", None
+
+
+def _around_ids(image_files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """("", ""), then what all images share in front of and behind what tells them apart ("_image" in 1_image.png)."""
+    yield "", ""
+    stems = [_stem(name) for name in image_files]
+    if len(stems) < 2 or len({_ending(name) for name in image_files}) > 1:
+        return
+    front, back = _common_start(stems), _common_start([stem[::-1] for stem in stems])[::-1]
+    before = front[: max(front.rfind(c) for c in _SEPARATORS) + 1] if not any("/" in stem for stem in stems) else ""
+    starts = [at for at in map(back.find, _SEPARATORS) if at >= 0]
+    after = back[min(starts) :] if starts else ""
+    yield from [pair for pair in (("", after), (before, ""), (before, after)) if any(pair)]
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    """Between the first and the last in order lie all others, and begin as these two do."""
+    first, last = min(texts), max(texts)
+    same = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, min(len(first), len(last)))]
+
+
+def _candidates(stems: Collection[str], mask_files: Sequence[str]) -> list[_Affixes]:
+    """The namings under which most of some masks hold an image's id, the most frequent first."""
+    known = set(stems)
+    counts: Counter[_Affixes] = Counter()
+    step = max(1, len(mask_files) // _LOOKED_AT)
+    for name in mask_files[::step]:
+        text, ending = _stem(name), _ending(name)
+        for start in range(len(text)):
+            for stop in range(start + 1, len(text) + 1):
+                if text[start:stop] in known:
+                    counts[_Affixes(text[:start], text[stop:], ending)] += 1
+    return [affixes for affixes, _ in counts.most_common(20)]
+
+
+def _refuse_several(order: Sequence[_Affixes], fitting: dict[_Affixes, set[str]]) -> None:
+    """Several masks of most images: only the owner knows which one is meant. A plain name is."""
+    best = order[0]
+    others = [a for a in order[1:] if len(fitting[a] & fitting[best]) > len(fitting[best]) / 2]
+    if others and best.added:
+        example = min(fitting[others[0]] & fitting[best])
+        raise DataError(
+            f"{counted(1 + len(others), 'mask')} of one image: {best.of(example)}, {others[0].of(example)}; say which "
+            f"with --mask-name '{best.of('{id}')}' (one mask with all classes is expected)"
+        )
+
+
+def _is_mask(name: str, affixes: _Affixes) -> bool:
+    """Whether a file in a folder of images and masks is named as masks are."""
+    stem = _stem(name)
+    if not affixes.added:
+        return _ending(name) == affixes.ending and affixes.ending.lower() not in _LOSSY
+    fits = stem.startswith(affixes.before) and stem.endswith(affixes.after) and len(stem) > affixes.added
+    return fits and _ending(name) == affixes.ending
+
+
+def _ids(image_files: Sequence[str], before: str, after: str) -> list[str]:
+    return [_stem(name)[len(before) :].removesuffix(after) for name in image_files]
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix
+
+
+def _stem(name: str) -> str:
+    """The path without the ending: "deep/a" for deep/a.png."""
+    return name.removesuffix(_ending(name))

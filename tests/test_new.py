@@ -1,0 +1,284 @@
+"""``semiseg new``: from two folders to an experiment that trains, with photographs of three kinds."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from own_data import COLORS, QUICK, make_large, make_microscope, make_phone, mask_of, save_pair
+from PIL import Image
+from tiny import ROOT
+from tool import run_tool, snapshot
+
+from semiseg import train
+from semiseg.config import load
+from semiseg.config.unread import unread_keys
+from semiseg.data import build
+from semiseg.data.lists import read_split
+from semiseg.data.paths import run_folder
+from semiseg.prepare import make_splits, new
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone that experiments are written into; commands run in it."""
+    folder = tmp_path / "clone"
+    (folder / "experiments").mkdir(parents=True)
+    (folder / "experiments/_base").symlink_to(ROOT / "experiments/_base")
+    (folder / "tools").symlink_to(ROOT / "tools")
+    monkeypatch.setattr(new, "checkout", lambda: folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def call(capsys, images, masks, *options, name="mine"):
+    """(exit code, standard output, standard error) of the command."""
+    return run_tool(capsys, new, name, "--images", images, "--masks", masks, "--device", "cpu", *options)
+
+
+def refused(capsys, clone, *arguments, name="mine"):
+    """The one line of a call that writes nothing."""
+    before = sorted((clone / "experiments").iterdir())
+    code, out, err = call(capsys, *arguments, name=name)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert sorted((clone / "experiments").iterdir()) == before
+    return err
+
+
+def opened(clone, leaf):
+    config, spec = build.complete(load(clone / "experiments" / leaf))
+    return config, spec, read_split(config, spec)
+
+
+def simple(root, count=8, without_mask=0, **change):
+    """Images and index masks of one name; ``change``: index -> another mask."""
+    for index in range(count + without_mask):
+        mask = change.get(f"m{index}", mask_of(str(index)))
+        save_pair(root / "images", root / "masks" if index < count else None, f"{index}", mask)
+    return root / "images", root / "masks"
+
+
+# ---- three kinds of photographs
+
+
+def test_phone_photographs_with_black_and_white_masks(capsys, clone, tmp_path):
+    code, out, _ = call(capsys, *make_phone(tmp_path))
+    assert code == 0
+    assert "images   10 photos/{id}.JPG, 30 x 40 to 40 x 30 px; 6 have a mask labels/{id}_mask.png" in out
+    assert "background (0)" in out
+    assert "2 of 4 images without a mask carry an EXIF rotation (first IMG_6)" in out
+    config, spec, split = opened(clone, "mine/5/ours")
+    assert (spec.classes, spec.mask_kind) == (("background", "foreground"), "color")
+    assert split.unlabeled == [f"IMG_{i}" for i in (6, 7, 8, 9)]
+    part = build.dataset(config, spec, [*split.labeled, *split.val], "train")
+    for index in range(len(part)):
+        image, mask = part.read(index)
+        assert image.shape[:2] == mask.shape == (40, 30)  # those on their side are turned
+
+
+@pytest.mark.filterwarnings("ignore::semiseg.common.errors.Note")  # of bits
+def test_gray_microscope_images_of_sixteen_bits(capsys, clone, tmp_path):
+    code, out, _ = call(capsys, *make_microscope(tmp_path), "--classes", "ground", "cell", "wall")
+    assert code == 0
+    assert "every image has a mask, so most stand for unlabelled ones" in out
+    assert "asked:" not in out
+    _, spec, split = opened(clone, "mine/4/suponly")
+    assert (spec.image, spec.mask) == ("raw/{id}.tif", "seg/{id}_label.tif")
+    assert (spec.mask_kind, spec.classes) == ("index", ("ground", "cell", "wall"))
+    assert [len(ids) for ids in split.lists().values()] == [4, 2, 2]
+
+
+def test_large_pictures_with_masks_in_colors(capsys, clone, tmp_path):
+    code, out, _ = call(capsys, *make_large(tmp_path), "--ignore", "255")
+    assert code == 0
+    assert "as their short side has 1000 px: objects smaller than 17 px are lost" in out
+    config, spec, _ = opened(clone, "mine/3/mean_teacher")
+    assert sorted(spec.palette) == sorted(COLORS)
+    assert spec.ignore_color == (255, 255, 255)
+    assert config.dataset.train.rand_resize == (0.24, 0.96)
+    assert config.evaluation.scales == (0.48,)
+
+
+# ---- what is written
+
+
+def test_everything_follows_from_the_folders_and_is_said(capsys, clone, tmp_path):
+    code, out, _ = call(capsys, *simple(tmp_path, 8, 5), name="experiments/mine")
+    assert code == 0
+    for topic in ("images", "masks", "classes", "ignore", "split", "scale", "crop", "encoder", "batch", "epochs"):
+        assert any(line.startswith(f"{topic:<8} ") for line in out.splitlines()), topic
+    assert "split    6 labelled, 5 unlabelled, 2 for scoring" in out
+    assert (
+        "asked: what are the 3 classes called? --classes with 3 names, or edit experiments/mine/_base/data.yaml" in out
+    )
+    assert "no problems found" in out
+    assert "\n  bash experiments/mine/6/suponly/train.sh\n" in out
+    for method in ("suponly", "mean_teacher", "ours"):
+        config, spec, split = opened(clone, f"mine/6/{method}")
+        assert config.method == method
+        assert unread_keys(config) == []
+        assert split.unlabeled == ["10", "11", "12", "8", "9"]
+        name = {"ours": "semiseg_with_proto"}.get(method, method)
+        assert run_folder(config, spec) == clone / "ckpt/mine/6" / name
+        assert (config.net.proto_head is not None) == (method == "ours")
+
+
+def test_the_lists_are_those_that_make_splits_draws(capsys, clone, tmp_path):
+    call(capsys, *simple(tmp_path, 16), "--labels", 5, "--val-count", 4, "--seed", 7)
+    record = json.loads((clone / "experiments/mine/splits/5/split.json").read_text())
+    assert (record["seed"], record["count"], record["pool"], record["without_mask"]) == (7, 5, 12, 0)
+    options = ("--count", 5, "--seed", 7, "--class-aware")
+    out = run_tool(capsys, make_splits, "--config", clone / "experiments/mine/5/ours", *options)[1]
+    assert "up to date (5 labelled, 7 unlabelled images)" in out
+
+
+def test_every_class_is_labelled_where_it_can_be(capsys, clone, tmp_path):
+    rare = mask_of("0")
+    rare[:9] = 3
+    call(capsys, *simple(tmp_path, 20, m3=rare, m11=rare), "--val-count", 2, "--labels", 4, "--seed", 1)
+    config, spec, split = opened(clone, "mine/4/ours")
+    part = build.dataset(config, spec, split.labeled, "train")
+    assert 3 in np.unique([part.read(index)[1] for index in range(4)])
+
+
+def test_masks_without_an_image_and_files_that_are_no_images_are_said(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    (images / "notes.txt").touch()
+    shutil.copy(masks / "0.png", masks / "gone.png")
+    out = call(capsys, images, masks)[1]
+    assert "1 file of the masks' folder fit no image: gone.png" in out
+    assert "other files: 1 (notes.txt)" in out
+
+
+def test_problems_of_unlabelled_images_leave_the_files_and_give_code_1(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path, 8, 3)
+    (images / "9.jpg").write_bytes(b"no picture")
+    code, out, _ = call(capsys, images, masks)
+    assert code == 1
+    assert "9.jpg: not a complete, readable image" in out
+    assert (clone / "experiments/mine/6/ours/train.sh").is_file()
+
+
+def test_colors_and_values_are_understood_as_people_write_them():
+    assert [new._value(text) for text in ("255", "none", "0,9,0", "#ff8000")] == [255, "none", (0, 9, 0), (255, 128, 0)]
+    assert new._color("7") == (7, 7, 7)
+    for text in ("256", "1,2", "red", "#12", "1,2,300"):
+        with pytest.raises(new.argparse.ArgumentTypeError, match="expected 255, 60,180,75 or #3cb44b"):
+            new._color(text)
+
+
+# ---- what is refused, in one line and with nothing written
+
+
+def test_empty_folders_are_named(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "empty: no image in this folder" in refused(capsys, clone, tmp_path / "empty", masks)
+    assert "empty: no image in this folder" in refused(capsys, clone, images, tmp_path / "empty")
+    assert "nowhere: no such folder" in refused(capsys, clone, images, tmp_path / "nowhere")
+
+
+def test_masks_of_another_size_name_the_first_and_count_the_others(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    for name, size in (("2", (30, 44)), ("5", (40, 43))):
+        Image.fromarray(mask_of(name, size)).save(masks / f"{name}.png")
+    err = refused(capsys, clone, images, masks)
+    assert "2.png: mask is 44 x 30 pixels (width x height), but its image 2.jpg is 44 x 40" in err
+    assert "2 of 8 images with a mask are refused" in err
+
+
+def test_masks_in_jpeg_are_refused(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    for path in masks.iterdir():
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"))
+        path.unlink()
+    assert "JPEG changes label values" in refused(capsys, clone, images, masks)
+
+
+def test_masks_that_were_jpeg_are_refused_by_their_hundreds_of_colors(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    for index, path in enumerate(sorted(masks.iterdir())):
+        noise = np.random.default_rng(index).integers(0, 7, (40, 44, 3))
+        Image.fromarray((np.array(COLORS)[mask_of(path.stem)] + noise).astype(np.uint8)).save(path)
+    err = refused(capsys, clone, images, masks)
+    assert "colors in 8 masks" in err
+    assert "smoothed edges or what JPEG left" in err
+
+
+def test_no_mask_for_any_image_shows_the_names(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    for index, path in enumerate(sorted(masks.iterdir())):
+        path.rename(masks / f"{'abcdefghijk'[index]}.png")
+    err = refused(capsys, clone, images, masks)
+    assert "no file here is named after an image" in err
+    assert "a.png, b.png, ... and 6 more" in err
+
+
+@pytest.mark.parametrize("name", ["mine", "experiments/mine"])
+def test_a_folder_that_is_there_is_refused_before_anything_is_read(capsys, clone, name):
+    (clone / "experiments/mine").mkdir()
+    (clone / "experiments/mine/note").write_text("mine")
+    before = snapshot(clone / "experiments/mine")
+    assert "is there already and is never replaced" in refused(capsys, clone, "nowhere", "nowhere", name=name)
+    assert snapshot(clone / "experiments/mine") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../mine", "plain name"),
+        ("a/b", "plain name"),
+        ("_base2", "plain name"),
+        ("/tmp/x", "plain"),
+        ("voc", "another"),
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(capsys, clone, name, message):
+    assert message in refused(capsys, clone, "nowhere", "nowhere", name=name)
+
+
+def test_without_a_clone_it_is_said(capsys, clone, monkeypatch):
+    monkeypatch.setattr(new, "checkout", lambda: None)
+    assert "needs a clone of SemiSeg" in refused(capsys, clone, "nowhere", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("count", "without", "options", "message"),
+    [
+        (2, 4, (), "2 images with a mask: at least 3 are needed"),
+        (3, 0, (), "3 images with a mask: at least 4 are needed"),
+        (
+            8,
+            0,
+            ("--labels", 6),
+            "--labels 6: at most 5 of 6 images that are not for scoring, as every",
+        ),
+        (8, 2, ("--val-count", 8), "some must be left to train on"),
+        (8, 2, ("--classes", "a", "b"), "name all 3"),
+        (8, 2, ("--classes", "a", "a", "b"), "occur twice: a"),
+        (8, 2, ("--mask-name", "{id}_x.png"), "no file here is named after an image"),
+    ],
+)
+def test_what_cannot_be_drawn_or_named_is_refused(capsys, clone, tmp_path, count, without, options, message):
+    assert message in refused(capsys, clone, *simple(tmp_path, count, without), *options)
+
+
+def test_impossible_numbers_end_with_usage(capsys):
+    for option in (("--labels", "0"), ("--scale", "-1"), ("--seed", "-1"), ("--ignore", "red")):
+        with pytest.raises(SystemExit) as stop:
+            new.parse(["x", "--images", "i", "--masks", "m", *option])
+        assert stop.value.code == 2
+    assert "expected 255, 60,180,75 or #3cb44b" in capsys.readouterr().err
+
+
+# ---- the whole way
+
+
+def test_what_is_written_trains(capsys, clone, tmp_path):
+    assert call(capsys, *make_phone(tmp_path))[0] == 0
+    leaf = clone / "experiments/mine/5/ours"
+    options = (*QUICK, "net.encoder.pretrained=null", "trainer.epochs=2", "trainer.sup_only_epoch=1")
+    code, out, err = run_tool(capsys, train, "--config", leaf, *options, "trainer.eval_every=2")
+    assert code == 0, err
+    assert "split 5: 5 labelled, 4 unlabelled, 1 validation images" in out + err
+    assert (clone / "ckpt/mine/5/semiseg_with_proto/checkpoints/best.ckpt").is_file()

@@ -1,0 +1,180 @@
+"""What values and colours of masks are taken for."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.common.errors import ConfigError, DataError
+from semiseg.data.masks import look_at_mask, read_mask
+from semiseg.data.specs import custom_spec
+from semiseg.prepare.new_classes import Wishes, decide, together
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """``decided(pictures, ...)``: what masks are taken for; every mask must then be read as that."""
+
+    def decide_on(*pictures, **wishes):
+        paths = [tmp_path / f"{index}.png" for index in range(len(pictures))]
+        for path, picture in zip(paths, pictures, strict=True):
+            (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path)
+        contents = [look_at_mask(path) for path in paths]
+        classes = decide(together(contents), Wishes(**wishes))
+        labels = {"mask_kind": classes.kind, "ignore_label": classes.ignore_label}
+        labels["ignore_color"] = classes.ignore_color
+        spec = custom_spec("own", classes.names, "i/{id}.png", "m/{id}.png", classes.colors, **labels)
+        for path, content in zip(paths, contents, strict=True):
+            labels = set(np.unique(read_mask(path, spec)).tolist())
+            assert labels - {classes.ignore_label} == set(classes.of(content))
+        return classes
+
+    return decide_on
+
+
+def grays(*values, dtype=np.uint8):
+    """Blocks of values, equally large."""
+    return np.kron(np.array(values), np.ones((8, 6), int)).astype(dtype).reshape(8, -1)
+
+
+def indexed(values, palette):
+    picture = Image.fromarray(values)
+    picture.putpalette([c for color in palette for c in color])
+    return picture
+
+
+PALETTE = [(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)]
+
+
+@pytest.mark.parametrize(
+    ("values", "wishes", "kind", "names", "ignored"),
+    [
+        ((0, 1, 2), {}, "index", 3, None),
+        ((0, 1), {}, "index", ("background", "foreground"), None),
+        ((0, 1, 2, 255), {}, "index", 3, 255),
+        ((0, 1, 3), {}, "index", 4, None),  # a class that these masks do not show
+        ((0, 255), {}, "color", ("background", "foreground"), None),
+        ((0, 128, 255), {}, "color", 3, None),
+        ((0, 5), {}, "color", 2, None),
+        ((1, 2, 3), {}, "color", 3, None),  # counted from 1
+        ((1, 2, 3, 255), {}, "color", 3, (255, 255, 255)),
+        ((0, 1, 2), {"ignore": 0}, "color", 2, (0, 0, 0)),
+        ((0, 1, 2, 3), {"ignore": 3}, "index", 3, 3),
+        ((0, 1, 2, 255), {"ignore": "none"}, "color", 4, None),
+        ((0, 1, 255), {"classes": ("a", "b", "c")}, "color", ("a", "b", "c"), None),
+        ((0, 1, 255), {"classes": ("a", "b")}, "index", ("a", "b"), 255),
+        ((0, 3, 5), {"classes": tuple("abcdef")}, "index", tuple("abcdef"), None),
+        ((0, 3, 5), {"classes": tuple("abc")}, "color", tuple("abc"), None),
+        ((0, 255), {"colors": ((255,) * 3, (0,) * 3)}, "color", 2, None),  # in the order that was said
+    ],
+)
+def test_gray_masks(decided, values, wishes, kind, names, ignored):
+    classes = decided(grays(*values), **wishes)
+    assert classes.kind == kind
+    assert classes.names == names if isinstance(names, tuple) else len(classes.names) == names
+    found = classes.ignore_color if kind == "color" else classes.ignore_label
+    assert found == (ignored if ignored is not None or kind == "color" else 255)
+    if "colors" in wishes:
+        assert classes.colors == wishes["colors"]
+
+
+def test_sixteen_bits_mean_the_same_as_eight(decided):
+    assert decided(grays(0, 1, 2, dtype=np.uint16)).kind == "index"
+    assert decided(grays(0, 65535, dtype=np.uint16)).colors == ((0, 0, 0), (255, 255, 255))
+    assert decided(grays(0, 1, 65535, dtype=np.uint16)).ignore_color == (255, 255, 255)
+
+
+def test_one_bit_masks_are_black_and_white(decided):
+    assert decided(grays(0, 1, dtype=bool)).colors == ((0, 0, 0), (255, 255, 255))
+
+
+def test_a_palette_gives_indices_their_colors(decided):
+    classes = decided(indexed(grays(0, 1, 2), PALETTE), indexed(grays(0, 2), PALETTE))
+    assert (classes.kind, classes.colors) == ("index", tuple(PALETTE[:3]))
+
+
+def test_indices_far_apart_are_told_by_their_colors(decided):
+    classes = decided(indexed(grays(0, 3), PALETTE))
+    assert (classes.kind, classes.colors) == ("color", ((0, 0, 0), (0, 0, 200)))
+
+
+def test_palettes_that_contradict_each_other_are_read_as_colors(decided):
+    classes = decided(indexed(grays(0, 1, 2), PALETTE), indexed(grays(0, 1, 2), [*PALETTE[:1], *PALETTE[:0:-1]]))
+    assert classes.kind == "color"
+    assert set(classes.colors) == {*PALETTE}
+
+
+def test_color_pictures_are_sorted_by_color_and_white_is_a_class_until_it_is_said(decided):
+    rgb = np.array([*PALETTE, (255, 255, 255)], np.uint8)[grays(4, 2, 1, 0)]
+    classes = decided(rgb)
+    assert classes.colors == ((0, 0, 0), (0, 200, 0), (200, 0, 0), (255, 255, 255))
+    assert "--ignore 255" in classes.why["ignore"]
+    classes = decided(rgb, ignore=255, classes=("a", "b", "c"))
+    assert (classes.names, classes.ignore_color) == (("a", "b", "c"), (255, 255, 255))
+    assert decided(rgb, ignore=(0, 200, 0)).ignore_color == (0, 200, 0)
+
+
+def test_gray_and_color_masks_together_are_colors(decided):
+    rgb = np.array(PALETTE, np.uint8)[grays(0, 1, 2)]
+    assert decided(rgb, grays(0, 255)).colors == ((0, 0, 0), (0, 200, 0), (200, 0, 0), (255, 255, 255))
+
+
+def smoothed(steps):
+    """Two large areas and as many gray levels between them, with a pixel each."""
+    values = np.zeros((100, 100), np.uint8)
+    values[50:] = 255
+    values[49, :steps] = np.linspace(1, 254, steps).astype(np.uint8)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8), "1600 colors in 1 mask"),
+        (np.arange(300, dtype=np.uint16).reshape(10, 30), "300 values up to 299: numbers of single objects"),
+        (smoothed(90), "smoothed edges or what JPEG left"),
+        (smoothed(9), "2 hold all but 0.5% of the pixels"),
+        (np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(2, 0), "256"),
+        (grays(0), r"hold one value alone \(0\)"),
+        (grays(255), r"hold one value alone \(255\)"),
+        (grays(7, 7), r"hold one value alone \(7\)"),
+    ],
+)
+def test_what_can_be_no_classes_is_one_line(decided, picture, message):
+    with pytest.raises(DataError, match=message) as error:
+        decided(picture)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_objects_are_told_by_every_mask_counting_up(decided):
+    masks = [grays(*range(n)) for n in (4, 9, 12)]
+    with pytest.raises(DataError, match="up to a number of its own, at most 11: numbers of single objects"):
+        decided(*masks)
+    assert len(decided(*masks, classes=tuple("abcdefghijkl")).names) == 12
+    assert len(decided(*masks, grays(0, 5, 11)).names) == 12  # a gap: these may be classes
+
+
+@pytest.mark.parametrize(
+    ("values", "wishes", "message"),
+    [
+        ((0, 1, 2, 3), {"classes": ("a", "b")}, "masks hold 0, 1, 2, 3; name all 4"),
+        ((0, 128, 255), {"classes": ("a", "b")}, "2 names, but masks hold 0, 128, 255"),
+        ((0, 1, 2), {"colors": ((0,) * 3, (9,) * 3)}, "2 colors for 3 classes"),
+        ((0, 128, 255), {"colors": ((0,) * 3, (128,) * 3)}, "masks also hold 255; .* --ignore 255"),
+    ],
+)
+def test_names_and_colors_that_do_not_fit_are_one_line(decided, values, wishes, message):
+    with pytest.raises(ConfigError, match=message):
+        decided(grays(*values), **wishes)
+
+
+def test_shares_of_the_pixels_are_said(decided):
+    assert "background (0) 25.0%, foreground (1) 75.0%" in decided(grays(0, 1, 1, 1)).why["classes"]
+
+
+def test_masks_are_summed():
+    one = grays(0, 1)
+    seen = together([])
+    assert (seen.masks, seen.values, seen.colors) == (0, Counter(), Counter())
+    assert one.size == 96

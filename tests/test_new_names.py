@@ -1,0 +1,124 @@
+"""Which mask belongs to which image, told by names alone."""
+
+import pytest
+
+from semiseg.common.errors import ConfigError, DataError
+from semiseg.prepare.new_names import find_naming
+
+
+@pytest.fixture
+def named(tmp_path):
+    """``named(images, masks, ...)``: empty files of these names in folders, and what is told from them."""
+
+    def make(images, masks, image_folder="images", mask_folder="masks", mask_name=None):
+        folders = tmp_path / image_folder, tmp_path / mask_folder
+        for folder, names in zip(folders, (images, masks), strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).touch()
+        naming = find_naming(*folders, mask_name)
+        assert naming.root == (tmp_path if image_folder != mask_folder else folders[0])
+        return naming.image, naming.mask, naming.pairs
+
+    return make
+
+
+NUMBERS = [f"{i:02}" for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}.jpg", "{}.png"),
+        ("{}.JPG", "{}_mask.png"),
+        ("{}.png", "{}_label.tif"),
+        ("{}.png", "{}.mask.png"),
+        ("{}.jpeg", "mask_{}.png"),
+        ("IMG_{}.jpg", "IMG_{}-gt.png"),
+        ("{}_image.png", "{}_mask.png"),
+        ("img-{}.tif", "seg-{}.tif"),
+        ("scan_{}_raw.png", "label_{}_gt.png"),
+        ("deep/{}.jpg", "deep/{}_L.png"),
+    ],
+)
+def test_usual_ways_to_name_masks_are_understood(named, image, mask):
+    images, masks = [image.format(n) for n in NUMBERS], [mask.format(n) for n in NUMBERS[:9]]
+    found_image, found_mask, pairs = named(images, masks)
+    assert pairs == 9
+    ids = [name.removeprefix(found_image.split("{id}")[0][7:]) for name in images]
+    ids = [name.removesuffix(found_image.split("{id}")[1]) for name in ids]
+    assert [found_image.replace("{id}", i) for i in ids] == [f"images/{name}" for name in images]
+    assert [found_mask.replace("{id}", i) for i in ids[:9]] == [f"masks/{name}" for name in masks]
+
+
+def test_images_of_several_kinds_keep_their_ending_in_the_id(named):
+    assert named(["a.jpg", "b.png", "c.JPG"], ["a_m.png", "b_m.png"]) == ("images/{id}", "masks/{stem}_m.png", 2)
+
+
+def test_one_id_may_be_part_of_another(named):
+    images = [f"{i}.jpg" for i in range(1, 25)]
+    assert named(images, [f"{i}_gt.png" for i in range(1, 25)]) == ("images/{id}.jpg", "masks/{id}_gt.png", 24)
+
+
+@pytest.mark.parametrize(("image", "mask"), [("{}.png", "{}_mask.png"), ("{}.jpg", "{}.png")])
+def test_masks_beside_their_images_are_told_from_them(named, image, mask):
+    files = [image.format(n) for n in NUMBERS] + [mask.format(n) for n in NUMBERS[:5]]
+    found = named(files, [], "both", "both")
+    assert found == (image.format("{id}"), mask.format("{id}"), 5)
+
+
+@pytest.mark.parametrize(
+    ("image_folder", "mask_folder", "image", "mask"),
+    [
+        ("all", "all/masks", "{id}.png", "masks/{id}.png"),
+        ("all/images", "all", "images/{id}.png", "{id}.png"),
+        ("a/photos", "b/c/masks", "a/photos/{id}.png", "b/c/masks/{id}.png"),
+    ],
+)
+def test_folders_may_lie_in_each_other_or_far_apart(tmp_path, image_folder, mask_folder, image, mask):
+    for folder in (image_folder, mask_folder):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in NUMBERS:
+            (tmp_path / folder / f"{name}.png").touch()
+    naming = find_naming(tmp_path / image_folder, tmp_path / mask_folder)
+    assert (naming.image, naming.mask, naming.pairs) == (image, mask, 12)
+
+
+def test_several_masks_of_an_image_are_asked_about_and_can_be_chosen(named):
+    masks = [f"{n}_{kind}.png" for n in NUMBERS for kind in ("color", "labels")]
+    with pytest.raises(DataError, match=r"2 masks of one image: .*00_color\.png.*--mask-name '\{id\}_color\.png'"):
+        named([f"{n}.jpg" for n in NUMBERS], masks)
+    found = named([f"{n}.jpg" for n in NUMBERS], masks, mask_name="{id}_labels.png")
+    assert found == ("images/{id}.jpg", "masks/{id}_labels.png", 12)
+
+
+def test_the_mask_of_the_images_own_name_needs_no_question(named):
+    masks = [*(f"{n}.png" for n in NUMBERS), *(f"{n}_color.png" for n in NUMBERS)]
+    assert named([f"{n}.jpg" for n in NUMBERS], masks)[1] == "masks/{id}.png"
+
+
+def test_files_that_are_no_images_mask_are_counted(tmp_path):
+    for name in ("images/a.jpg", "images/b.jpg", "masks/a.png", "masks/z.png", "masks/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_naming(tmp_path / "images", tmp_path / "masks").unused == ("z.png",)
+
+
+def test_names_that_have_nothing_in_common_are_one_line_with_the_way_out(named):
+    with pytest.raises(DataError) as error:
+        named(["a.jpg", "b.jpg"], ["x.png", "y.png", "z.png"])
+    assert "a.jpg wants a.png, a_mask.png" in str(error.value)
+    assert "x.png, y.png, ... and 1 more" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["label.png", "{id}", "{id}_{id}.png"])
+def test_a_name_of_masks_without_id_or_ending_is_refused(named, name):
+    with pytest.raises(ConfigError, match=r"--mask-name: expected \{id\} once and an ending"):
+        named(["a.jpg"], ["a.png"], mask_name=name)
+
+
+def test_an_empty_folder_is_named(named):
+    with pytest.raises(DataError, match="masks: no image in this folder"):
+        named(["a.jpg"], [])

@@ -194,10 +194,11 @@ def _refuse_edges(pixels: Counter, what: str, masks: int, most: int = _WHITE) ->
     major = len(ordered) - edges
     if len(ordered) <= most and (edges < _EDGES or edges < major):
         return
+    of_which = f", of which {major} hold all but {_HARDLY:.1%} of the pixels" if major <= most else ""
     raise DataError(
-        f"{len(ordered)} {what} in {counted(masks, 'mask')}, of which {major} hold all but {_HARDLY:.1%} of the "
-        "pixels: no classes, but smoothed edges or what JPEG left; export masks anew as PNG without smoothing, or say "
-        f"what the classes are with {'--classes' if what == 'values' else '--colors'}"
+        f"{len(ordered)} {what} in {counted(masks, 'mask')}{of_which}: no classes, but smoothed edges or what JPEG "
+        "left; export masks anew as PNG without smoothing, or say what the classes are with "
+        f"{'--classes' if what == 'values' else '--colors'}"
     )
 
 
@@ -246,7 +247,7 @@ def _named(wishes: Wishes, count: int, first_is_zero: bool) -> tuple[str, ...]:
 
 def _why_ignored(ignore: int | Color | None, pixels: Counter, wishes: Wishes) -> str:
     if ignore is None:
-        white = any(value in (_WHITE, (_WHITE,) * 3) for value in pixels)
+        white = len(pixels) > 2 and any(value in (_WHITE, (_WHITE,) * 3) for value in pixels)
         return "nothing" + ("; white is a class (--ignore 255 if it marks pixels that do not count)" if white else "")
     said = "as you said" if wishes.ignore is not None else "--ignore none makes it a class"
     return f"{_said(ignore)}, {pixels[ignore] / pixels.total():.1%} of the pixels ({said})"

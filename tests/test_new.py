@@ -132,13 +132,14 @@ def test_the_lists_are_those_that_make_splits_draws(capsys, clone, tmp_path):
     assert "up to date (5 labelled, 7 unlabelled images)" in out
 
 
-def test_every_class_is_labelled_where_it_can_be(capsys, clone, tmp_path):
+def test_the_one_image_of_a_rare_class_is_labelled_unless_it_is_for_scoring(capsys, clone, tmp_path):
     rare = mask_of("0")
     rare[:9] = 3
-    call(capsys, *simple(tmp_path, 20, m3=rare, m11=rare), "--val-count", 2, "--labels", 4, "--seed", 1)
-    config, spec, split = opened(clone, "mine/4/ours")
-    part = build.dataset(config, spec, split.labeled, "train")
-    assert 3 in np.unique([part.read(index)[1] for index in range(4)])
+    images, masks = simple(tmp_path, 20, m3=rare)
+    for seed in range(4):
+        call(capsys, images, masks, "--val-count", 2, "--labels", 4, "--seed", seed, name=f"seed{seed}")
+        split = opened(clone, f"seed{seed}/4/ours")[2]
+        assert "3" in [*split.labeled, *split.val]
 
 
 def test_masks_without_an_image_and_files_that_are_no_images_are_said(capsys, clone, tmp_path):

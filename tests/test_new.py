@@ -215,9 +215,10 @@ def test_no_mask_for_any_image_shows_the_names(capsys, clone, tmp_path):
     assert "a.png, b.png, ... and 6 more" in err
 
 
-@pytest.mark.parametrize("name", ["mine", "experiments/mine"])
+@pytest.mark.parametrize("name", ["mine", "experiments/mine", "./experiments/mine/", "experiments/_new/../mine"])
 def test_a_folder_that_is_there_is_refused_before_anything_is_read(capsys, clone, name):
-    (clone / "experiments/mine").mkdir()
+    for folder in ("mine", "_new"):
+        (clone / "experiments" / folder).mkdir()
     (clone / "experiments/mine/note").write_text("mine")
     before = snapshot(clone / "experiments/mine")
     assert "is there already and is never replaced" in refused(capsys, clone, "nowhere", "nowhere", name=name)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from semiseg import cli
 from semiseg.common.checkout import checkout
 from semiseg.common.errors import ConfigError, DataError, UserError
+from semiseg.common.files import real_path
 from semiseg.common.text import counted, shortened
 from semiseg.config.weights import WEIGHTS, weights_path
 from semiseg.data.dataset import SegmentationDataset
@@ -104,8 +105,9 @@ def place_of(text: str) -> tuple[Path, Path]:
     clone = checkout()
     if clone is None:
         raise UserError("new: needs a clone of SemiSeg (experiments/, tools/), and this is an installation without")
-    folder = Path(text) if Path(text).is_absolute() else clone / "experiments" / text.removeprefix("experiments/")
-    folder = folder.with_name(folder.name)  # without a / at the end
+    given = Path(text)
+    plain = given.parent in (Path(), Path("experiments"))  # wherever one stands
+    folder = (clone / "experiments" if plain else real_path(given.parent)) / given.name
     if folder.parent != clone / "experiments" or not _NAME.fullmatch(folder.name):
         raise ConfigError(
             f"{text}: expected a plain name, whose folder is made in {clone / 'experiments'} (letters, digits, - and _)"

@@ -46,7 +46,7 @@ def test_a_cpu_gets_the_small_network_and_a_device_the_published_one():
     assert recipe(600, 800, Machine("gpu", 6, "here")).encoder == "efficientnet_lite0"
 
 
-@pytest.mark.parametrize(("memory", "crop", "batch"), [(24, 257, 4), (12, 257, 2), (8, 217, 2), (4, 113, 2)])
+@pytest.mark.parametrize(("memory", "crop", "batch"), [(24, 257, 4), (4, 257, 2), (3, 185, 2), (2.5, 129, 2)])
 def test_little_memory_means_fewer_images_at_once_then_smaller_ones(memory, crop, batch):
     found = recipe(480, 640, Machine("cpu", memory, "here"))
     assert (found.crop, found.batch, found.batch * found.accumulate) == (crop, batch, 4)

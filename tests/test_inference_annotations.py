@@ -25,11 +25,15 @@ def blocks(seed, height=23, width=31, cell=3, classes=6):
 
 RINGS = np.zeros((9, 12), np.uint8)
 RINGS[1:8, 1:11], RINGS[2:7, 2:10], RINGS[3:6, 3:9], RINGS[4, 5] = 1, 0, 2, 0
+# A ring of 1 whose corner is a touch of two pixels, and 2 inside and outside that touch there as well.
+TOUCHING = np.full((6, 6), 2, np.uint8)
+TOUCHING[1:5, 1:5], TOUCHING[2:4, 2:4], TOUCHING[1, 1] = 1, 2, 2
 PICTURES = [
     blocks(0),
     blocks(1, cell=1),
     blocks(2, cell=7),
     RINGS,
+    TOUCHING,
     np.zeros((4, 5), np.uint8),
     np.full((1, 1), 3, np.uint8),
 ]
@@ -89,6 +93,7 @@ def test_a_coco_file_holds_images_categories_and_a_mask_for_each_class(tmp_path)
     for number, annotation in enumerate(content["annotations"], 1):
         mask = decoded(annotation["segmentation"])
         assert (annotation["id"], annotation["area"], annotation["iscrowd"]) == (number, mask.sum(), 0)
+        assert annotation["category_id"] != 1  # background
         drawn[annotation["image_id"]][mask] = annotation["category_id"] - 1
     for picture, classes in zip(drawn.values(), pictures.values(), strict=True):
         assert np.array_equal(picture, classes)

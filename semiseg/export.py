@@ -18,7 +18,9 @@ from semiseg.config.keys import Config
 from semiseg.engine.device import set_device
 from semiseg.evaluate import TrainedNetwork, add_network_options, inputs_of, named_network
 from semiseg.inference.export import exported, verify
-from semiseg.inference.exportable import ExportableNetwork
+from semiseg.inference.exportable import HEADS, ExportableNetwork
+
+_MEANINGS = {"linear": "linear", "proto": "prototype"}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,6 +28,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = cli.parser("export")
     add_network_options(parser)
     parser.add_argument("--format", choices=("onnx", "mindir"), required=True)
+    parser.add_argument(
+        "--head",
+        choices=HEADS,
+        default="linear",
+        help="whose logits come out (%(default)s); both: two outputs",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the file to write; FILE.json beside it"
     )
@@ -49,13 +57,17 @@ def main(argv: Sequence[str]) -> int:
     size = tuple(args.size or default_size(config))
     if min(size) < 1:
         raise ConfigError(f"--size: expected height and width of at least 1 px, got {size[0]} {size[1]}")
+    if "proto" in HEADS[args.head] and config.net.proto_head is None:
+        raise ConfigError(
+            f"--head {args.head}: this network has no prototype head (net.proto_head is null); --head linear"
+        )
     outputs = outputs_of(args)
     check_outputs(outputs, inputs_of(args, trained.checkpoint))
     set_device(config.device)
     network = trained.load()
     make_folders(outputs)
-    content = exported(ExportableNetwork(network, size), size, args.format)
-    checked = verify(content, network, size, args.format)
+    content = exported(ExportableNetwork(network, size, args.head), size, args.format)
+    checked = verify(content, network, size, args.format, args.head)
     replace_file(args.out, content)
     replace_file(about_path(args.out), json.dumps(about(trained, args, size), indent=1) + "\n")
     print("\n".join(trained.lines()))
@@ -83,6 +95,12 @@ def outputs_of(args: argparse.Namespace) -> list[Output]:
 def about(trained: TrainedNetwork, args: argparse.Namespace, size: tuple[int, ...]) -> dict[str, Any]:
     """What FILE.json says."""
     config, spec = trained.config, trained.spec
+    outputs = [
+        {"shape": [1, spec.num_classes, *size], "type": "float32", "meaning": f"logits of the {_MEANINGS[name]} head"}
+        for name in HEADS[args.head]
+    ]
+    if args.head != "linear":  # the linear head alone keeps the name that MindSpore gives it
+        outputs = [{"name": name, **output} for name, output in zip(HEADS[args.head], outputs, strict=True)]
     return {
         "file": args.out.name,
         "format": args.format,
@@ -98,7 +116,8 @@ def about(trained: TrainedNetwork, args: argparse.Namespace, size: tuple[int, ..
         ],
         "mean": list(config.dataset.mean),
         "std": list(config.dataset.std),
-        "output": {"shape": [1, spec.num_classes, *size], "type": "float32", "meaning": "logits of the linear head"},
+        "output": outputs[0],
+        **({"outputs": outputs} if len(outputs) > 1 else {}),
         "postprocessing": ["argmax over axis 1 is the class index; softmax over axis 1 gives probabilities"],
         "classes": list(spec.classes),
         "colors": [list(color) for color in spec.palette],

@@ -124,11 +124,14 @@ def evaluator(plan: Plan, group: Group) -> loop.Evaluator:
 
 
 def log_of(plan: Plan, progress: Progress, group: Group) -> RunLog | NoLog:
-    """The log of rank 0, with its events; the others have none."""
+    """The log of rank 0, with its events and its tracker; the others have none."""
     if not group.first:
         return NoLog()
     events = build.events(plan, progress.step)
-    return RunLog(plan.folder, progress.step, plan.steps, events, progress.to_score)
+    log = RunLog(plan.folder, progress.step, plan.steps, events, progress.to_score)
+    if tracker := build.tracker(plan, progress.step, log.line):
+        log.record_with(tracker)
+    return log
 
 
 def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]:

@@ -9,6 +9,7 @@ from semiseg.config import load
 from semiseg.data.image_files import read_image
 from semiseg.data.masks import read_mask
 from semiseg.engine import build
+from semiseg.engine import plan as plan_module
 from semiseg.engine.plan import make_plan
 
 
@@ -37,6 +38,13 @@ def test_nothing_is_read_where_nothing_is_drawn(tiny_config, tiny_overrides, off
     plan = made(tiny_config, tiny_overrides, off)
     monkeypatch.setattr(build, "dataset", None)
     assert list(build.monitor(plan, Method()).pictures(1)) == []
+
+
+def test_pictures_are_drawn_for_a_tracker_too(tiny_config, tiny_overrides, monkeypatch):
+    monkeypatch.setattr(plan_module, "require_package", lambda name: None)
+    options = ["monitor.tensorboard=false", "monitor.tracker=wandb", "monitor.panels=2"]
+    plan = made(tiny_config, tiny_overrides, *options)
+    assert len(build.monitor(plan, Method())._samples) == 2
 
 
 def test_masks_of_unlabelled_images_are_opened_only_where_asked_for(tiny_config, tiny_overrides, tmp_path):

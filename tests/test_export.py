@@ -10,11 +10,15 @@ from PIL import Image
 from tiny import TINY_NET
 
 from semiseg import cli, export
+from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
 from semiseg.config.loading import from_tree
+from semiseg.data import build as data_build
 from semiseg.data.transforms import normalize
+from semiseg.engine import build
 from semiseg.evaluate import load_network
 from semiseg.inference import export as inference_export
+from semiseg.inference import exportable
 from semiseg.inference.exportable import ExportableNetwork
 from semiseg.models import build_model
 from semiseg.models.interpolate import resize
@@ -34,10 +38,14 @@ def photo(tmp_path):
     return pixels
 
 
-def expected(ready, pixels):
+def network_output(ready, pixels):
     path, overrides, best = ready
-    network = load_network(load(path, overrides), best)
-    return resize(network.logits(Tensor(normalize(pixels)[None])), SIZE).asnumpy()
+    out = load_network(load(path, overrides), best)(Tensor(normalize(pixels)[None]))
+    return {"linear": resize(out.pred, SIZE).asnumpy(), "proto": out.proto.asnumpy()}
+
+
+def expected(ready, pixels):
+    return network_output(ready, pixels)["linear"]
 
 
 def test_mindir_gives_our_own_logits(ready, tmp_path, photo, capsys):
@@ -65,6 +73,55 @@ def test_onnx_gives_our_own_logits_and_its_description_is_enough_to_run_it(ready
     np.testing.assert_allclose(found, logits, atol=1e-5 * np.abs(logits).max())
     assert about["classes"][1] == "disk"
     assert about["colors"][1] == [239, 83, 80]
+
+
+@pytest.mark.parametrize("head", ["proto", "both"])
+def test_onnx_of_the_prototype_head_gives_our_own_logits_by_name(ready, tmp_path, photo, capsys, head):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    out = tmp_path / "net.onnx"
+    assert run(ready, "--format", "onnx", "--head", head, "--size", *SIZE, "--out", out) == 0
+    assert "checked: logits differ by" in capsys.readouterr().out
+    about = json.loads((tmp_path / "net.onnx.json").read_text())
+    outputs = about.get("outputs", [about["output"]])
+    session = onnxruntime.InferenceSession(str(out))
+    names = ["linear", "proto"] if head == "both" else ["proto"]
+    assert [output["name"] for output in outputs] == names
+    assert [output.name for output in session.get_outputs()] == names
+    found = session.run(names, {about["input"]["name"]: normalize(photo)[None]})
+    own = network_output(ready, photo)
+    for name, output, logits in zip(names, outputs, found, strict=True):
+        assert list(logits.shape) == output["shape"]
+        np.testing.assert_allclose(logits, own[name], atol=inference_export.TOLERANCE * np.abs(own[name]).max())
+    assert outputs[-1]["meaning"] == "logits of the prototype head"
+
+
+def test_mindir_of_both_heads_gives_our_own_logits(ready, tmp_path, photo):
+    out = tmp_path / "net.mindir"
+    assert run(ready, "--format", "mindir", "--head", "both", "--size", *SIZE, "--out", out) == 0
+    linear, proto = nn.GraphCell(ms.load(str(out)))(Tensor(normalize(photo)[None]))
+    own = network_output(ready, photo)
+    for logits, name in ((linear, "linear"), (proto, "proto")):
+        np.testing.assert_allclose(logits.asnumpy(), own[name], atol=1e-5 * np.abs(own[name]).max())
+
+
+def test_a_prototype_head_that_differs_is_never_written(ready, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(exportable, "TINY", 1e4)
+    assert run(ready, "--format", "mindir", "--head", "both", "--size", 33, 33, "--out", tmp_path / "net.mindir") == 2
+    assert "logits differ" in capsys.readouterr().err
+    assert not (tmp_path / "net.mindir").exists()
+
+
+def test_a_network_without_a_prototype_head_exports_none(tiny_config, tiny_overrides, tmp_path, capsys):
+    path, overrides = tiny_config("mean_teacher"), [text for text in tiny_overrides if "proto_head" not in text]
+    config, _ = data_build.complete(load(path, overrides))
+    best = tmp_path / "run/checkpoints/best.ckpt"
+    checkpoint_io.save(best, checkpoint_io.network_arrays(build.fresh_network(config, seed=3)), {"step": 1})
+    for head in ("proto", "both"):
+        out = tmp_path / "net.onnx"
+        assert run((path, overrides, best), "--format", "onnx", "--head", head, "--out", out) == 2
+        reason = "this network has no prototype head (net.proto_head is null); --head linear"
+        assert capsys.readouterr().err == f"error: --head {head}: {reason}\n"
+        assert not out.exists()
 
 
 def test_what_differs_is_never_written(ready, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,8 @@
 """The files that are written for each image."""
 
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +10,14 @@ from PIL import Image
 
 from semiseg.common.errors import UserError
 from semiseg.data.specs import get_spec
+from semiseg.inference.images import Item
 from semiseg.inference.outputs import ResultWriter
 
 SPEC = get_spec("synthetic")
+
+
+def item(name):
+    return Item(Path(f"/photos/{name}.jpg"), name)
 
 
 def rows(path):
@@ -24,8 +31,8 @@ def test_each_image_leaves_pictures_and_a_line(tmp_path):
     image = np.full((4, 10, 3), 100, np.uint8)
     probabilities = np.full((6, 4, 10), 1 / 6, np.float16)
     with ResultWriter(tmp_path, SPEC) as writer:
-        writer.write("deep/x", image, classes, probabilities)
-        writer.write("a, b", image, classes, None)
+        writer.write(item("deep/x"), image, classes, probabilities)
+        writer.write(item("a, b"), image, classes, None)
     written = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert written == sorted(
         [
@@ -49,9 +56,26 @@ def test_each_image_leaves_pictures_and_a_line(tmp_path):
     assert rows(tmp_path / "classes.csv")[2] == ["1", "disk", "239", "83", "80"]
 
 
+@pytest.mark.parametrize(
+    ("formats", "written"),
+    [
+        (("coco",), {"coco.json"}),
+        (("labelme",), {"labelme/deep/x.json"}),
+        (("png", "labelme"), {"labelme/deep/x.json", "index/deep/x.png", "color/deep/x.png", "overlay/deep/x.jpg"}),
+    ],
+)
+def test_only_what_was_asked_for_is_written(tmp_path, formats, written):
+    with ResultWriter(tmp_path, SPEC, formats) as writer:
+        writer.write(item("deep/x"), np.zeros((4, 10, 3), np.uint8), np.ones((4, 10), np.uint8), None)
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert files == written | {"classes.csv", "shares.csv"}
+    if "coco" in formats:
+        assert json.loads((tmp_path / "coco.json").read_text())["images"][0]["file_name"] == "deep/x.jpg"
+
+
 def test_a_stopped_command_leaves_the_lines_of_what_is_done(tmp_path):
     writer = ResultWriter(tmp_path, SPEC)
-    writer.write("x", np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), None)
+    writer.write(item("x"), np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), None)
     assert len(rows(tmp_path / "shares.csv")) == 2
     writer.__exit__(None, None, None)
 

@@ -8,7 +8,7 @@ import pytest
 from event_files import pictures, scalars
 
 from semiseg.engine import log as module
-from semiseg.engine.events import Events
+from semiseg.engine.events import Events, Recorder
 from semiseg.engine.log import RunLog
 
 
@@ -86,6 +86,34 @@ def test_on_a_terminal_one_bar_shows_all(tmp_path, capsys, monkeypatch):
     last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
     assert "2/2" in last
     assert "loss=0.5, lr=0.01, images/s=8.1" in last
+
+
+class Kept(Recorder):
+    """Remembers what it was given."""
+
+    def __init__(self):
+        super().__init__(("a", "b"))
+        self.given, self.closed = [], False
+
+    def scalars(self, values, step):
+        self.given.append((values, step))
+
+    def picture(self, tag, picture, step):
+        self.given.append((tag, step))
+
+    def close(self):
+        self.closed = True
+
+
+def test_another_recorder_gets_what_the_events_get_and_may_say_a_last_word(tmp_path):
+    kept = Kept()
+    with RunLog(tmp_path, 0, 10, Events(tmp_path, 0, ("a", "b"))) as log:
+        log.record_with(kept)
+        log.numbers({"step": 1, "loss": 0.5})
+        log.picture("images/x", np.zeros((2, 3, 3), np.uint8), 1)
+        kept.close = lambda: log.line("the tracker is off")
+    assert kept.given == [({"loss/total": 0.5}, 1), ("images/x", 1)]
+    assert (tmp_path / "log.txt").read_text().endswith("the tracker is off\n")
 
 
 def test_events_get_the_same_numbers_the_speed_and_pictures(tmp_path):

@@ -1,5 +1,9 @@
 """The command line that predicts images."""
 
+import csv
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +109,10 @@ def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tm
         ([photos, "--long-side", "0"], "--long-side"),
         ([photos, "--whole-up-to", "nan"], "--whole-up-to"),
         (["trainer.seed=1"], "no image or folder named"),
+        ([], "no image or folder named"),
+        ([photos, "--format", "cocoa"], "--format: no such format 'cocoa'; did you mean 'coco'?"),
+        ([photos, "--uncertain", "0"], "--uncertain: expected at least 1 image, got 0"),
+        ([photos, "--rank-by", "entropy"], "belongs to --uncertain"),
         ([photos, "--checkpoint", tmp_path / "gone.ckpt"], "no such checkpoint"),
         ([photos, "--checkpoint", other], "21"),
     ):
@@ -115,6 +123,95 @@ def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tm
         table = [line for line in err.splitlines() if line.startswith("  ")]  # of the checkpoint of other classes
         assert err.count("\n") == 1 + len(table)
         assert not out.exists()
+
+
+def test_annotations_hold_what_the_index_pictures_hold(ready, photos, tmp_path, capsys):
+    (photos / "broken.jpg").unlink()
+    out = tmp_path / "out"
+    assert run(ready, photos, "--out", out, "--format", "coco,labelme,png") == 0
+    coco = json.loads((out / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["a.jpg", "deep/gray.png", "turned.png"]
+    for image in coco["images"]:
+        name = image["file_name"].rpartition(".")[0]
+        with Image.open(out / f"index/{name}.png") as picture:
+            index = np.asarray(picture)
+        assert index.shape == (image["height"], image["width"])  # upright
+        found = np.zeros(index.size, np.uint8)
+        for annotation in coco["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                ends = np.cumsum(annotation["segmentation"]["counts"])
+                for start, stop in zip(ends[::2], ends[1::2], strict=False):
+                    found[start:stop] = annotation["category_id"] - 1
+        assert np.array_equal(found.reshape(index.shape[::-1]).T, index)
+        labelme = json.loads((out / f"labelme/{name}.json").read_text())
+        assert (labelme["imageHeight"], labelme["imageWidth"]) == index.shape
+        assert ((out / f"labelme/{name}.json").parent / labelme["imagePath"]).resolve() == photos / image["file_name"]
+    assert run(ready, photos, "--out", tmp_path / "coco alone", "--format", "coco") == 0
+    assert {path.name for path in (tmp_path / "coco alone").iterdir()} == {"coco.json", "shares.csv", "classes.csv"}
+
+
+def mean_entropies(ready, names, out):
+    """By probabilities as they are written, in half precision."""
+    found = {}
+    for name in names:
+        with np.load(out / f"probabilities/{name}.npz") as packed:
+            p = packed["probabilities"].astype(float)
+        found[name] = -(p * np.log(np.maximum(p, 1e-12))).sum(0).mean()
+    return found
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_least_sure_images_are_listed_drawn_and_alone_written(ready, photos, tmp_path, capsys):
+    Image.new("RGB", (50, 50)).save(photos / "black.png")
+    out, every = tmp_path / "out", tmp_path / "every"
+    assert run(ready, photos, "--out", every, "--probabilities") == 1
+    entropies = mean_entropies(ready, ("a", "black", "deep/gray", "turned"), every)
+    ranked = sorted(entropies, key=entropies.get, reverse=True)
+    capsys.readouterr()
+    assert run(ready, photos, "--out", out, "--uncertain", 2, "--format", "labelme") == 1
+    printed, err = capsys.readouterr()
+    lines = table(out / "uncertain.csv")
+    assert [line["image"] for line in lines] == ranked[:2]
+    for rank, line in enumerate(lines, 1):
+        assert int(line["rank"]) == rank
+        assert float(line["entropy"]) == pytest.approx(entropies[line["image"]], abs=5e-3)
+        assert 0 <= float(line["disagreement"]) <= 1
+        assert Path(line["path"]).is_file()
+        with Image.open(out / "uncertain" / line["picture"]) as picture, Image.open(line["path"]) as image:
+            assert picture.height == max(image.size if "turned" in line["path"] else image.size[1:]) + 4
+    assert printed.splitlines()[-1] == f"4 of 5 images looked through, 2 listed in uncertain.csv: {out}"
+    assert f"  1  {ranked[0]}: entropy {float(lines[0]['entropy']):.3f}, the heads differ on" in printed
+    assert err.count("broken.jpg") == 2
+    written = {path.relative_to(out / "labelme").as_posix() for path in (out / "labelme").rglob("*.json")}
+    assert written == {f"{name}.json" for name in ranked[:2]}
+    assert not (out / "index").exists()
+
+
+def test_without_an_image_the_unlabelled_list_is_looked_through(ready, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(ready, "--out", out, "--uncertain", 9, "--rank-by", "disagreement") == 0
+    lines = table(out / "uncertain.csv")
+    assert sorted(line["image"] for line in lines) == [f"unlabeled_{number:03}" for number in range(6)]
+    differing = [float(line["disagreement"]) for line in lines]
+    assert differing == sorted(differing, reverse=True)
+    assert differing[0] > 0
+    assert {path.name for path in out.iterdir()} == {"uncertain", "uncertain.csv"}
+
+
+def test_a_network_of_one_head_has_no_disagreement(tiny_config, tiny_overrides, tmp_path, capsys):
+    path, overrides = tiny_config("mean_teacher"), [text for text in tiny_overrides if "proto_head" not in text]
+    config, _ = data_build.complete(load(path, overrides))
+    best = tmp_path / "run/checkpoints/best.ckpt"
+    checkpoint_io.save(best, checkpoint_io.network_arrays(build.fresh_network(config, seed=3)), {"step": 1})
+    ready, out = (path, overrides, best), tmp_path / "out"
+    assert run(ready, "--out", out, "--uncertain", 2, "--rank-by", "disagreement") == 2
+    assert "--rank-by entropy" in capsys.readouterr().err
+    assert run(ready, "--out", out, "--uncertain", 2) == 0
+    assert {line["disagreement"] for line in table(out / "uncertain.csv")} == {""}
 
 
 def test_a_path_with_an_equals_sign_is_a_path_where_it_exists(ready, photos, tmp_path, monkeypatch):

@@ -533,12 +533,18 @@ class MonitorConfig(Section):
     """What a run shows of itself while it runs. Nothing here changes what is learnt."""
 
     tensorboard: bool = key(True, "write TensorBoard events to <run folder>/events")
+    tracker: Literal["none", "swanlab", "wandb"] = key(
+        "none", "an experiment tracker that gets the same; the extra of its name installs it"
+    )
     panels: int = key(
         4,
         "validation images drawn into the events at every evaluation",
         ge=0,
         expected="0 or more images",
-        read_if={"monitor.tensorboard": True, "trainer.eval_on": True},
+        read_if=(
+            {"monitor.tensorboard": True, "trainer.eval_on": True},
+            {"monitor.tracker": ("swanlab", "wandb"), "trainer.eval_on": True},
+        ),
     )
     pseudo_labels: bool = key(
         False, "measure how often pseudo-labels are right; needs masks of the unlabelled images", read_if=_SEMI

@@ -4,7 +4,7 @@ Used by the command lines alone; everything below takes its own part of the conf
 ``data.build``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from semiseg.data.build import dataset, open_part, refuse_missing
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.lists import Split, read_val
 from semiseg.data.loaders import Batch, Shard, TrainStream, eval_samples
+from semiseg.data.paths import split_name
 from semiseg.data.presence import sampled
 from semiseg.data.sources import ImageSource
 from semiseg.data.specs import DatasetSpec
@@ -33,6 +34,7 @@ from semiseg.engine.events import Events
 from semiseg.engine.monitor import Monitor, Sample, TruthOfStep
 from semiseg.engine.optim import SGD
 from semiseg.engine.plan import Plan
+from semiseg.engine.trackers import TrackedRun, Tracker, run_id
 from semiseg.methods import Method
 from semiseg.methods.context import RunContext
 from semiseg.models import SegmentationNetwork, build_model
@@ -264,6 +266,21 @@ def events(plan: Plan, start_step: int) -> Events | None:
         ) from error
 
 
+def tracker(plan: Plan, start_step: int, say: Callable[[str], None]) -> Tracker | None:
+    """monitor.tracker, under way; ``say`` gets its lines.
+
+    Raises:
+        UserError: see ``run_id``.
+    """
+    config = plan.config
+    if config.monitor.tracker == "none":
+        return None
+    name = f"{plan.spec.folder}/{split_name(config)}/{config.saver.name or config.method}"
+    same = run_id(plan.folder, start_step)
+    run = TrackedRun(plan.folder, name, same, config.model_dump(mode="json"), plan.spec.classes)
+    return Tracker(config.monitor.tracker, run, say)
+
+
 def monitor(plan: Plan, method: Method) -> Monitor:
     """What the loop asks at its log points and evaluations.
 
@@ -271,7 +288,8 @@ def monitor(plan: Plan, method: Method) -> Monitor:
         ConfigError, DataError: monitor.pseudo_labels is set and masks of unlabelled images are not there.
     """
     config, spec, split = plan.config, plan.spec, plan.split
-    drawn = config.monitor.panels if config.monitor.tensorboard and config.trainer.eval_on else 0
+    shown = config.monitor.tensorboard or config.monitor.tracker != "none"
+    drawn = config.monitor.panels if shown and config.trainer.eval_on else 0
     measured = config.monitor.pseudo_labels and method.uses_unlabeled
     truth = _truth(plan) if measured else None
     return Monitor(method, spec, _samples(config, spec, split, drawn), truth)

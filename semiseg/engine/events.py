@@ -1,4 +1,4 @@
-"""The numbers and pictures of a run as TensorBoard events."""
+"""The numbers and pictures of a run by tag, for whatever records them, and as TensorBoard events."""
 
 import contextlib
 import os
@@ -22,7 +22,37 @@ _GROUPS = {
 }
 
 
-class Events:
+class Recorder:
+    """Where the numbers and pictures of a run go beside metrics.jsonl: TensorBoard, or a tracker.
+
+    ``scalars``, ``picture`` and ``close`` differ; what is recorded under which tag is the same everywhere.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self._classes = classes
+
+    def numbers(self, record: Mapping[str, Any]) -> None:
+        """A line of metrics.jsonl: losses, learning rate, shares; scores with IoU by class; use of prototypes."""
+        self.scalars(tagged(record, self._classes), record["step"])
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """A single number."""
+        self.scalars({tag: value}, step)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Numbers by tag."""
+        raise NotImplementedError
+
+    def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
+        """uint8 H x W x 3 RGB."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Writes what is waiting. May be called twice."""
+        raise NotImplementedError
+
+
+class Events(Recorder):
     """Writes <folder>/events. On a continued run what was written after ``start_step`` is hidden, as the steps will be
     done again.
 
@@ -34,34 +64,24 @@ class Events:
     """
 
     def __init__(self, folder: Path, start_step: int, classes: Sequence[str]):
+        super().__init__(classes)
         (folder / "events").mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events/events"), f".{os.getpid()}")
         self._add(start_step + 1, session_log=SessionLog(status=SessionLog.START))
-        self._classes, self._closed = classes, False
+        self._closed = False
 
-    def numbers(self, record: Mapping[str, Any]) -> None:
-        """A line of metrics.jsonl: losses, learning rate, shares; scores with IoU by class; use of prototypes."""
-        step = record["step"]
-        if "eval" in record:  # what else stands there says which evaluation it is
-            self._scores(record["eval"], step)
-        else:
-            for name, value in record.items():
-                if name == "proto_counts":
-                    self._prototypes(np.asarray(value), step)
-                elif name != "step":
-                    self.scalar(_tag(name), value, step)
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """As Recorder's."""
+        for tag, value in values.items():
+            self._add(step, summary=summary.scalar(tag, value))
         self._writer.flush()
 
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """A single number."""
-        self._add(step, summary=summary.scalar(tag, value))
-
     def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
-        """uint8 H x W x 3 RGB."""
+        """As Recorder's."""
         self._add(step, summary=summary.image(tag, picture, dataformats="HWC"))
 
     def close(self) -> None:
-        """Writes what is waiting. May be called twice."""
+        """As Recorder's."""
         if not self._closed:
             self._closed = True
             with contextlib.suppress(OSError):  # what could not be written has been told
@@ -70,19 +90,27 @@ class Events:
     def _add(self, step: int, **content: Any) -> None:
         self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
 
-    def _scores(self, scores: Mapping[str, Any], step: int) -> None:
-        for name, value in scores.items():
-            if name == "iou":
-                for label, iou in zip(self._classes, value, strict=True):
-                    self.scalar(f"iou/{label}", iou, step)
-            else:
-                self.scalar(f"score/{name}", value, step)
 
-    def _prototypes(self, counts: np.ndarray, step: int) -> None:
-        """For each class that got pixels: the share of its most used prototype (1/K: all alike; 1: one does all)."""
-        for label, row in zip(self._classes, counts.reshape(len(self._classes), -1), strict=True):
-            if row.sum():
-                self.scalar(f"prototypes/{label}", row.max() / row.sum(), step)
+def tagged(record: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
+    """Tag -> number, of a line of metrics.jsonl."""
+    if "eval" in record:  # what else stands there says which evaluation it is
+        return _scores(record["eval"], classes)
+    values = {_tag(name): value for name, value in record.items() if name not in ("step", "proto_counts")}
+    return values | _prototypes(np.asarray(record.get("proto_counts", ())), classes)
+
+
+def _scores(scores: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
+    values = {f"score/{name}": value for name, value in scores.items() if name != "iou"}
+    by_class = zip(classes, scores["iou"], strict=True) if "iou" in scores else ()
+    return values | {f"iou/{label}": iou for label, iou in by_class}
+
+
+def _prototypes(counts: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """For each class that got pixels: the share of its most used prototype (1/K: all alike; 1: one does all)."""
+    if not counts.size:
+        return {}
+    rows = zip(classes, counts.reshape(len(classes), -1), strict=True)
+    return {f"prototypes/{label}": row.max() / row.sum() for label, row in rows if row.sum()}
 
 
 def _tag(name: str) -> str:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from semiseg.common.errors import UserError
 from semiseg.common.files import cannot_write, replace_file
-from semiseg.engine.events import Events
+from semiseg.engine.events import Recorder
 
 _INTERVAL = 30  # seconds between two progress lines where there is no terminal
 _ADVICE = "free some space, then the same command continues"
@@ -31,20 +31,22 @@ class RunLog:
     of that step: they will be done again, so that the file has neither holes nor doubles. On a terminal there is a
     progress bar, elsewhere a line every half minute.
 
-    Numbers and pictures go to ``events`` as well, which are closed with the log.
+    Numbers and pictures go to ``events`` as well, and to all that ``record_with`` adds; they are closed with the log.
 
     Raises:
         LogError: here and in every method that writes, if the folder cannot be written (full disk, say).
     """
 
-    def __init__(self, folder: Path, start_step: int, steps: int, events: Events | None = None, to_score: bool = False):
+    def __init__(
+        self, folder: Path, start_step: int, steps: int, events: Recorder | None = None, to_score: bool = False
+    ):
         metrics = folder / "metrics.jsonl"
         with _written(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _drop_from(metrics, start_step, to_score)
             self._metrics = metrics.open("a", encoding="utf-8")
             self._text = (folder / "log.txt").open("a", encoding="utf-8", errors="backslashreplace")
-        self._events = events
+        self._recorders = [events] if events else []
         self._speed = 0.0  # images a second, smoothed
         self._first, self._step, self._steps = start_step, start_step, steps
         self._began = self._shown_at = time.monotonic()
@@ -65,17 +67,21 @@ class RunLog:
         with _written(self._metrics.name):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
-        if self._events:
+        for recorder in self._recorders:
             with _written("events"):
-                self._events.numbers(record)
+                recorder.numbers(record)
                 if self._speed:
-                    self._events.scalar("train/images per second", self._speed, record["step"])
+                    recorder.scalar("train/images per second", self._speed, record["step"])
 
     def picture(self, name: str, picture: np.ndarray, step: int) -> None:
         """uint8 H x W x 3 for the events."""
-        if self._events:
+        for recorder in self._recorders:
             with _written("events"):
-                self._events.picture(name, picture, step)
+                recorder.picture(name, picture, step)
+
+    def record_with(self, recorder: Recorder) -> None:
+        """Gives it all numbers and pictures from here on."""
+        self._recorders.append(recorder)
 
     def progress(self, shown: Mapping[str, str], speed: float) -> None:
         """One step further, at ``speed`` images a second."""
@@ -102,11 +108,12 @@ class RunLog:
     def close(self) -> None:
         """Closes files and bar. May be called twice."""
         self._bar.close()
+        for recorder in self._recorders:
+            with contextlib.suppress(LogError):  # a last warning of a tracker
+                recorder.close()
         for file in (self._metrics, self._text):
             with contextlib.suppress(OSError):  # what could not be written has been told
                 file.close()
-        if self._events:
-            self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self

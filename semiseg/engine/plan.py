@@ -17,6 +17,7 @@ from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.warnings import random_weights_warning
 from semiseg.engine.optim import poly
+from semiseg.engine.trackers import require_package
 from semiseg.methods import Method, get_method
 
 _UNIMATCH_BATCH = 8  # labelled images a step that UniMatch's learning rates belong to
@@ -76,6 +77,8 @@ def make_plan(config: Config, world: int) -> Plan:
         ConfigError, DataError: it cannot work, or its folder belongs to another run.
     """
     config, spec = complete(config)
+    if config.monitor.tracker != "none":
+        require_package(config.monitor.tracker)
     folder = run_folder(config, spec)
     epochs_before = check_folder(folder, config)
     split = read_split(config, spec)

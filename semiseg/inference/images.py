@@ -1,12 +1,13 @@
 """Which images a command line names, and the name that each one's results get."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import real_path
+from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.discover import MaskFiles, find_images
 
 
@@ -16,6 +17,22 @@ class Item:
 
     path: Path
     name: str
+
+
+class ListedItems(Sequence[Item]):
+    """The images of a data set, named by their ids; made when asked for, so that a long list takes no memory."""
+
+    def __init__(self, samples: SegmentationDataset):
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Item:
+        return Item(self._samples.image_path(index), self._samples.ids[index])
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[index] for index in range(len(self)))
 
 
 def find_items(

@@ -1,5 +1,6 @@
 """Classes of one image of any size from a network. C classes; H, W: the image's own height and width."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -30,10 +31,8 @@ class Predictor:
     def __call__(self, image: np.ndarray, keep: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         """uint8 H x W x 3 RGB -> (uint8 H x W class indices, with ``keep`` float16 C x H x W probabilities)."""
         size = image.shape[:2]
-        scaled = image if self.long_side is None else to_long_side(image, self.long_side)
-        strips = logit_strips(self.network, normalize(scaled, self.mean, self.std), size, self._mode_for(scaled))
         classes, probabilities, row = np.empty(size, np.uint8), None, 0
-        for strip in strips:
+        for strip in self.strips(image):
             rows = slice(row, row + strip.shape[1])
             classes[rows] = strip.argmax(0)
             if keep:
@@ -42,6 +41,12 @@ class Predictor:
                 probabilities[:, rows] = softmax(strip, axis=0)
             row = rows.stop
         return classes, probabilities
+
+    def strips(self, image: np.ndarray) -> Iterator[np.ndarray]:
+        """The network's logits at the image's own size, from top to bottom: uint8 H x W x 3 RGB -> C x h x W."""
+        scaled = image if self.long_side is None else to_long_side(image, self.long_side)
+        normalized = normalize(scaled, self.mean, self.std)
+        return logit_strips(self.network, normalized, image.shape[:2], self._mode_for(scaled))
 
     def _mode_for(self, image: np.ndarray) -> EvaluationConfig:
         mode = self.mode

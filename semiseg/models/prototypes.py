@@ -11,12 +11,12 @@ from mindspore import Parameter, Tensor, nn, ops
 from semiseg.common.platform import kept_sum
 from semiseg.models.interpolate import axis_weights, resize
 
-_TINY = 1e-12
+TINY = 1e-12  # the least squared length
 
 
 def normalise(x: Tensor) -> Tensor:
     """Rows of ``x`` (... x D) at length 1; a zero row stays zero."""
-    return x / ops.sqrt(ops.maximum(kept_sum(x * x, -1), _TINY))
+    return x / ops.sqrt(ops.maximum(kept_sum(x * x, -1), TINY))
 
 
 class PrototypeHead(nn.Cell):
@@ -37,6 +37,11 @@ class PrototypeHead(nn.Cell):
         """Logits of single pixels: N x D -> N x C."""
         return ops.amax(self.similarities(features), 2) / self.temperature
 
+    def kernel(self) -> Tensor:
+        """The prototypes at length 1 as a 1x1 convolution, prototype-major: K*C x D x 1 x 1."""
+        kernel = normalise(self.proto_list).reshape(self.num_classes, self.per_class, -1)
+        return kernel.swapaxes(0, 1).reshape(self.num_classes * self.per_class, -1, 1, 1)
+
     def dense(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits at every pixel of an H x W image: B x D x h x w -> B x C x H x W.
 
@@ -44,9 +49,7 @@ class PrototypeHead(nn.Cell):
         prototype commutes with interpolation, and the length of an interpolated feature follows from the inner products
         of the four neighbours it mixes.
         """
-        kernel = normalise(self.proto_list).reshape(self.num_classes, self.per_class, -1)
-        kernel = kernel.swapaxes(0, 1).reshape(self.num_classes * self.per_class, -1, 1, 1)  # prototype-major
-        dots = resize(ops.conv2d(feature, kernel), size)
+        dots = resize(ops.conv2d(feature, self.kernel()), size)
         best = dots[:, : self.num_classes]
         for k in range(1, self.per_class):
             best = ops.maximum(best, dots[:, k * self.num_classes : (k + 1) * self.num_classes])
@@ -86,7 +89,7 @@ def _interpolated_length(feature: Tensor, size: tuple[int, int]) -> Tensor:
     for inner, rows, cols, vertical, horizontal in terms:
         spread = ops.gather(ops.gather(inner, rows, 2), cols, 3)
         squared = squared + spread * Tensor(np.outer(vertical, horizontal).astype(np.float32))
-    return ops.sqrt(ops.maximum(squared, _TINY))
+    return ops.sqrt(ops.maximum(squared, TINY))
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:

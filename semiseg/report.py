@@ -1,4 +1,4 @@
-"""A page about one or several runs: ``python -m semiseg.report RUN [RUN ...] [--out FILE]``.
+"""A page about runs, while they go on and after: ``python -m semiseg.report RUN [RUN ...] [--out FILE]``.
 
 Each run's best.ckpt is scored once; what that gave is kept in RUN/evaluation.json and taken from there the next time.
 """
@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from semiseg.data import build as data_build
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
+from semiseg.engine.lock import is_held
 from semiseg.evaluate import AS_TRAINED, TrainedNetwork, trained_network
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.evaluation import center_crop, evaluate, report
 from semiseg.interop.published import find_best
 from semiseg.reporting.gallery import Gallery
 from semiseg.reporting.page import render_report
-from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
+from semiseg.reporting.record import RunRecord, list_sizes, planned_steps, read_metrics, short_names
 from semiseg.reporting.templates import check_out
 
 
@@ -39,6 +41,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html, of several ./report.html")
     parser.add_argument("--as-trained", action="store_true", help=AS_TRAINED)
     parser.add_argument("--no-scoring", action="store_true", help="only what was logged and scored before")
+    parser.add_argument("--watch", type=int, metavar="S", help="write it anew every S seconds while a run goes on")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; key=value, e.g. dataset.data_root=DIR")
     args = parser.parse_intermixed_args(argv)
     args.runs, args.overrides = cli.split_overrides(args.runs)
@@ -50,16 +53,29 @@ def main(argv: Sequence[str]) -> int:
     args = parse(argv)
     if not args.runs:
         raise ConfigError(f"no run folder named, only overrides ({', '.join(args.overrides)})")
+    if args.watch is not None and args.watch < 1:
+        raise ConfigError(f"--watch: expected at least 1 second, got {args.watch}")
     out = args.out or (args.runs[0] / "report.html" if len(args.runs) == 1 else Path("report.html"))
     check_out(out, "report")
+    told: set[str] = set()
+    while True:
+        runs = write(out, args)
+        notes = [f"note: {run.name}: not scored, {run.why_not}" for run in runs if run.why_not]
+        for line in (*notes, str(out)):
+            if line not in told:
+                print(line, flush=True)
+        told.update((*notes, str(out)))
+        if args.watch is None or not any(run.running for run in runs):
+            return 0
+        time.sleep(args.watch)
+
+
+def write(out: Path, args: argparse.Namespace) -> list[RunRecord]:
+    """The page as the runs are now; returns what it shows."""
     names = short_names(args.runs)
     runs = [read_run(folder, name, args) for folder, name in zip(args.runs, names, strict=True)]
-    replace_file(out, render_report(runs))
-    for run in runs:
-        if run.why_not:
-            print(f"note: {run.name}: not scored, {run.why_not}")
-    print(out)
-    return 0
+    replace_file(out, render_report(runs, time.strftime("%Y-%m-%d %H:%M:%S"), args.watch))
+    return runs
 
 
 def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
@@ -72,6 +88,7 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
     if not written.is_file():
         raise ConfigError(f"{folder}: holds no config.resolved.yaml; expected the folder of a training run")
     config, spec = data_build.complete(load(written, args.overrides))
+    running = is_held(folder)  # asked first: a run that ends meanwhile is shown whole by the next page
     points, evaluations = read_metrics(folder / "metrics.jsonl")
     scores, why_not = None, ""
     try:
@@ -80,7 +97,19 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
         raise
     except UserError as error:  # data or checkpoint are not here: the rest of the page is worth having
         why_not = str(error)
-    return RunRecord(name, folder, spec, flatten(config), points, evaluations, list_sizes(folder), scores, why_not)
+    return RunRecord(
+        name=name,
+        folder=folder,
+        spec=spec,
+        flat=flatten(config),
+        points=points,
+        evaluations=evaluations,
+        lists=list_sizes(folder),
+        scores=scores,
+        why_not=why_not,
+        steps=planned_steps(folder / "log.txt"),
+        running=running,
+    )
 
 
 def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Namespace) -> dict[str, Any]:
@@ -137,7 +166,11 @@ def score(trained: TrainedNetwork) -> dict[str, Any]:
     loader, gallery = LastSampleLoader(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
     set_device(config.device)
     network = for_evaluation(trained.load(), config.trainer.jit, config.evaluation.amp)
-    result = evaluate(network, loader, mode, lambda name, pred: gallery.add(name, pred, loader.mask, loader.image))
+
+    def judge(name: str, logits: np.ndarray) -> None:
+        gallery.add(name, logits, loader.mask, loader.image)
+
+    result = evaluate(network, loader, mode, on_logits=judge)
     worst, best = gallery.rows()
     return report(result, spec.classes) | {
         "images": len(loader),

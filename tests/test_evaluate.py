@@ -82,6 +82,17 @@ def test_each_prediction_is_handed_over_with_its_name():
         assert np.array_equal(prediction, image[0])
 
 
+def test_logits_are_handed_over_as_the_mean_of_scales_and_mirror_images():
+    once, often = {}, {}
+    evaluate(Oracle(), Images(), EvaluationConfig(), on_logits=lambda name, logits: once.update({name: logits}))
+    mode = EvaluationConfig(scales=(1.0, 1.0), flip=True)
+    evaluate(Oracle(), Images(), mode, on_logits=lambda name, logits: often.update({name: logits}))
+    assert list(once) == ["id0", "id1", "id2"]
+    for name, image in zip(once, Images().images, strict=True):
+        assert once[name] == pytest.approx(-np.abs(image[0] - np.arange(3)[:, None, None]))
+        assert often[name] == pytest.approx(once[name], abs=1e-5)
+
+
 def test_devices_that_share_the_images_out_count_what_one_counts():
     whole, parts = evaluate(Oracle(), Images(), EvaluationConfig()), []
 

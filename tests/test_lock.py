@@ -8,18 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from filelock import FileLock, Timeout
 from tiny import ROOT
 
 from semiseg.common.errors import ConfigError
-from semiseg.engine.lock import RunLock
+from semiseg.engine.lock import RunLock, is_held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from semiseg.engine.lock import RunLock
+from semiseg.engine.lock import RunLock, is_held
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -176,3 +177,27 @@ def test_a_holder_that_leaves_while_we_look_is_no_obstacle(tmp_path, monkeypatch
     with RunLock(tmp_path):
         assert left
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_only_looks_sees_whether_a_run_is_going_on(tmp_path, holder):
+    assert is_held(tmp_path)
+    assert not is_held(tmp_path / "other")
+    before = (tmp_path / "run.lock").read_text()
+    holder.kill()  # leaves its file
+    holder.wait()
+    assert (tmp_path / "run.lock").read_text() == before
+    assert not is_held(tmp_path)
+
+
+@pytest.mark.parametrize(("age", "held"), [(60, True), (600, False)])
+def test_on_another_host_the_age_of_the_lock_tells_whether_its_run_lives(tmp_path, age, held):
+    path = tmp_path / "run.lock"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    os.utime(path, (time.time() - age,) * 2)
+    assert is_held(tmp_path) == held
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"host": "HERE"}', '{"host": "HERE", "pid": "x"}'])
+def test_a_lock_file_that_says_nothing_is_nobodys(tmp_path, content):
+    (tmp_path / "run.lock").write_text(content.replace("HERE", socket.gethostname()))
+    assert not is_held(tmp_path)

@@ -1,6 +1,7 @@
 """The report's command line and its page, also in a browser where one is installed."""
 
 import html
+import itertools
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from runs import write_run
 from semiseg import cli, report
 from semiseg.checkpoints.io import read, save
 from semiseg.common.errors import CheckpointError
+from semiseg.engine.lock import RunLock
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -45,10 +47,10 @@ def test_one_run_gives_one_page_that_needs_nothing_else(folder, capsys):
     found = json.loads((folder / "evaluation.json").read_text())
     assert ["run", f"{found['miou']:.2f}", f"{found['proto_miou']:.2f}", "ours"] == page.rows[1][:4]
     figures = dict(page.figures)
-    linear, proto = figures["IoU in percent"]["data"]
-    assert linear["x"] == list(found["iou"].values())
-    assert proto["x"] == list(found["proto_iou"].values())
-    assert len(page.all_of("img")) == 4 * 3  # three validation images, all among the worst
+    linear, proto = figures["IoU in percent, lowest first"]["data"]
+    assert linear["x"] == sorted(found["iou"].values())
+    assert sorted(proto["x"]) == sorted(found["proto_iou"].values())
+    assert len(page.all_of("img")) == 5 * 3  # three validation images, all among the worst
     assert sum(map(sum, found["confusion"])) == 3 * 43 * 52  # one row of each mask is ignored
 
 
@@ -166,12 +168,101 @@ def test_without_scoring_only_what_is_kept_is_shown(folder, capsys):
     assert "confusion" in page_of(folder / "report.html").sections()
 
 
+def starts(folder, steps):
+    """The line of log.txt that tells how long the run is."""
+    (folder / "log.txt").write_text(f"2026-01-02 03:04:05 9 epochs of 10 steps = {steps} steps; device: cpu\n")
+
+
+def test_a_run_that_goes_on_says_how_far_it_is(folder, capsys):
+    starts(folder, 90)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 42, "loss": 0.0')  # the line that is just being written
+    with RunLock(folder):
+        assert run(folder, "--no-scoring") == 0
+    page = page_of(folder / "report.html")
+    assert "run goes on:" in page.text_of("strong")
+    assert "step 40 of 90" in page.text_of("p")
+    assert page.all_of("progress") == [{"max": "90", "value": "40", "aria-label": "Steps of run"}]
+    assert page.rows[1][7:9] == ["40 of 90", "goes on"]
+    assert page.all_of("input")[0]["type"] == "range"  # nothing reloads a page that is not written anew
+    assert any(text.startswith("As of 20") for text in page.text_of("p"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "cells"), [(90, ["40 of 90", "stopped"]), (40, ["40", "finished"]), (None, ["40", "–"])]
+)
+def test_a_run_that_is_at_rest_is_finished_or_stopped(folder, steps, cells):
+    if steps:
+        starts(folder, steps)
+    assert run(folder, "--no-scoring") == 0
+    page = page_of(folder / "report.html")
+    assert page.rows[1][7:9] == cells
+    assert not page.all_of("progress")
+    assert "As of" not in (folder / "report.html").read_text()
+
+
+def test_a_watched_page_is_written_anew_until_the_run_ends(folder, monkeypatch, capsys):
+    starts(folder, 42)
+    lock, seen = RunLock(folder), []
+
+    def sleep(seconds):
+        page = page_of(folder / "report.html")
+        boxes = [box for box in page.all_of("input") if box["type"] == "checkbox"]
+        seen.append((seconds, page.rows[1][7], boxes))
+        if len(seen) == 1:
+            with (folder / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 41, "loss": 1.0}\n{"step": 42, "loss": 1.0}\n')
+        else:
+            lock.__exit__()
+
+    monkeypatch.setattr(report.time, "sleep", sleep)
+    with lock:
+        assert run(folder, "--no-scoring", "--watch", 7) == 0
+    assert [entry[:2] for entry in seen] == [(7, "40 of 42"), (7, "42")]
+    assert seen[0][2] == [{"type": "checkbox", "data-seconds": "7"}]  # not checked: its reader decides
+    page = page_of(folder / "report.html")
+    assert page.rows[1][8] == "finished"
+    assert not [box for box in page.all_of("input") if box["type"] == "checkbox"]
+    assert "refresh" not in (folder / "report.html").read_text().partition("<style>")[0]
+    assert capsys.readouterr().out.count("report.html") == 1
+
+
+def test_the_worst_images_come_first_each_with_its_pictures_and_a_slider(folder):
+    assert run(folder) == 0
+    page, found = page_of(folder / "report.html"), json.loads((folder / "evaluation.json").read_text())
+    scores = [row["miou"] for row in found["worst"]]
+    assert scores == sorted(scores)
+    names, kinds = [row["name"] for row in found["worst"]], ["image", "truth", "prediction", "confidence", "errors"]
+    assert [image["alt"] for image in page.all_of("img")] == [f"{name}: {kind}" for name in names for kind in kinds]
+    sliders = [box for box in page.all_of("input") if box.get("class") != "steps"]
+    assert [box["aria-label"] for box in sliders] == [
+        "All images of run at once",
+        *(f"Picture of {name}" for name in names),
+    ]
+    assert {(box["type"], box["max"], box["value"]) for box in sliders} == {("range", "4", "2")}
+
+
+def test_a_page_has_one_main_part_headings_in_order_and_names_for_its_regions(folder):
+    assert run(folder) == 0
+    page = page_of(folder / "report.html")
+    assert page.all_of("html") == [{"lang": "en"}]
+    assert len(page.all_of("main")) == len(page.all_of("header")) == len(page.all_of("h1")) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3")]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    regions = [attributes for _, attributes in page.elements if attributes.get("role") == "region"]
+    assert len(regions) >= 5
+    assert all(region["aria-label"] and region["tabindex"] == "0" for region in regions)
+    assert len({region["aria-label"] for region in regions}) == len(regions)
+    assert all(cell["scope"] in ("row", "col") for cell in page.all_of("th"))
+
+
 def test_wrong_folders_and_files_of_others_are_one_line(folder, tmp_path, capsys):
     mine = tmp_path / "mine.html"
     mine.write_text("keep")
     for arguments, message in (
         ([tmp_path / "gone"], "no config.resolved.yaml"),
         (["trainer.seed=1"], "no run folder named"),
+        ([folder, "--watch", 0], "--watch: expected at least 1"),
         ([folder, "--out", mine], "no report of ours"),
         ([folder, "--out", tmp_path], "is a folder"),
         ([folder, "--out", mine / "x.html"], "cannot be written"),
@@ -229,7 +320,7 @@ def test_a_browser_draws_every_chart_loads_nothing_and_needs_no_scrolling_sidewa
     assert run(folder, other, "--out", out) == 0
     seen = seen_by_a_browser(out.read_text(), tmp_path)
     assert seen["width"] <= seen["inner"]
-    assert (seen["wide"], seen["broken"], seen["images"]) == (0, 0, 24)
+    assert (seen["wide"], seen["broken"], seen["images"]) == (0, 0, 30)
     assert seen["charts"] - seen["closed"] == seen["drawn"] >= 9
     assert seen["closed"] == 6  # a curve a class
     assert seen["opened"] == seen["charts"]

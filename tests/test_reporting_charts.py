@@ -43,16 +43,17 @@ def test_single_points_are_dots_and_hollow_where_dashed():
     assert (second.marker.symbol, second.line.color, second.line.dash) == ("circle-open", charts.COLORS[1], "dash")
 
 
-def test_long_series_are_thinned_to_means_and_keep_their_end():
-    x, y = list(range(1, 1001)), [float(i % 4) for i in range(1000)]
-    steps, values = charts.thinned(x, y)
-    assert values == [1.5] * 250
-    assert steps[:2] == [4, 8]
-    assert steps[-1] == 1000
-    assert charts.thinned([1, 2], [3.0, 4.0]) == ([1, 2], [3.0, 4.0])
-    assert charts.thinned([], []) == ([], [])
-    y[5] = NAN
-    assert charts.thinned(x, y)[1][:3] == [1.5, None, 1.5]
+def test_a_tooltip_has_every_line_at_its_step_and_marks_only_what_was_logged():
+    often, seldom = Series("often", [10, 20, 30], [1.0, 2.0, 3.0]), Series("seldom", [10, 30], [5.0, 7.0], 1)
+    figure = charts.line_chart([often, seldom], 30)
+    first, second = figure.data
+    assert figure.layout.hovermode == "x unified"
+    assert list(first.x) == list(second.x) == [10, 20, 30]
+    assert list(second.y) == [5, 6, 7]
+    assert list(second.text) == ["", " (interpolated)", ""]
+    assert second.hovertemplate == "%{y:.4~g}%{text}"
+    assert [size > 0 for size in second.marker.size] == [True, False, True]
+    assert (first.text, first.hovertemplate) == (None, "%{y:.4~g}")
 
 
 def test_colours_repeat_and_are_dashed_beyond_the_last():
@@ -85,11 +86,13 @@ def test_the_heat_map_has_every_cell_with_its_share(count):
 
 
 def test_stacked_bars_divide_the_whole_length():
-    first, second, words = charts.stacked_bars(["a", "b", "c"], np.array([[1, 3], [0, 8], [0, 0]])).data
+    figure = charts.stacked_bars(["a", "b", "c"], np.array([[1, 3], [0, 8], [0, 0]]))
+    first, second = figure.data
     assert list(first.x) == [25, 0, 0]
     assert list(second.x) == [75, 100, 0]
     assert first.marker.opacity > second.marker.opacity
-    assert list(words.text) == ["1.8 of 2", "1.0 of 2", "no pixel"]
+    words = [(words.y, words.text) for words in figure.layout.annotations]
+    assert words == [(0, "1.8 of 2"), (1, "1.0 of 2"), (2, "no pixel")]
     assert [list(pair) for pair in first.customdata] == [["a", 4], ["b", 8], ["c", 0]]
 
 

@@ -8,12 +8,15 @@ from semiseg.data.specs import get_spec
 from semiseg.reporting.prototypes import (
     FeatureSample,
     Nearest,
+    class_groups,
     feature_pixels,
     framed,
     look,
     normalised,
+    page_name,
     patch_around,
     plane,
+    render_class,
     render_prototypes,
 )
 
@@ -70,7 +73,8 @@ def test_small_patches_are_enlarged_and_framed():
     assert (found[4:-4, 4:-4] == 7).all()
 
 
-def test_the_page_names_every_class_and_prototype():
+def looked_at():
+    """Two prototypes of each class beside one image of class 2, and features without a pixel of the last class."""
     nearest = Nearest(prototypes=12, keep=1, patch=4)
     rng = np.random.default_rng(0)
     image, mask = image_of(50)
@@ -79,13 +83,18 @@ def test_the_page_names_every_class_and_prototype():
     nearest.add("x", image, mask, pixels, rng.uniform(-1, 1, (48, 12)))
     labels = rng.integers(0, 5, 60)  # no pixel of the last class
     features = rng.normal(size=(60, 8)), labels
-    page = Page(render_prototypes("<title>", SPEC, nearest, features, rng.normal(size=(12, 8))))
+    return nearest, features, rng.normal(size=(12, 8))
+
+
+def test_the_page_names_every_class_and_prototype():
+    page = Page(render_prototypes("<title>", SPEC, *looked_at()))
     assert len([image for image in page.all_of("img") if image["src"].startswith("data:image/jpeg")]) == 12
     ((_, figure),) = page.figures
     dots, squares = figure["data"][:6], figure["data"][6:]
     assert sum(len(trace["x"]) for trace in dots) == 60
     assert [trace["text"] for trace in squares] == [[f"{name} 1", f"{name} 2"] for name in SPEC.classes]
-    assert page.text_of("h2")[1:] == list(SPEC.classes)
+    assert page.text_of("h2")[-1] == "ring"  # all is labelled 2: no other class has a patch of its own, and comes first
+    assert sorted(page.text_of("h2")[2:]) == sorted(SPEC.classes)
     assert len([text for text in page.text_of("figcaption") if text.startswith("Prototype 2: share")]) == 6
     assert page.text_of("h1") == ["<title>"]
 
@@ -125,3 +134,37 @@ def test_looking_shows_every_image_with_its_features():
     features, labels = sample.result()
     assert labels.tolist() == [0, 0, 0, 1]
     assert features.tolist() == [[5, 0]] * 3 + [[0, 7]]
+
+
+def test_an_overview_leads_to_a_page_for_each_class_worst_first():
+    looked = looked_at()
+    page = Page(render_prototypes("title", SPEC, *looked, folder="my classes"))
+    groups = class_groups(SPEC, looked[0])
+    links = [link["href"] for link in page.all_of("a")]
+    assert links == ["#overview", *(f"my%20classes/{group['file']}" for group in groups)]
+    assert page.text_of("h2") == ["Overview", "Features and prototypes in a plane"]
+    assert page.all_of("img") == []
+    shares = [group["right"] for group in groups if group["right"] is not None]
+    assert shares == sorted(shares)
+    assert [row[0] for row in page.rows[1:]] == [group["name"] for group in groups]
+
+
+def test_the_page_of_a_class_has_its_prototypes_alone_and_leads_to_its_neighbours():
+    groups = class_groups(SPEC, looked_at()[0])
+    source = render_class("title", groups, 1, "all of them.html")
+    page = Page(source)
+    assert page.text_of("h1") == [f"{groups[1]['name']}: title"]
+    assert [link["href"] for link in page.all_of("a")] == [
+        "../all%20of%20them.html",
+        groups[0]["file"],
+        groups[2]["file"],
+    ]
+    assert len(page.all_of("img")) == 2
+    assert [row[0] for row in page.rows] == ["prototype", "1", "2"]
+    assert len(source) < 100_000  # no chart, no plotly
+    for place, links in ((0, 2), (len(groups) - 1, 2)):
+        assert len(Page(render_class("title", groups, place, "all.html")).all_of("a")) == links
+
+
+def test_files_of_classes_have_plain_names():
+    assert page_name(3, "traffic light/rear") == "03_traffic_light_rear.html"

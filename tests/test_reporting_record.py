@@ -8,7 +8,7 @@ from runs import STEPS, write_run
 from semiseg.common.errors import DataError
 from semiseg.config import flatten, load
 from semiseg.data.specs import get_spec
-from semiseg.reporting.record import RunRecord, list_sizes, read_metrics, short_names
+from semiseg.reporting.record import RunRecord, list_sizes, planned_steps, read_metrics, short_names
 
 
 @pytest.fixture
@@ -49,6 +49,15 @@ def test_names_of_earlier_versions_are_read_as_those_of_today(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "kept": 0.25}\n{"step": 2, "mask_ratio": 0.5}\n')  # a run that was continued
     assert read_metrics(path)[0] == [{"step": 1, "mask_ratio": 0.25}, {"step": 2, "mask_ratio": 0.5}]
+
+
+def test_the_log_says_how_many_steps_a_run_should_have(tmp_path):
+    path, line = tmp_path / "log.txt", "2026-01-02 03:04:05 {} epochs of 85 steps = {} steps; device: cpu\n"
+    assert planned_steps(path) is None
+    path.write_text("2026-01-02 03:04:05 prototypes by k-means on 9 epochs of 1 steps = 9 pixels\n")
+    assert planned_steps(path) is None
+    path.write_text(line.format(10, 850) + "2026-01-02 04:00:00 step 850: mIoU 42.00\n" + line.format(20, 1700))
+    assert planned_steps(path) == 1700  # the run was prolonged
 
 
 def test_runs_have_names_that_tell_them_apart():

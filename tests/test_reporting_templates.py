@@ -14,16 +14,19 @@ EVIL = "</script><script>alert(1)</script>'\"&"
 
 def page_of(title="title", plane=None, classes=()):
     plane = plane or Chart("caption", go.Figure(layout={"height": 100}))
-    return render("prototypes.html.j2", title=title, legend=[Mark("red", title)], plane=plane, classes=classes)
+    overview = table([title], [[title]], title)
+    data = {"title": title, "legend": [Mark("red", title)], "plane": plane, "overview": overview, "folder": ""}
+    return render("prototypes.html.j2", classes=classes, **data)
 
 
 def test_text_from_outside_stays_text():
     figure = go.Figure(go.Scatter(x=[1], y=[2], name=EVIL), layout={"height": 100})
     rows = [{"caption": EVIL, "pictures": [(EVIL, "data:image/png;base64,")]}]
-    page = Page(page_of(EVIL, Chart(EVIL, figure), [{"name": EVIL, "rows": rows}]))
+    page = Page(page_of(EVIL, Chart(EVIL, figure), [{"name": EVIL, "rows": rows, "table": table([EVIL], [[1]], EVIL)}]))
+    assert [region["aria-label"] for region in page.all_of("div") if "role" in region] == [EVIL, EVIL]
     assert page.text_of("title") == page.text_of("h1") == [EVIL]
     assert page.all_of("img")[0]["alt"] == f"{EVIL}: {EVIL}"
-    assert len(page.all_of("script")) == 3  # the figure, plotly, ours
+    assert len(page.all_of("script")) == 4  # the mark of scripts, the figure, plotly, ours
     ((caption, drawn),) = page.figures
     assert (caption, drawn["data"][0]["name"]) == (EVIL, EVIL)
 
@@ -47,7 +50,7 @@ def test_pages_are_small_enough_to_send():
 
 
 def test_tables_set_numbers_to_the_right():
-    found = table(["name", "x", "y"], [["a", 1.234, None], ["b", 2, "text"]])
+    found = table(["name", "x", "y"], [["a", 1.234, None], ["b", 2, "text"]], "Numbers")
     assert found.rows == [["a", "1.23", "–"], ["b", "2", "text"]]
     assert found.numeric == [False, True, False]
 

@@ -31,6 +31,22 @@ def test_one_page_with_the_nearest_patches(show, tmp_path):
     assert (tmp_path / "page.html").read_text() == source
 
 
+def test_each_class_can_have_a_page_of_its_own(show, tmp_path):
+    assert show("--nearest", 2, "--per-class")[:2] == (0, f"{tmp_path / 'page.html'}\n")
+    overview = Page((tmp_path / "page.html").read_text())
+    assert overview.all_of("img") == []
+    pages = sorted((tmp_path / "page_classes").iterdir())
+    assert sorted(overview.addresses()) == [f"page_classes/{path.name}" for path in pages]
+    assert len(pages) == 6
+    for path in pages:
+        page = Page(path.read_text())
+        assert len(page.all_of("img")) == 2 * 2  # prototypes, patches
+        assert all((path.parent / address).is_file() for address in page.addresses())
+    pages[2].write_text("mine")
+    assert show("--per-class")[0] == 2
+    assert pages[2].read_text() == "mine"
+
+
 def test_labelled_images_can_be_looked_at(show, tmp_path):
     assert show("--part", "labeled", "--images", 2)[0] == 0
     assert "2 images of synthetic (labeled)" in (tmp_path / "page.html").read_text()

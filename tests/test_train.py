@@ -21,6 +21,7 @@ from semiseg.config import dump, load
 from semiseg.data.build import complete
 from semiseg.engine import plan
 from semiseg.engine.step import TrainStep
+from semiseg.reporting.record import planned_steps
 
 
 def run(path, overrides, *more):
@@ -269,6 +270,7 @@ def test_a_run_goes_on_with_its_images_divided_otherwise_but_not_with_others(
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert "2 epochs of 2 steps = 4 steps" in (tmp_path / "run/log.txt").read_text()
+    assert planned_steps(tmp_path / "run/log.txt") == 4  # a report reads the same line
 
 
 def test_a_scaled_rate_is_the_one_that_trains(tiny_config, tiny_overrides, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Look at prototypes: python tools/show_prototypes.py [--config F] [--checkpoint C] --out FILE.html (see --help).
 
-One page with the image patches nearest to each prototype of each class, and features and prototypes in a plane.
+One page with the image patches nearest to each prototype of each class, and features and prototypes in a plane; with
+--per-class an overview and a page for each class.
 """
 
 import argparse
@@ -25,7 +26,15 @@ from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import normalize
 from semiseg.engine.device import set_device
 from semiseg.evaluate import add_network_options, named_network
-from semiseg.reporting.prototypes import FeatureSample, Nearest, look, render_prototypes
+from semiseg.reporting.prototypes import (
+    FeatureSample,
+    Nearest,
+    class_groups,
+    look,
+    page_name,
+    render_class,
+    render_prototypes,
+)
 from semiseg.reporting.templates import check_out
 
 
@@ -34,6 +43,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="show_prototypes.py", description="Look at the prototypes of a run.")
     add_network_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write")
+    parser.add_argument("--per-class", action="store_true", help="a page a class, in a folder beside FILE")
     parser.add_argument("--part", choices=("labeled", "val"), default="val", help="which images (%(default)s)")
     parser.add_argument("--images", type=int, default=300, metavar="N", help="look at the first N (%(default)s)")
     parser.add_argument("--nearest", type=int, default=8, metavar="N", help="patches a prototype (%(default)s)")
@@ -42,14 +52,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def check_request(args: argparse.Namespace, config: Config) -> None:
+def check_request(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> None:
     """Raises ConfigError for numbers below 1, a network without prototypes, or a file that is not ours to replace."""
     for name in ("images", "nearest", "patch"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name}: expected at least 1, got {getattr(args, name)}")
     if config.net.proto_head is None:
         raise ConfigError("net.proto_head: this network has no prototypes; name the configuration of one that has")
-    check_out(args.out, "page")
+    for path in (args.out, *class_pages(args, spec.classes)):
+        check_out(path, "page")
+
+
+def class_pages(args: argparse.Namespace, classes: Sequence[str]) -> list[Path]:
+    """Where the page of each class goes; nothing without --per-class."""
+    folder = args.out.with_name(f"{args.out.stem}_classes")
+    return [folder / page_name(index, name) for index, name in enumerate(classes)] if args.per_class else []
 
 
 def dataset_of(args: argparse.Namespace, config: Config, spec: DatasetSpec) -> SegmentationDataset:
@@ -66,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
     trained = named_network(args)
     config, spec, checkpoint = trained.config, trained.spec, trained.checkpoint
-    check_request(args, config)
+    check_request(args, config, spec)
     data = dataset_of(args, config, spec)
     set_device(config.device)
     network = trained.load()
@@ -82,7 +99,12 @@ def main(arguments: Sequence[str]) -> int:
 
     look(samples, feature, prototypes, nearest, sample)
     title = f"Prototypes of {checkpoint.name}, {len(data)} images of {spec.name} ({args.part})"
-    replace_file(args.out, render_prototypes(title, spec, nearest, sample.result(), prototypes))
+    pages = class_pages(args, spec.classes)
+    groups = class_groups(spec, nearest) if pages else []
+    for place, group in enumerate(groups):
+        replace_file(pages[0].with_name(group["file"]), render_class(title, groups, place, args.out.name))
+    folder = pages[0].parent.name if pages else ""
+    replace_file(args.out, render_prototypes(title, spec, nearest, sample.result(), prototypes, folder))
     print(args.out)
     return 0
 

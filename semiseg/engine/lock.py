@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from semiseg.common.errors import ConfigError
@@ -112,6 +113,21 @@ class RunLock:
         while not self._ended.wait(self._beat):
             with contextlib.suppress(OSError):
                 os.utime(self._path)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a run is training in ``folder``, as its lock file tells; nothing there is touched.
+
+    On this machine the process decides, elsewhere the file's age by this host's clock.
+    """
+    path = folder / "run.lock"
+    try:
+        holder, age = _holder(path), time.time() - path.stat().st_mtime
+    except OSError:
+        return False
+    if holder.get("host") == socket.gethostname():
+        return isinstance(holder.get("pid"), int) and psutil.pid_exists(holder["pid"])
+    return bool(holder) and age < _SILENCE
 
 
 def _holder(path: Path) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from semiseg.common.platform import numpy_of
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.transforms import pad
 from semiseg.inference.compiled import Network
-from semiseg.inference.logits import image_logits
+from semiseg.inference.logits import image_logits, views
 from semiseg.metrics import ConfusionMatrix
 
 # (id, prediction H x W uint8 of the linear head)
 OnImage = Callable[[str, np.ndarray], None]
+# (id, the linear head's logits C x H x W, averaged over scales and mirror images)
+OnLogits = Callable[[str, np.ndarray], None]
 
 
 class Loader(Protocol):
@@ -55,6 +57,7 @@ def evaluate(
     mode: EvaluationConfig,
     on_image: OnImage | None = None,
     group: Group = ALONE,
+    on_logits: OnLogits | None = None,
 ) -> Evaluation:
     """Scores ``network`` (in evaluation mode) on every image of ``loader`` as ``mode`` says.
 
@@ -73,7 +76,8 @@ def evaluate(
                 center_crop(mask, loader.center_size, loader.ignore_label),
             )
         logits = image_logits(network, Tensor(np.ascontiguousarray(image[None])), mode)
-        prediction = numpy_of(logits.linear)[0].argmax(0).astype(np.uint8)
+        linear_logits = numpy_of(logits.linear)[0]
+        prediction = linear_logits.argmax(0).astype(np.uint8)
         before = linear.counts.copy()
         linear.update(prediction, mask)
         added = linear.counts - before
@@ -83,6 +87,8 @@ def evaluate(
             proto.update(numpy_of(logits.proto)[0].argmax(0).astype(np.uint8), mask)
         if on_image:
             on_image(name, prediction)
+        if on_logits:
+            on_logits(name, linear_logits / views(mode))
     for matrix in (linear, proto):
         matrix.counts = group.total(matrix.counts)
     return Evaluation(linear, proto if group.any(scored_proto) else None, images)

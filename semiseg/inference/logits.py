@@ -44,6 +44,11 @@ def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logi
     return Logits(*total)
 
 
+def views(cfg: EvaluationConfig) -> int:
+    """How many logits ``image_logits`` adds up."""
+    return len(cfg.scales) * (2 if cfg.flip else 1)
+
+
 def _scaled_size(height: int, width: int, scale: float, base_size: int | None) -> tuple[int, int]:
     """Without a base size both sides times ``scale``; with one the long side becomes scale * base_size.
 

@@ -13,37 +13,31 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from semiseg.reporting.series import Drawn, Series, on_common_steps
+
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; series beyond them are dashed.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_MOST_POINTS = 300
 _EDGE = {"line": {"color": "#7f8790", "width": 2}}  # a gray that shows on light and dark
 _CLEAR = "rgba(0,0,0,0)"
 _FEW_POINTS = 12  # so few are marked one by one
+_MARK = 5  # size of a marker in pixels
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with a caption above it. ``kind``: its class in the style sheet."""
+    """A figure with a caption above it. ``kind``: its class in the style sheet; ``words``: what it shows, for those who
+    do not see it.
+    """
 
     caption: str
     figure: go.Figure
     kind: str = ""
+    words: str = ""
 
     @property
     def height(self) -> int:
         """Pixels."""
         return self.figure.layout.height
-
-
-@dataclass(frozen=True)
-class Series:
-    """A named line. ``color`` counts through COLORS; ``dashed`` tells a second kind of the same series."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    color: int = 0
-    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,38 +78,33 @@ def line_chart(series: Sequence[Series], x_high: float, height: int = 230) -> go
     if not any(math.isfinite(y) for line in series for y in line.y):
         return None
     figure = _figure(height, {"l": 48, "r": 12, "t": 8, "b": 38}, hovermode="x unified")
-    figure.add_traces([_line(line) for line in series])
+    figure.add_traces([_line(*both) for both in zip(series, on_common_steps(series), strict=True)])
     figure.update_xaxes(range=[0, 1.02 * x_high], title={"text": "step", "standoff": 4}, nticks=6, hoverformat="d")
     figure.update_yaxes(nticks=6, automargin=True)
     return figure
 
 
-def _line(line: Series) -> go.Scatter:
-    x, y = thinned(line.x, line.y)
-    there = [False, *(value is not None for value in y), False]
+def _line(line: Series, drawn: Drawn) -> go.Scatter:
+    there = [False, *(value is not None for value in drawn.y), False]
     alone = any(
         here and not (before or after) for before, here, after in zip(there, there[1:], there[2:], strict=False)
     )
     dash = "dash" if line.dashed or line.color >= len(COLORS) else "solid"
     return go.Scatter(
-        x=x,
-        y=y,
+        x=drawn.x,
+        y=drawn.y,
         name=escape(abridge(line.name)),
-        mode="lines+markers" if alone or len(x) <= _FEW_POINTS else "lines",
+        mode="lines+markers" if alone or sum(drawn.logged) <= _FEW_POINTS else "lines",
         line={"color": stroke(line.color), "width": 1.8, "dash": dash},
-        marker={"size": 5, "symbol": "circle-open" if line.dashed else "circle"},
-        hovertemplate="%{y:.4~g}",
+        marker={"size": _sizes(drawn.logged), "symbol": "circle-open" if line.dashed else "circle"},
+        text=drawn.notes if any(drawn.notes) else None,
+        hovertemplate="%{y:.4~g}%{text}" if any(drawn.notes) else "%{y:.4~g}",
     )
 
 
-def thinned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float | None]]:
-    """At most about 300 points: means of parts of equal length, the last one of a part as its place. None for what is
-    not finite.
-    """
-    size = max(1, -(-len(x) // _MOST_POINTS))
-    starts = range(0, len(x), size)
-    means = [float(np.mean(y[i : i + size])) for i in starts]
-    return [x[min(i + size, len(x)) - 1] for i in starts], [_finite(value) for value in means]
+def _sizes(logged: Sequence[bool]) -> int | list[int]:
+    """Of markers, in pixels: what was not logged has none."""
+    return _MARK if all(logged) else [_MARK if known else 0 for known in logged]
 
 
 def _finite(value: float) -> float | None:
@@ -188,10 +177,10 @@ def stacked_bars(names: Sequence[str], counts: np.ndarray) -> go.Figure:
             customdata=[[escape(abridge(name)), int(total)] for name, total in zip(names, totals, strict=True)],
             hovertemplate="%{customdata[0]}<br>%{fullData.name}: %{x:.1f} % of %{customdata[1]} pixels<extra></extra>",
         )
-    words = [f"{effective(row):.1f} of {parts}" if row.sum() else "no pixel" for row in counts]
-    ends = [101 if total else 0 for total in totals]
-    figure.add_scatter(x=ends, y=rows, mode="text", text=words, textposition="middle right", cliponaxis=False)
-    figure.update_traces(hoverinfo="skip", selector={"type": "scatter"})
+    for row, of_name in enumerate(counts):
+        figure.add_annotation(
+            x=1, xref="paper", xanchor="left", y=row, text=in_use(of_name), showarrow=False, font={"size": 11}
+        )
     figure.update_xaxes(range=[0, 100], visible=False, fixedrange=True)
     _name_rows(figure, names)
     return figure
@@ -226,6 +215,11 @@ def scatter(groups: Sequence[Dots], height: int = 560) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
+
+
+def in_use(counts: np.ndarray) -> str:
+    """How many parts are in use, in words."""
+    return f"{effective(counts):.1f} of {len(counts)}" if counts.sum() else "no pixel"
 
 
 def effective(counts: np.ndarray) -> float:

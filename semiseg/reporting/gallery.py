@@ -24,6 +24,7 @@ class Judged:
     miou: float
     accuracy: float
     prediction: np.ndarray
+    confidence: np.ndarray
     mask: np.ndarray
     image: np.ndarray
 
@@ -41,8 +42,9 @@ class Gallery:
         self._worst: list[Judged] = []
         self._best: list[Judged] = []
 
-    def add(self, name: str, prediction: np.ndarray, mask: np.ndarray, image: np.ndarray) -> None:
-        """uint8 H x W, uint8 H x W, float32 3 x H x W normalised."""
+    def add(self, name: str, logits: np.ndarray, mask: np.ndarray, image: np.ndarray) -> None:
+        """float32 C x H x W, uint8 H x W, float32 3 x H x W normalised."""
+        prediction = logits.argmax(0).astype(np.uint8)
         matrix = ConfusionMatrix(self._spec.num_classes, self._spec.ignore_label)
         matrix.update(prediction, mask)
         if not matrix.counts.sum():
@@ -50,12 +52,12 @@ class Gallery:
         scores = matrix.compute()
         there = matrix.counts.sum(0) + matrix.counts.sum(1) > 0
         miou, accuracy = 100 * float(scores.iou[there].mean()), 100 * scores.pixel_accuracy
-        judged = Judged(name, miou, accuracy, prediction, mask, image)
+        judged = Judged(name, miou, accuracy, prediction, confidence_of(logits), mask, image)
         self._worst = sorted([*self._worst, judged], key=lambda item: item.miou)[: self._keep]
         self._best = sorted([*self._best, judged], key=lambda item: -item.miou)[: self._keep]
 
     def rows(self) -> tuple[list[Row], list[Row]]:
-        """(worst, best), for each image name, scores and four pictures as data URIs; of a small set an image is in one
+        """(worst, best), for each image name, scores and five pictures as data URIs; of a small set an image is in one
         of the two.
         """
         names = {item.name for item in self._worst}
@@ -69,13 +71,26 @@ class Gallery:
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         truth = cv2.resize(item.mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
         seen = cv2.resize(item.prediction, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        sure = cv2.resize(item.confidence, size, interpolation=cv2.INTER_NEAREST_EXACT)
         pictures = {
             "image": data_uri("jpeg", jpeg(small, 85)),
             "truth": data_uri("jpeg", jpeg(self._painter.overlay(small, truth), 85)),
             "prediction": data_uri("jpeg", jpeg(self._painter.overlay(small, seen), 85)),
+            "confidence": data_uri("jpeg", jpeg(confidence_map(sure, self._spec.num_classes), 85)),
             "errors": data_uri("png", png(error_map(seen, truth, self._spec.ignore_label))),
         }
         return {"name": item.name, "miou": item.miou, "accuracy": item.accuracy, "pictures": pictures}
+
+
+def confidence_of(logits: np.ndarray) -> np.ndarray:
+    """The probability of the most probable class: C x H x W -> float32 H x W, from 1/C to 1."""
+    return (1 / np.exp(logits - logits.max(0)).sum(0)).astype(np.float32)
+
+
+def confidence_map(confidence: np.ndarray, classes: int) -> np.ndarray:
+    """RGB: from dark blue (all classes alike) to yellow (probability 1); colours that grow lighter all the way."""
+    steps = np.rint(255 * (confidence - 1 / classes) / (1 - 1 / classes)).clip(0, 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(steps, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
 
 
 def error_map(prediction: np.ndarray, mask: np.ndarray, ignore_label: int) -> np.ndarray:

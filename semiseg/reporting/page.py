@@ -19,14 +19,18 @@ _TITLES = {
     "configuration": "Configuration",
 }
 _HEAD = (
-    *("run", "mIoU", "prototype head", "method", "data", "labels", "unlabelled", "steps", "best while training"),
-    "end of supervised phase",
+    *("run", "mIoU", "prototype head", "method", "data", "labels", "unlabelled", "steps", "state"),
+    *("best while training", "end of supervised phase"),
 )
 _FIRST = ("method", "dataset.type", "dataset.split", "trainer.epochs", "trainer.seed", "net.encoder.type")
 
 
-def render_report(runs: Sequence[RunRecord]) -> str:
-    """The page for one or several runs; a colour stands for a run everywhere."""
+def render_report(runs: Sequence[RunRecord], written: str = "", watch: int | None = None) -> str:
+    """The page for one or several runs; a colour stands for a run everywhere.
+
+    ``written``: when, which is shown while a run goes on; ``watch``: seconds until the page is written anew.
+    """
+    going_on = [run for run in runs if run.running]
     content = {
         "summary": summary(runs),
         "curves": figures.curves(runs),
@@ -40,6 +44,9 @@ def render_report(runs: Sequence[RunRecord]) -> str:
         "report.html.j2",
         title=f"Training report: {', '.join(run.name for run in runs)}",
         sections={anchor: title for anchor, title in _TITLES.items() if content[anchor]},
+        going_on=going_on,
+        written=written,
+        watch=watch if going_on else None,
         legend=[Mark(stroke(i), run.name) for i, run in enumerate(runs)] if len(runs) > 1 else [],
         **content,
     )
@@ -52,23 +59,28 @@ def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
     rows, warnings, scored, skipped = [], [], [], []
     for run in runs:
         scores, best = run.scores or {}, run.best
-        sizes = (run.lists.get("labeled"), run.lists.get("unlabeled"), run.last_step)
+        sizes = (run.lists.get("labeled"), run.lists.get("unlabeled"), run.reached)
         shown = f"{best['eval']['miou']:.2f} at step {best['step']}" if best else None
         scored_as = (scores.get("miou"), scores.get("proto_miou"))
-        rows.append([run.name, *scored_as, run.flat["method"], run.spec.name, *sizes, shown, run.supervised])
-        where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"none, {run.why_not}"
+        trained = (run.flat["method"], run.spec.name, *sizes, run.state or None, shown, run.supervised)
+        rows.append([run.name, *scored_as, *trained])
+        none = "none yet" if run.running else "none"
+        where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"{none}, {run.why_not}"
         scored.append(f"Scored of {run.name}: {where}")
-        lost = "" if run.supervised is None else lost_by_unlabeled(run.supervised, run.evaluations[-1]["eval"]["miou"])
+        early = run.supervised is None or run.running
+        lost = "" if early else lost_by_unlabeled(run.supervised, run.evaluations[-1]["eval"]["miou"])
         for warning in (random_weights_warning(run.spec, run.flat.get("net.encoder.pretrained")), lost):
             if warning:
                 warnings.append(f"WARNING: {run.name}: {warning}")
         if run.skipped:
             skipped.append(f"{run.name}: {run.skipped} times an unreadable image was skipped; log.txt names them")
-    return {"table": table(_HEAD, rows), "warnings": warnings, "scored": scored, "skipped": skipped}
+    return {"table": table(_HEAD, rows, "Summary"), "warnings": warnings, "scored": scored, "skipped": skipped}
 
 
 def images(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """For each run that was scored ``legend``, the classes, and ``rows``: heading -> captions with pictures."""
+    """For each run that was scored ``name``, ``legend`` (its classes), ``rows``: heading -> captions with pictures, and
+    ``kinds``: which pictures there are.
+    """
     galleries = []
     for run in runs:
         if not run.scores:
@@ -76,7 +88,8 @@ def images(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
         rows = {
             f"{kind.capitalize()} of {run.name}": [
                 {
-                    "caption": f"{row['name']}: mIoU {row['miou']:.1f}, {row['accuracy']:.1f} % of the pixels right",
+                    "name": row["name"],
+                    "scores": f"mIoU {row['miou']:.1f}, {row['accuracy']:.1f} % of pixels right",
                     "pictures": row["pictures"],
                 }
                 for row in run.scores[kind]
@@ -84,7 +97,8 @@ def images(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             for kind in ("worst", "best")
             if run.scores[kind]
         }
-        galleries.append({"legend": class_marks(run.spec), "rows": rows})
+        kinds = [kind for row in run.scores["worst"][:1] for kind in row["pictures"]]
+        galleries.append({"name": run.name, "legend": class_marks(run.spec), "rows": rows, "kinds": kinds})
     return galleries
 
 
@@ -98,13 +112,18 @@ def configuration(runs: Sequence[RunRecord]) -> dict[str, Any]:
     rows = [[key, *(_value(run.flat.get(key)) for run in runs)] for key in keys]
     return {
         "heading": heading,
-        "table": table(["key", *(run.name for run in runs)], rows, keys=True),
+        "table": table(["key", *(run.name for run in runs)], rows, heading, keys=True),
         "every": {run.name: _all_keys(run) for run in runs},
     }
 
 
 def _all_keys(run: RunRecord) -> Table:
-    return table(["key", "value"], [[key, _value(value)] for key, value in run.flat.items()], keys=True)
+    return table(
+        ["key", "value"],
+        [[key, _value(value)] for key, value in run.flat.items()],
+        f"every key of {run.name}",
+        keys=True,
+    )
 
 
 def _value(value: object) -> str:

@@ -3,18 +3,20 @@
 Shapes: N pixels, D channels, C classes, K prototypes a class; prototype p = class * K + number.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from semiseg.common.rng import generator
 from semiseg.data.pictures import jpeg
 from semiseg.data.specs import DatasetSpec
-from semiseg.reporting.charts import Chart, Dots, scatter
+from semiseg.reporting.charts import Chart, Dots, in_use, scatter
 from semiseg.reporting.gallery import data_uri
-from semiseg.reporting.templates import class_marks, render
+from semiseg.reporting.templates import Table, class_marks, render, table
 
 _PIXELS_A_CLASS = 200  # in the plane
 _RIGHT, _WRONG, _UNKNOWN = (46, 160, 67), (207, 34, 46), (150, 150, 150)
@@ -129,16 +131,92 @@ def plane(features: np.ndarray, prototypes: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def render_prototypes(
-    title: str, spec: DatasetSpec, nearest: Nearest, features: tuple[np.ndarray, np.ndarray], prototypes: np.ndarray
+    title: str,
+    spec: DatasetSpec,
+    nearest: Nearest,
+    features: tuple[np.ndarray, np.ndarray],
+    prototypes: np.ndarray,
+    folder: str = "",
 ) -> str:
-    """The page. ``features``: N x D and the label of each; ``prototypes``: C*K x D."""
-    per_class = len(prototypes) // spec.num_classes
-    classes = [
-        {"name": name, "rows": [_row(spec, nearest, index, number) for number in range(per_class)]}
-        for index, name in enumerate(spec.classes)
-    ]
-    drawing = _plane_chart(spec, *features, prototypes)
-    return render("prototypes.html.j2", title=title, legend=class_marks(spec), plane=drawing, classes=classes)
+    """The page: every class and its prototypes, or an overview that leads to ``folder``/``page_name`` of each class.
+
+    ``features``: N x D and the label of each; ``prototypes``: C*K x D.
+    """
+    groups = class_groups(spec, nearest)
+    overview = table(
+        ["class", "prototypes in use", "patches of the class, percent"],
+        [[group["name"], group["in_use"], group["right"]] for group in groups],
+        "Classes, worst first",
+    )
+    return render(
+        "prototypes.html.j2",
+        title=title,
+        legend=class_marks(spec),
+        plane=_plane_chart(spec, *features, prototypes),
+        overview=overview,
+        classes=groups,
+        folder=quote(folder),
+    )
+
+
+def render_class(title: str, groups: Sequence[dict[str, Any]], place: int, overview: str) -> str:
+    """The page of the class at ``place`` of ``groups``. ``overview``: the file name of the page one folder above."""
+    return render(
+        "prototype_class.html.j2",
+        with_charts=False,
+        title=f"{groups[place]['name']}: {title}",
+        group=groups[place],
+        before=groups[place - 1] if place else None,
+        after=groups[place + 1] if place + 1 < len(groups) else None,
+        overview=quote(overview),
+    )
+
+
+def page_name(index: int, name: str) -> str:
+    """The file of the class with that number."""
+    return f"{index:02d}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.html"
+
+
+def class_groups(spec: DatasetSpec, nearest: Nearest) -> list[dict[str, Any]]:
+    """For each class ``name``, ``file``, how many of its prototypes are ``in_use``, ``right`` (percent of the patches
+    whose pixel has the class's label), a ``table`` and ``rows`` (captions with pictures); the class with the fewest
+    right patches comes first.
+    """
+    per_class = len(nearest.of_prototype) // spec.num_classes
+    groups = []
+    for index, name in enumerate(spec.classes):
+        first = index * per_class
+        known = [
+            near.label
+            for of_one in nearest.of_prototype[first : first + per_class]
+            for near in of_one
+            if near.label < spec.num_classes
+        ]
+        groups.append(
+            {
+                "name": name,
+                "file": page_name(index, name),
+                "in_use": in_use(nearest.counts[first : first + per_class]),
+                "right": 100 * known.count(index) / len(known) if known else None,
+                "table": _class_table(spec, nearest, index, per_class),
+                "rows": [_row(spec, nearest, index, number) for number in range(per_class)],
+            }
+        )
+    return sorted(groups, key=lambda group: -1 if group["right"] is None else group["right"])
+
+
+def _class_table(spec: DatasetSpec, nearest: Nearest, class_id: int, per_class: int) -> Table:
+    """A line for each prototype of a class."""
+    head = ["prototype", "share of all pixels, percent", "highest cosine", "lowest cosine", "patches of the class"]
+    rows = []
+    for number in range(per_class):
+        prototype = class_id * per_class + number
+        near = nearest.of_prototype[prototype]
+        share = 100 * float(nearest.counts[prototype]) / max(1, int(nearest.counts.sum()))
+        right = sum(item.label == class_id for item in near)
+        cosines = (near[0].cosine, near[-1].cosine) if near else (None, None)
+        rows.append([str(number + 1), share, *cosines, f"{right} of {len(near)}"])
+    return table(head, rows, f"Prototypes of {spec.classes[class_id]}")
 
 
 def _plane_chart(spec: DatasetSpec, features: np.ndarray, labels: np.ndarray, prototypes: np.ndarray) -> Chart:
@@ -149,7 +227,18 @@ def _plane_chart(spec: DatasetSpec, features: np.ndarray, labels: np.ndarray, pr
         for index, name in enumerate(spec.classes)
     ]
     caption = f"{len(features)} pixels (dots) and {len(prototypes)} prototypes (squares); {share:.0%} of the variance"
-    return Chart(caption, scatter(groups))
+    return Chart(caption, scatter(groups), words=_distances(spec, points, labels, of_class))
+
+
+def _distances(spec: DatasetSpec, points: np.ndarray, labels: np.ndarray, centres: np.ndarray) -> str:
+    """What the plane shows, in words: how many pixels of each class lie nearest to a prototype of their own."""
+    words = []
+    for index, name in enumerate(spec.classes):
+        own = points[labels == index]
+        if len(own):
+            nearest = np.linalg.norm(own[:, None, None] - centres[None], axis=-1).min(2).argmin(1)
+            words.append(f"{name} {np.mean(nearest == index):.0%}")
+    return f"in this plane nearest to a prototype of their own class: {', '.join(words)}"
 
 
 def _row(spec: DatasetSpec, nearest: Nearest, class_id: int, number: int) -> dict[str, Any]:

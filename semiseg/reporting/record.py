@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from semiseg.data.specs import DatasetSpec
 Row = dict[str, Any]
 # Of scalars, as earlier versions logged them.
 _OLD_NAMES = {"kept": "mask_ratio", "pseudo_accuracy_kept": "pseudo_accuracy_in_mask"}
+_PLANNED = re.compile(r"^\S+ \S+ \d+ epochs of \d+ steps = (\d+) steps;", re.MULTILINE)  # as train.opening_lines has it
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class RunRecord:
 
     flat: every key of the configuration with its value. points and evaluations: the lines of metrics.jsonl, those of
     training and those of scoring. lists: name -> number of ids. scores: what ``score`` found, None where nothing was
-    scored; then ``why_not`` says why.
+    scored; then ``why_not`` says why. steps: of the whole run, None where log.txt does not say it; running: whether it
+    is training just now.
     """
 
     name: str
@@ -35,11 +38,28 @@ class RunRecord:
     lists: Mapping[str, int]
     scores: Row | None = None
     why_not: str = ""
+    steps: int | None = None
+    running: bool = False
 
     @property
     def last_step(self) -> int:
         """The last step that was logged."""
         return max((row["step"] for row in (*self.points, *self.evaluations)), default=0)
+
+    @property
+    def state(self) -> str:
+        """goes on, finished or stopped; "" where nobody knows how long the run should be."""
+        if self.running:
+            return "goes on"
+        if self.steps is None:
+            return ""
+        return "finished" if self.last_step >= self.steps else "stopped"
+
+    @property
+    def reached(self) -> str | int:
+        """The last step that was logged, of a run that is not finished with the number of all: ``560 of 850``."""
+        unfinished = self.steps is not None and self.last_step < self.steps
+        return f"{self.last_step} of {self.steps}" if unfinished else self.last_step
 
     @property
     def best(self) -> Row | None:
@@ -108,6 +128,15 @@ def read_metrics(path: Path) -> tuple[list[Row], list[Row]]:
             raise DataError(f"{path} line {number}: not a line of a training log; is the file damaged?") from None
         rows.append({_OLD_NAMES.get(name, name): value for name, value in row.items()})
     return [row for row in rows if "eval" not in row], [row for row in rows if "miou" in row.get("eval", {})]
+
+
+def planned_steps(path: Path) -> int | None:
+    """How many steps a run should have, as log.txt says at each of its starts; None where it does not."""
+    try:
+        starts = _PLANNED.findall(read_file(path).decode(errors="replace"))
+    except OSError:
+        return None
+    return int(starts[-1]) if starts else None
 
 
 def list_sizes(folder: Path) -> dict[str, int]:

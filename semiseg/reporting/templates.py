@@ -40,19 +40,22 @@ def class_marks(spec: DatasetSpec) -> list[Mark]:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are written. numeric: columns set to the right; keys: the first column holds configuration keys."""
+    """Cells as they are written. name: what a screen reader calls it; numeric: columns set to the right; keys: the
+    first column holds configuration keys.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric: Sequence[bool]
+    name: str
     keys: bool = False
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], keys: bool = False) -> Table:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], name: str, keys: bool = False) -> Table:
     """Rows below a head. Numbers are set to the right with two decimals, None is a dash."""
     rows = [list(row) for row in rows]
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(head))]
-    return Table(head, [[_text(value) for value in row] for row in rows], numeric, keys)
+    return Table(head, [[_text(value) for value in row] for row in rows], numeric, name, keys)
 
 
 def _text(value: object) -> str:
@@ -61,9 +64,11 @@ def _text(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def render(template: str, **data: Any) -> str:
-    """The page of a template of this folder."""
-    parts = {"style": _resource("page.css"), "script": _resource("page.js"), "plotly": Markup(get_plotlyjs())}
+def render(template: str, with_charts: bool = True, **data: Any) -> str:
+    """The page of a template of this folder; ``with_charts``: whether plotly's script goes into it (5 MB)."""
+    parts = {"style": _resource("page.css"), "script": _resource("page.js"), "with_charts": with_charts}
+    if with_charts:
+        parts["plotly"] = Markup(get_plotlyjs())
     return _environment().get_template(template).render(**parts, **data)
 
 

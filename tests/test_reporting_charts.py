@@ -106,6 +106,7 @@ def test_the_plane_has_dots_below_squares_at_one_scale():
     assert (list(squares.x), list(squares.y)) == ([0.5], [0.25])
     assert dots.marker.color == squares.marker.color == "rgb(1, 2, 3)"
     assert list(squares.text) == ["&lt;i&gt; 1"]
+    assert (list(squares.textposition), list(figure.data[3].textposition)) == (["middle right"], ["middle left"])
     assert figure.layout.yaxis.scaleanchor == "x"
 
 

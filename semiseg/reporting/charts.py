@@ -189,6 +189,8 @@ def stacked_bars(names: Sequence[str], counts: np.ndarray) -> go.Figure:
 def scatter(groups: Sequence[Dots], height: int = 560) -> go.Figure:
     """All groups in one plane, at one scale in both directions, centres above the points."""
     figure = _figure(height, {"l": 8, "r": 8, "t": 8, "b": 8})
+    every = np.concatenate([np.reshape(part, (-1, 2)) for group in groups for part in (group.points, group.centres)])
+    middle = (every[:, 0].min() + every[:, 0].max()) / 2 if len(every) else 0
     for group in groups:
         color, name = f"rgb{group.color}", escape(group.name)
         x, y = np.asarray(group.points, float).round(4).reshape(-1, 2).T.tolist()
@@ -207,7 +209,7 @@ def scatter(groups: Sequence[Dots], height: int = 560) -> go.Figure:
                 "line": {"color": "#7f8790", "width": 2},
             },
             text=[escape(f"{shorten(group.name)} {number}") for number in numbers],
-            textposition="middle right",
+            textposition=["middle left" if value > middle else "middle right" for value in x],  # inside the chart
             hovertext=[escape(f"{group.name}, prototype {number}") for number in numbers],
         )
     figure.update_traces(hovertemplate="%{hovertext}<extra></extra>", selector={"mode": "markers+text"})

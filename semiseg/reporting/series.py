@@ -74,7 +74,7 @@ def _drawn(points: dict[float, float | None], steps: Sequence[float]) -> Drawn:
     own = sorted(points)
     x = [step for step in steps if own[0] <= step <= own[-1]]
     between = np.interp(x, own, [math.nan if points[step] is None else points[step] for step in own])
-    values = [points.get(step, _finite(float(value))) for step, value in zip(x, between, strict=True)]
+    values = [_finite(float(value)) for value in between]
     logged = [step in points for step in x]
     notes = ["" if known else " (interpolated)" for known in logged]
     for end, beyond in ((0, steps[0] < own[0]), (-1, steps[-1] > own[-1])):

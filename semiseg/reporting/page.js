@@ -29,9 +29,18 @@ async function draw(chart) {
     responsive: true, displaylogo: false, displayModeBar: mouse ? "hover" : false,
     showSendToCloud: false, modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   });
+  if (chart.closest(".matrix")) await fit(chart);
   describe(chart);
   const steps = chart.closest("figure").querySelector(".steps");
   if (steps && steps.hidden) goThroughSteps(steps, chart, figure.data);
+}
+
+// On a narrow screen the cells of a matrix are smaller: no empty space below them.
+async function fit(chart) {
+  const {_size: area, yaxis, height} = chart._fullLayout, used = Math.ceil(height - area.h + yaxis._length);
+  if (used > height - 8) return;
+  chart.style.height = `${used}px`;
+  await Plotly.relayout(chart, {height: used});
 }
 
 // For screen readers the words beside a chart stand for its drawing; the buttons are one stop of the Tab key.

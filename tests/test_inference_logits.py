@@ -8,7 +8,14 @@ from mindspore import Tensor
 from tiny import context_of, image, network_of
 
 from semiseg.config.keys import EvaluationConfig
-from semiseg.inference.logits import _windows, image_logits, sliding_strips, sliding_window, upsampled_strips
+from semiseg.inference.logits import (
+    _windows,
+    image_logits,
+    logit_strips,
+    sliding_strips,
+    sliding_window,
+    upsampled_strips,
+)
 from semiseg.models import Output
 from semiseg.models.interpolate import resize
 
@@ -53,6 +60,13 @@ def test_mirroring_adds_the_mirrored_answer_turned_back():
     first = image_logits(network, x, WHOLE.model_copy(update={"flip": True})).linear.asnumpy()
     second = image_logits(network, flipped, WHOLE.model_copy(update={"flip": True})).linear.asnumpy()
     np.testing.assert_allclose(first, second[:, :, :, ::-1], atol=1e-3)  # with both, left and right are alike
+
+
+def test_strips_of_several_views_are_their_mean():
+    pixels = image().asnumpy()[0]
+    views = EvaluationConfig(scales=(1.0, 1.0, 1.0), flip=True)  # all of them the image again: Echo turns nothing
+    strips = np.concatenate(list(logit_strips(Echo(), pixels, pixels.shape[1:], views)), 1)
+    assert np.allclose(strips, pixels, atol=1e-6)  # 6 times as much would make a softmax of it too sure
 
 
 def test_scales_are_summed_at_the_images_size():

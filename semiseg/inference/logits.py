@@ -133,12 +133,13 @@ def logit_strips(
 ) -> Iterator[np.ndarray]:
     """The linear head's logits at ``size`` (H, W), whatever the image's own: 3 x H' x W' -> C x h x W, downwards.
 
-    With one scale and no mirror image no more than a strip is ever held at full size, so that large photographs fit
+    Their mean over scales and mirror images, so that a softmax of them is no surer than that of one. With one scale and no mirror image no more than a strip is ever held at full size, so that large photographs fit
     into memory. Mode center is taken as whole: it concerns scores alone.
     """
     height, width = image.shape[1:]
     if cfg.scales != (1.0,) or cfg.flip:
-        yield from upsampled_strips(numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0], size)
+        mean = numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0] / np.float32(views(cfg))
+        yield from upsampled_strips(mean, size)
     elif cfg.mode == "slide":
         inner = _scaled_size(height, width, 1.0, cfg.base_size)
         scaled = image if inner == (height, width) else numpy_of(resize(Tensor(image[None]), inner))[0]

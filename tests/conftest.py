@@ -2,6 +2,7 @@
 
 import semiseg  # noqa: F401, I001  (before mindspore: it sets what MindSpore reads at its own import)
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from semiseg.engine import build
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.config import load
 from semiseg.models.resnet import DEPTHS
+
+
+# Each of pytest-xdist's processes on a core of its own: MindSpore's threads of two would wait in loops for each other.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(worker.removeprefix("gw")) % len(_cores)]})
 
 
 @pytest.fixture(scope="session")

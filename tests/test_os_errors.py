@@ -88,6 +88,8 @@ READS = {
     "prepare-cityscapes": ["--root", "DRIVE/x"],
     "prepare-camvid": ["--from", "DRIVE/x", "--out", "OUT"],
     "convert-checkpoint": ["DRIVE/x.pth", "OUT/x.ckpt"],
+    "new": ["never-written", "--images", "DRIVE/x", "--masks", "DRIVE/x"],
+    "new, masks": ["never-written", "--images", "DATA", "--masks", "DRIVE/x"],
 }
 
 

@@ -133,8 +133,9 @@ def logit_strips(
 ) -> Iterator[np.ndarray]:
     """The linear head's logits at ``size`` (H, W), whatever the image's own: 3 x H' x W' -> C x h x W, downwards.
 
-    Their mean over scales and mirror images, so that a softmax of them is no surer than that of one. With one scale and no mirror image no more than a strip is ever held at full size, so that large photographs fit
-    into memory. Mode center is taken as whole: it concerns scores alone.
+    Their mean over scales and mirror images, so that a softmax of them is no surer than that of one. With one scale and
+    no mirror image no more than a strip is ever held at full size, so that large photographs fit into memory. Mode
+    center is taken as whole: it concerns scores alone.
     """
     height, width = image.shape[1:]
     if cfg.scales != (1.0,) or cfg.flip:

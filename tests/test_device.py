@@ -24,7 +24,7 @@ def machine_with(monkeypatch, tmp_path, *working):
         taken.append(name)
 
     monkeypatch.setattr(device.ms, "set_device", set_device)
-    monkeypatch.setattr(device, "_DEV", tmp_path)
+    monkeypatch.setattr(device, "DEV", tmp_path)
     return taken
 
 

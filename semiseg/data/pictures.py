@@ -1,6 +1,7 @@
 """Class indices as pictures: indexed, coloured, laid over the image. H, W: height and width in pixels."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,11 @@ def png(picture: np.ndarray) -> bytes:
 def jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
     """uint8 H x W x 3 RGB as JPEG."""
     return _encode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def side_by_side(tiles: Iterable[np.ndarray]) -> np.ndarray:
+    """Pictures (uint8 H x W x 3) of one height in a row, each with a white border of 2 px."""
+    return np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles])
 
 
 def _encode(kind: str, picture: np.ndarray, options: list[int] | None = None) -> bytes:

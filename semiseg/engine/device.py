@@ -8,12 +8,11 @@ from pathlib import Path
 
 import mindspore as ms
 
-from semiseg.common.accelerators import driver_files
+from semiseg.common.accelerators import DEV, driver_files
 from semiseg.common.errors import ConfigError
 from semiseg.common.platform import numpy_of
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
-_DEV = Path("/dev")
 # Comma-separated numbers of the cores that training shall stay on; tools/compare.py sets it for runs side by side.
 CORES = "SEMISEG_CORES"
 
@@ -41,7 +40,7 @@ def set_device(wanted: str, connect: Callable[[], None] = lambda: None) -> str:
     reason = _try("cpu", connect)
     if reason:  # an accelerator was taken for good and then failed in its first operation
         raise ConfigError(f"device: auto finds none that works ({'; '.join(filter(None, reasons.values()))})")
-    here = driver_files(_DEV).items()
+    here = driver_files(DEV).items()
     idle = [f"{files[0]} is here, but {name} does not work: {reasons[name]}" for name, files in here if files]
     if idle:
         return f"cpu (auto). WARNING: {'; '.join(idle)}. docs/devices.md tells what MindSpore needs"

@@ -11,7 +11,7 @@ from mindspore import Tensor
 
 from semiseg.common.platform import numpy_of
 from semiseg.data.loaders import Batch
-from semiseg.data.pictures import Painter
+from semiseg.data.pictures import Painter, side_by_side
 from semiseg.data.specs import DatasetSpec
 from semiseg.methods import Method
 from semiseg.models import SegmentationNetwork
@@ -68,10 +68,7 @@ class Monitor:
             for network in self._method.networks.values():
                 views.append(numpy_of(_logits(network, sample.image[None]))[0].argmax(0).astype(np.uint8))
             tiles = [sample.rgb, *(self._painter.overlay(sample.rgb, view) for view in views)]
-            yield (
-                sample.name,
-                np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]),
-            )
+            yield sample.name, side_by_side(tiles)
 
     def _pseudo_labels(
         self, step: int, images: np.ndarray, inside: np.ndarray | None = None

@@ -41,7 +41,30 @@ class TrackedRun:
     classes: Sequence[str]
 
 
-class Wandb(Recorder):
+class _PackageRecorder(Recorder):
+    """What both packages do alike, once a subclass has begun a run with them.
+
+    ``_run``: theirs, with log and finish; ``_image``: their class of pictures; ``place``: where all goes.
+    """
+
+    _run: Any
+    _image: Callable[[np.ndarray], Any]
+    place: str
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """As Recorder's."""
+        self._run.log(dict(values), step=step)
+
+    def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
+        """As Recorder's."""
+        self._run.log({tag: self._image(picture)}, step=step)
+
+    def close(self) -> None:
+        """Waits until all is sent."""
+        self._run.finish()
+
+
+class Wandb(_PackageRecorder):
     """https://docs.wandb.ai. Its own variables decide on the rest: WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY."""
 
     def __init__(self, run: TrackedRun):
@@ -62,20 +85,8 @@ class Wandb(Recorder):
         )
         self.place = str(self._run.sync_dir if self._run.offline else self._run.url)
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """As Recorder's."""
-        self._run.log(dict(values), step=step)
 
-    def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
-        """As Recorder's."""
-        self._run.log({tag: self._image(picture)}, step=step)
-
-    def close(self) -> None:
-        """Waits until all is sent."""
-        self._run.finish()
-
-
-class Swanlab(Recorder):
+class Swanlab(_PackageRecorder):
     """https://docs.swanlab.cn. Its own variables decide on the rest: SWANLAB_MODE=offline, SWANLAB_WORKSPACE, ..."""
 
     def __init__(self, run: TrackedRun):
@@ -96,21 +107,9 @@ class Swanlab(Recorder):
         )
         self.place = f"{run.folder}/swanlog"
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """As Recorder's."""
-        self._run.log(dict(values), step=step)
-
-    def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
-        """As Recorder's."""
-        self._run.log({tag: self._image(picture)}, step=step)
-
-    def close(self) -> None:
-        """Waits until all is sent."""
-        self._run.finish()
-
 
 # monitor.tracker -> what writes to it; the names are those of the packages and of our extras.
-TRACKERS: dict[str, Callable[[TrackedRun], Recorder]] = {"swanlab": Swanlab, "wandb": Wandb}
+TRACKERS: dict[str, Callable[[TrackedRun], _PackageRecorder]] = {"swanlab": Swanlab, "wandb": Wandb}
 
 
 def require_package(name: str) -> None:

@@ -25,7 +25,7 @@ from mindspore import Tensor, ops
 from scipy.special import log_softmax
 
 from semiseg.common.files import replace_file
-from semiseg.data.pictures import Painter, jpeg
+from semiseg.data.pictures import Painter, jpeg, side_by_side
 from semiseg.data.specs import DatasetSpec
 from semiseg.inference.compiled import Network
 from semiseg.inference.images import Item
@@ -123,7 +123,7 @@ def picture_of(image: np.ndarray, strips: Iterable[np.ndarray], painter: Painter
     gray = (255 * np.clip(entropy / math.log(num_classes), 0, 1)).astype(np.uint8)
     heat = cv2.applyColorMap(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), cv2.COLORMAP_INFERNO)
     tiles = [small, *(painter.overlay(small, each) for each in predictions), cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)]
-    return np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles])
+    return side_by_side(tiles)
 
 
 class RankingWriter:

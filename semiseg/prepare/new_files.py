@@ -25,6 +25,21 @@ _SCRIPT = (
 )
 
 
+class _Settings(NamedTuple):
+    """Values that go with an encoder, those of experiments/_base."""
+
+    rate: float
+    sync_bn: bool
+    dilation: Sequence[bool]
+    decoder: str
+
+
+_NETWORKS = {
+    "efficientnet_lite0": _Settings(0.05, False, [False, False, True], "{inner_planes: 64, dilations: [6, 12, 18]}"),
+    "resnet101": _Settings(0.01, True, [False, True, True], "{inner_planes: 256, dilations: [12, 24, 36]}"),
+}
+
+
 class Lists(NamedTuple):
     """Ids of the three parts. record: for split.json."""
 
@@ -64,13 +79,7 @@ def data_yaml(proposal: Proposal, folder: Path, clone: Path) -> str:
         *([f"colors: {_said([list(c) for c in classes.colors])}"] if classes.colors else []),
         *([f"ignore_color: {_said(list(classes.ignore_color))}"] if classes.ignore_color else []),
     ]
-    dilation = [False, False, True] if recipe.encoder == "efficientnet_lite0" else [False, True, True]
-    decoder = (
-        "{inner_planes: 64, dilations: [6, 12, 18]}"
-        if dilation[1] is False
-        else ("{inner_planes: 256, dilations: [12, 24, 36]}")
-    )
-    rate = 0.05 if recipe.encoder == "efficientnet_lite0" else 0.01
+    network = _NETWORKS[recipe.encoder]
     lines = [
         "# yaml-language-server: $schema=../../schema.json",
         "base: ../../_base/recipes/semiseg.yaml",
@@ -97,20 +106,20 @@ def data_yaml(proposal: Proposal, folder: Path, clone: Path) -> str:
         f"  sup_only_epoch: {recipe.sup_only}",
         f"  eval_every: {recipe.epochs}  # at the end alone: nothing is chosen on the images that are scored",
         "  optimizer:",
-        f"    kwargs: {{lr: {rate}, momentum: 0.9, weight_decay: 0.0001}}",
+        f"    kwargs: {{lr: {network.rate}, momentum: 0.9, weight_decay: 0.0001}}",
         "    decoder_lr_times: 1",
         "  unsupervised: {aug_prob: 1.0}",
         "criterion:",
         "  type: CELoss",
         "net:",
-        f"  sync_bn: {_said(recipe.encoder == 'resnet101')}",
+        f"  sync_bn: {_said(network.sync_bn)}",
         "  encoder:",
         f"    # {why['encoder']}",
         f"    type: {recipe.encoder}",
         f"    pretrained: {recipe.weights}  # semiseg weights {recipe.weights} fetches it",
-        f"    kwargs: {{replace_stride_with_dilation: {_said(dilation)}}}",
+        f"    kwargs: {{replace_stride_with_dilation: {_said(network.dilation)}}}",
         "  decoder:",
-        f"    kwargs: {decoder}",
+        f"    kwargs: {network.decoder}",
         "  proto_head: {num_micro_proto: 4, select_granularity: 16}  # of the methods that have one",
         "evaluation:",
         "  mode: whole",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import replace_file
-from semiseg.data.pictures import png
+from semiseg.data.pictures import png, side_by_side
 from semiseg.data.specs import DatasetSpec, get_spec
 
 METHODS = ("suponly", "ours")
@@ -119,7 +119,7 @@ class Pictures:
         first, *others = tiles  # colours that stand for something are not mixed
         shrunk = [cv2.resize(first, (WIDTH, height), interpolation=cv2.INTER_AREA)]
         shrunk += [cv2.resize(tile, (WIDTH, height), interpolation=cv2.INTER_NEAREST) for tile in others]
-        return np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in shrunk])
+        return side_by_side(shrunk)
 
 
 def picture(demo: Path, spec: DatasetSpec, data: Path, ids: Sequence[str]) -> np.ndarray:

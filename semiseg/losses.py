@@ -7,6 +7,8 @@ from mindspore import Tensor, ops
 
 from semiseg.common.platform import kept_max, with_axis
 
+_TINY = 1e-12  # in place of a sum of weights that is 0
+
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of every pixel and a mask of the labelled ones.
@@ -32,10 +34,20 @@ def _mean(loss: Tensor, weight: Tensor) -> Tensor:
     return (loss * weight).sum() / ops.maximum(weight.sum(), 1.0)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy over the labelled pixels."""
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean cross entropy over the labelled pixels, weighted by their classes where these have weights (C float32)."""
     loss, valid = pixel_cross_entropy(logits, labels)
-    return _mean(loss, valid)
+    if class_weights is None:
+        return _mean(loss, valid)
+    weight = pixel_weights(labels, class_weights)
+    return (loss * weight).sum() / ops.maximum(weight.sum(), _TINY)
+
+
+def pixel_weights(labels: Tensor, class_weights: Tensor) -> Tensor:
+    """The weight of each label's class (C float32), 0 where a label is no class; in the shape of ``labels``."""
+    valid = ops.logical_and(labels >= 0, labels < class_weights.shape[0])
+    index = ops.where(valid, labels, 0).astype("int32").reshape(-1)
+    return ops.gather(class_weights, index, 0).reshape(labels.shape) * valid.astype("float32")
 
 
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, thresh: float, min_kept: int) -> Tensor:
@@ -101,4 +113,4 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Te
     A pixel without a label has no loss, though its weight counts in the sum, as in AEL's ``Criterion_cons``.
     """
     loss, _ = pixel_cross_entropy(logits, labels)
-    return (loss * weight).sum() / (weight.sum() + 1e-12)
+    return (loss * weight).sum() / (weight.sum() + _TINY)

@@ -138,7 +138,7 @@ def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]
     """What a run says of itself before the first step."""
     config, split = plan.config, plan.split
     many = f" on each of {group.world} devices" if group.world > 1 else ""
-    lines = [f"WARNING: {plan.warning}"] if plan.warning else []
+    lines = [f"WARNING: {warning}" for warning in plan.warnings]
     lines += [
         f"{config.method} on {config.dataset.type}, split {split_name(config)}: {len(split.labeled)} labelled,"
         f" {len(split.unlabeled)} unlabelled, {len(split.val)} validation images",

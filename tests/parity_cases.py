@@ -62,7 +62,12 @@ def config_of(spec: NetworkSpec) -> NetConfig:
             ),
         ),
         decoder=DecoderConfig(
-            kwargs=DecoderKwargs(inner_planes=spec.inner_planes, dilations=spec.aspp_dilations, rep_head=spec.rep_head)
+            kwargs=DecoderKwargs(
+                inner_planes=spec.inner_planes,
+                dilations=spec.aspp_dilations,
+                pool_norm=spec.pool_norm,
+                rep_head=spec.rep_head,
+            )
         ),
         aux_loss=AuxLossConfig() if spec.aux else None,
         proto_head=ProtoHeadConfig(num_micro_proto=spec.prototypes, select_granularity=8) if spec.prototypes else None,

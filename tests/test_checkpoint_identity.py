@@ -43,6 +43,7 @@ COUNTS = {
     "net.decoder.type=dec_unimatch": "net.decoder.type",
     "net.decoder.kwargs.inner_planes=16": "net.decoder.kwargs.inner_planes",
     "net.decoder.kwargs.dilations=[12, 24, 36]": "net.decoder.kwargs.dilations",
+    "net.decoder.kwargs.pool_norm=false": "net.decoder.kwargs.pool_norm",
     "net.aux_loss={}": "net.aux_loss",
     "net.proto_head=null": "net.proto_head",
     "net.proto_head.num_micro_proto=3": "net.proto_head.num_micro_proto",

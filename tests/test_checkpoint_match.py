@@ -58,6 +58,7 @@ def test_what_shapes_tell():
         "encoder width": "4",
         "decoder channels": "8",
         "ASPP branches": "5",
+        "image pooling": "with BatchNorm",
         "auxiliary head": "yes",
         "representation head": "-",
     }
@@ -71,6 +72,7 @@ DIFFERENCES = {
     "width": (["net.encoder.kwargs.width=8"], "encoder width  8  4"),
     "decoder": (["net.decoder.kwargs.inner_planes=16"], "decoder channels  16  8"),
     "branches": (["net.decoder.kwargs.dilations=[1, 2]"], "ASPP branches  4  5"),
+    "pooling": (["net.decoder.kwargs.pool_norm=false"], "image pooling  with a bias  with BatchNorm"),
     "head": (["net.aux_loss={}"], "auxiliary head  yes  -"),
     "prototypes": (["net.proto_head=null"], "prototypes of a class  -  2"),
     "rep": (["net.decoder.kwargs.rep_head=true"], "representation head  yes  -"),

@@ -95,6 +95,15 @@ def test_imagenet_weights_keep_the_encoder_alone(tmp_path, run, kind):
     assert_same(read(tmp_path / "r.ckpt"), encoder)
 
 
+@pytest.mark.parametrize("decoder", ["dec_deeplabv3_plus", "dec_unimatch"])
+def test_a_bias_behind_image_pooling_is_known_by_its_name(tmp_path, run, decoder):
+    overrides = (f"net.decoder.type={decoder}", "net.decoder.kwargs.pool_norm=false", "net.proto_head=null")
+    arrays = arrays_of(network(*overrides, seed=1))
+    assert not any(name.startswith("decoder.aspp.conv1.2") for name in arrays)
+    assert run(write_ckpt(tmp_path / "in.ckpt", arrays), tmp_path / "out.ckpt")[0] == 0
+    assert_same(read(tmp_path / "out.ckpt"), arrays)
+
+
 def test_a_run_of_ours(tmp_path, run):
     teacher = arrays_of(network(seed=1))
     state = {f"teacher.{name}": array for name, array in teacher.items()}

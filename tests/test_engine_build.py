@@ -82,3 +82,16 @@ def test_events_can_be_switched_off(tiny_config, tiny_overrides, tmp_path):
     plan = made(tiny_config, tiny_overrides, "monitor.tensorboard=false")
     assert build.events(plan, 0) is None
     assert not plan.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "sync_bn", "norm", "world", "warned"),
+    [(4, "true", "true", 1, False), (2, "true", "true", 1, True), (2, "true", "false", 1, False)]
+    + [(2, "true", "true", 2, False), (2, "false", "true", 2, True)],
+)
+def test_a_run_is_warned_of_few_images_behind_image_pooling(
+    tiny_config, tiny_overrides, images, sync_bn, norm, world, warned
+):
+    options = [f"dataset.batch_size={images}", f"net.sync_bn={sync_bn}", f"net.decoder.kwargs.pool_norm={norm}"]
+    plan = make_plan(load(tiny_config(), [*tiny_overrides, *options]), world)
+    assert any("image pooling knows each channel by 2 numbers" in text for text in plan.warnings) == warned

@@ -59,6 +59,29 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels(flat):
     assert float(losses.cross_entropy(Tensor(logits), Tensor(labels))) == pytest.approx(loss[valid].mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("flat", [False, True], ids=["B x C x H x W", "N x C"])
+def test_weighted_classes_make_a_weighted_mean(flat):
+    logits, labels = make(flat=flat)
+    loss, valid = pixel_losses(logits, labels)
+    of_class = np.array([0.5, 2.0, 1.0, 3.5], np.float32)
+    weight = of_class[np.where(valid, labels, 0)] * valid
+    found = losses.cross_entropy(Tensor(logits), Tensor(labels), Tensor(of_class))
+    assert float(found) == pytest.approx((loss * weight).sum() / weight.sum(), rel=1e-5)
+    np.testing.assert_array_equal(losses.pixel_weights(Tensor(labels), Tensor(of_class)).asnumpy(), weight)
+    alike = losses.cross_entropy(Tensor(logits), Tensor(labels), Tensor(np.full(CLASSES, 3, np.float32)))
+    assert float(alike) == pytest.approx(loss[valid].mean(), rel=1e-5)
+
+
+def test_weighted_classes_without_a_labelled_pixel_give_zero():
+    logits, labels = make()
+    weights = Tensor(np.ones(CLASSES, np.float32))
+    loss, gradient = value_and_gradient(
+        lambda x: losses.cross_entropy(x, Tensor(np.full_like(labels, 255)), weights), logits
+    )
+    assert loss == 0
+    assert not gradient.any()
+
+
 def test_the_gradient_of_cross_entropy_is_softmax_minus_one_hot():
     logits, labels = make()
     _, gradient = value_and_gradient(lambda x: losses.cross_entropy(x, Tensor(labels)), logits)

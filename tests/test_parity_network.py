@@ -39,6 +39,12 @@ def test_resnet101_with_multi_grid_and_all_heads():
     assert_close(found)
 
 
+def test_image_pooling_with_a_bias_in_place_of_batchnorm():
+    found = evaluation_outputs(dataclasses.replace(SMALL, pool_norm=False), (65, 65))
+    assert found.keys() == OUTPUTS
+    assert_close(found)
+
+
 def test_resnet50_at_output_stride_16_without_multi_grid():
     spec = NetworkSpec(
         depth=50,

@@ -37,12 +37,15 @@ NET = (
 )
 
 
-def twin_of(seed):
+def twin_of(seed, pool_norm=True):
     """In evaluation mode; statistics, scales and biases are not 0 and 1."""
     torch.manual_seed(seed)
     dilated, rates = (False, False, True), (1, 2, 3)
     network = twin.Network(
-        twin.NetworkSpec(**vars(SMALL) | {"replace_stride_with_dilation": dilated, "aspp_dilations": rates})
+        twin.NetworkSpec(
+            **vars(SMALL)
+            | {"replace_stride_with_dilation": dilated, "aspp_dilations": rates, "pool_norm": pool_norm}
+        )
     )
     draw = torch.Generator().manual_seed(seed + 1)
     for module in network.eval().modules():
@@ -60,10 +63,13 @@ def ours_from(network):
     return from_torch({"model": state, "epoch": 3}, "unimatch.pth").state
 
 
-@pytest.mark.parametrize("size", [(65, 65), (64, 82)], ids=["odd", "even"])
-def test_a_published_files_names_load_and_give_the_same_logits(size):
-    network = twin_of(SEED)
-    ours = load(build_model(config_of(*NET).net), ours_from(network))
+@pytest.mark.parametrize(
+    ("size", "pool_norm"), [((65, 65), True), ((64, 82), True), ((65, 65), False)], ids=["odd", "even", "pool bias"]
+)
+def test_a_published_files_names_load_and_give_the_same_logits(size, pool_norm):
+    network = twin_of(SEED, pool_norm)
+    config = config_of(*NET, f"net.decoder.kwargs.pool_norm={str(pool_norm).lower()}")
+    ours = load(build_model(config.net), ours_from(network))
     image = image_of(1, 2, 3, *size)
     with torch.no_grad():
         exact = numpy_of(network.double()(torch.from_numpy(image).double()))

@@ -116,9 +116,11 @@ def of_case(case, accumulate):
 CASES = {
     "supervised": ("suponly", []),
     "supervised with auxiliary loss": ("suponly", ["net.aux_loss={}"]),
+    "supervised, balanced": ("suponly", ["criterion.class_balance=1"]),
     "mean teacher": ("mean_teacher", [START, PLAIN]),
     "divided by confident pixels": ("mean_teacher", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
     "prototypes": ("ours", [START, PLAIN]),
+    "prototypes, balanced": ("ours", [START, PLAIN, "criterion.class_balance=0.5"]),
     "prototypes, confident": ("ours", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
     "strong views": ("unimatch", [START, "trainer.weak_to_strong.partner=same_image"]),
     "prototypes and class confidences": ("ours", [START, PLAIN, "trainer.adaptive={momentum: 0.9}"]),

@@ -27,6 +27,7 @@ SAME = (
     "net.decoder.type",
     "net.decoder.kwargs.inner_planes",
     "net.decoder.kwargs.dilations",
+    "net.decoder.kwargs.pool_norm",
     "net.aux_loss",
     "net.proto_head",
     "net.proto_head.num_micro_proto",

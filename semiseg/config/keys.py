@@ -392,6 +392,15 @@ class CriterionConfig(Section):
 
     type: Literal["CELoss", "ohem"] = key("CELoss", "cross entropy on all pixels, or on the hard ones")
     kwargs: CriterionKwargs = key(CriterionKwargs(), read_if={"criterion.type": "ohem"})
+    class_balance: float = key(
+        0.0,
+        "classes weigh (median frequency / frequency in the labelled images) to this power; 0: all alike, 1: median "
+        "frequency balancing",
+        ge=0,
+        le=1,
+        expected="a power, 0..1",
+        read_if={"criterion.type": "CELoss"},
+    )
 
 
 class EncoderKwargs(Section):
@@ -433,6 +442,11 @@ class DecoderKwargs(Section):
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = key((12, 24, 36), "of ASPP", expected="whole numbers above 0")
     dropout: float = key(
         0.1, "share of dropped channels", ge=0, lt=1, read_if={"net.decoder.type": "dec_deeplabv3_plus"}
+    )
+    pool_norm: bool = key(
+        True,
+        "BatchNorm in the image pooling branch, as published; false: a bias in its place, for steps of few images on "
+        "one device",
     )
     rep_head: bool = key(False, "U2PL's representation head beside the classifier", read_if={"method": "u2pl"})
 

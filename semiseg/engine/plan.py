@@ -15,7 +15,7 @@ from semiseg.data.lists import Split, read_split
 from semiseg.data.padding import padding_note, sample_of
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
-from semiseg.data.warnings import random_weights_warning
+from semiseg.data.warnings import few_images_warning, random_weights_warning
 from semiseg.engine.optim import poly
 from semiseg.engine.trackers import require_package
 from semiseg.methods import Method, get_method
@@ -35,7 +35,7 @@ _FREE = (
 class Plan:
     """A run that the configuration and the files allow.
 
-    notes: lines for the log. warning: "", or what may make the whole run worthless. epochs_before: of the run that
+    notes: lines for the log. warnings: what may make the whole run worthless. epochs_before: of the run that
     trainer.resume=extend prolongs, None where none is.
     """
 
@@ -48,7 +48,7 @@ class Plan:
     images: int  # labelled images a step, over all devices and micro-batches
     lr_factor: float
     notes: tuple[str, ...]
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
     epochs_before: int | None = None
 
     @property
@@ -91,8 +91,13 @@ def make_plan(config: Config, world: int) -> Plan:
     factor, lr_notes = learning_rate_factor(config, spec, images)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
-    warning = random_weights_warning(spec, config.net.encoder.pretrained)
-    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warning, epochs_before)
+    sharing = config.dataset.batch_size * (world if config.net.sync_bn else 1)
+    said = (
+        random_weights_warning(spec, config.net.encoder.pretrained),
+        few_images_warning(sharing, config.net.decoder.kwargs.pool_norm),
+    )
+    warnings = tuple(filter(None, said))
+    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warnings, epochs_before)
 
 
 def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "labeled"] = "unlabeled") -> int:

@@ -21,6 +21,7 @@ from semiseg.models.resnet import DEPTHS, Bottleneck
 
 _REP_HEAD = "decoder.representation.8.weight"
 _FUSED = "decoder.fuse.0.weight"
+_POOL_BIAS = "decoder.aspp.conv1.1.bias"  # of a pooling branch without BatchNorm
 
 
 def infer_network(arrays: State, source: str) -> NetConfig:
@@ -47,7 +48,12 @@ def infer_network(arrays: State, source: str) -> NetConfig:
         num_classes=num_classes,
         encoder=infer_encoder(arrays, source),
         decoder=DecoderConfig(
-            kwargs=DecoderKwargs(inner_planes=planes, dilations=_dilations(branches - 2), rep_head=_REP_HEAD in shapes)
+            kwargs=DecoderKwargs(
+                inner_planes=planes,
+                dilations=_dilations(branches - 2),
+                pool_norm=_POOL_BIAS not in shapes,
+                rep_head=_REP_HEAD in shapes,
+            )
         ),
         aux_loss=AuxLossConfig() if "auxor.aux.0.weight" in shapes else None,
         proto_head=ProtoHeadConfig(num_micro_proto=proto[0] // num_classes) if proto else None,
@@ -65,6 +71,7 @@ def _unimatch_network(arrays: State, source: str) -> NetConfig:
     kwargs = DecoderKwargs(
         inner_planes=shapes["decoder.head.project.0.weight"][0],
         dilations=tuple(6 * (index + 1) for index in range(rates)),
+        pool_norm=f"decoder.head.b{rates + 1}.gap.1.bias" not in shapes,
     )
     return NetConfig(
         num_classes=shapes["decoder.classifier.weight"][0],

@@ -21,7 +21,8 @@ from mindspore import Parameter, Tensor, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
-from semiseg.losses import cross_entropy, ohem_cross_entropy
+from semiseg.losses import cross_entropy, ohem_cross_entropy, pixel_weights
+from semiseg.methods.class_balance import class_weights
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.sampling import dropout_masks
 from semiseg.models import SegmentationNetwork
@@ -71,6 +72,7 @@ class Method:
     def __init__(self, context: RunContext):
         self.context = context
         self.student = context.new_network().set_train(True)
+        self.class_weights = _class_weights(context)
         together = context.group.world if context.net.sync_bn else 1
         if context.batch_size * together == 1 and not self.semi_phase(0):
             raise ConfigError(
@@ -83,7 +85,10 @@ class Method:
 
     def enter_step(self, step: int) -> list[str]:
         """Called before each step, for work at a change of phase. Returns lines for the log."""
-        return []
+        if step > 0 or self.class_weights is None:
+            return []
+        shown = ", ".join(f"{weight:.2f}" for weight in self.class_weights.asnumpy())
+        return [f"weights of the classes on labelled images (criterion.class_balance): {shown}"]
 
     def inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         """The inputs of ``objective(step)`` for a micro-batch. Names of fields that are images begin with ``image``."""
@@ -164,8 +169,8 @@ class Method:
         return (self.supervised_loss(pred, aux, inputs["label_l"]),), ()
 
     def supervised_counts(self, inputs: Any) -> dict[str, Tensor]:
-        """Pixels of the term ``sup``; none for OHEM, which chooses them within a micro-batch."""
-        return {} if self.context.criterion.type == "ohem" else {"sup": self.labelled_pixels(inputs.label_l)}
+        """Pixels of the term ``sup``, or their weights; none for OHEM, which chooses them within a micro-batch."""
+        return {} if self.context.criterion.type == "ohem" else {"sup": self.labelled_weight(inputs.label_l)}
 
     def supervised_loss(self, pred: Tensor, aux: Tensor | None, label: Tensor) -> Tensor:
         """The criterion on the logits at label size, plus the weighted auxiliary head."""
@@ -194,4 +199,22 @@ class Method:
         if self.context.criterion.type == "ohem":
             kwargs = self.context.criterion.kwargs
             return ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
-        return cross_entropy(logits, label)
+        return self.labelled_cross_entropy(logits, label)
+
+    def labelled_cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross entropy with labels (not pseudo-labels), in either head."""
+        return cross_entropy(logits, label, self.class_weights)
+
+    def labelled_weight(self, label: Tensor) -> Tensor:
+        """What ``labelled_cross_entropy`` divides by: labelled pixels, or the sum of their classes' weights."""
+        weights = self.class_weights
+        return self.labelled_pixels(label) if weights is None else pixel_weights(label, weights).sum()
+
+
+def _class_weights(context: RunContext) -> Tensor | None:
+    """Of the labelled images; None where all classes weigh alike, or OHEM chooses pixels in place of weights."""
+    power = context.criterion.class_balance
+    if power == 0 or context.criterion.type == "ohem":
+        return None
+    masks = (mask for _, mask in context.images.labeled())
+    return Tensor(class_weights(masks, context.net.num_classes, power))

@@ -29,6 +29,16 @@ def conv_norm(in_planes: int, planes: int, dilation: int, norm: Norm) -> nn.Sequ
     return nn.SequentialCell(conv, norm(planes), nn.ReLU())
 
 
+def pooling_branch(in_planes: int, planes: int, norm: Norm, pool_norm: bool) -> nn.SequentialCell:
+    """The mean over the map, a 1x1 convolution with its norm, or with a bias in its place, and ReLU.
+
+    That norm sees one number an image: in training over B images it knows each channel by B numbers alone (with two
+    images by their order), and in evaluation takes averages of such. On a step of 2 images it learns next to nothing.
+    """
+    conv = (conv1x1(in_planes, planes), norm(planes)) if pool_norm else (_biased_conv(in_planes, planes, 1),)
+    return nn.SequentialCell(ImagePool(), *conv, nn.ReLU())
+
+
 def _biased_conv(in_planes: int, planes: int, kernel: int) -> Conv2d:
     return Conv2d(in_planes, planes, kernel, padding=kernel // 2, bias=True)
 
@@ -39,9 +49,10 @@ class ASPP(nn.Cell):
     Source: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
     """
 
-    def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
+    def __init__(self, in_planes: int, kwargs: DecoderKwargs, norm: Norm):
         super().__init__()
-        self.conv1 = nn.SequentialCell(ImagePool(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
+        planes, dilations = kwargs.inner_planes, kwargs.dilations
+        self.conv1 = pooling_branch(in_planes, planes, norm, kwargs.pool_norm)
         self.conv2 = conv_norm(in_planes, planes, 0, norm)
         for index, dilation in enumerate(dilations):
             setattr(self, f"conv{index + 3}", conv_norm(in_planes, planes, dilation, norm))
@@ -64,9 +75,9 @@ class Decoder(nn.Cell):
 
     def __init__(self, low_planes: int, high_planes: int, num_classes: int, kwargs: DecoderKwargs, norm: Norm):
         super().__init__()
-        planes, dilations = kwargs.inner_planes, kwargs.dilations
+        planes = kwargs.inner_planes
         self.low_conv = nn.SequentialCell(_biased_conv(low_planes, planes, 1), norm(planes), nn.ReLU())
-        self.aspp = ASPP(high_planes, planes, dilations, norm)
+        self.aspp = ASPP(high_planes, kwargs, norm)
         self.head = nn.SequentialCell(Conv3x3(self.aspp.out_planes, planes), norm(planes), nn.ReLU())
         self.classifier = _pixel_head(2 * planes, planes, num_classes, norm)
         self.representation = _pixel_head(2 * planes, planes, planes, norm) if kwargs.rep_head else None

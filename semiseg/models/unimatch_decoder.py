@@ -7,22 +7,21 @@ BatchNorm and no dropout. Names of cells are UniMatch's. Shapes: B batch, h x w 
 from mindspore import Tensor, nn, ops
 
 from semiseg.config.keys import DecoderKwargs
-from semiseg.models.deeplabv3plus import conv_norm
+from semiseg.models.deeplabv3plus import conv_norm, pooling_branch
 from semiseg.models.encoder import Norm
 from semiseg.models.interpolate import resize
-from semiseg.models.layers import Conv3x3, ImagePool
+from semiseg.models.layers import Conv3x3
 from semiseg.models.precision import Conv2d, as_float32, as_like
-from semiseg.models.resnet import conv1x1
 
 _LOW_PLANES = 48
 
 
 class _Pooling(nn.Cell):
-    """The mean over the map, a 1x1 convolution, and back to the map's size."""
+    """``pooling_branch``, and back to the map's size."""
 
-    def __init__(self, in_planes: int, planes: int, norm: Norm):
+    def __init__(self, in_planes: int, kwargs: DecoderKwargs, norm: Norm):
         super().__init__()
-        self.gap = nn.SequentialCell(ImagePool(), conv1x1(in_planes, planes), norm(planes), nn.ReLU())
+        self.gap = pooling_branch(in_planes, kwargs.inner_planes, norm, kwargs.pool_norm)
 
     def construct(self, x: Tensor) -> Tensor:
         return resize(self.gap(x), x.shape[2:])
@@ -31,10 +30,11 @@ class _Pooling(nn.Cell):
 class ProjectedASPP(nn.Cell):
     """Atrous spatial pyramid pooling whose branches are brought back to P channels: b0 is 1x1, the last one pools."""
 
-    def __init__(self, in_planes: int, planes: int, dilations: tuple[int, ...], norm: Norm):
+    def __init__(self, in_planes: int, kwargs: DecoderKwargs, norm: Norm):
         super().__init__()
-        convolutions = [conv_norm(in_planes, planes, dilation, norm) for dilation in (0, *dilations)]
-        branches = [*convolutions, _Pooling(in_planes, planes, norm)]
+        planes = kwargs.inner_planes
+        convolutions = [conv_norm(in_planes, planes, dilation, norm) for dilation in (0, *kwargs.dilations)]
+        branches = [*convolutions, _Pooling(in_planes, kwargs, norm)]
         for index, branch in enumerate(branches):
             setattr(self, f"b{index}", branch)
         self.branches = [getattr(self, f"b{index}") for index in range(len(branches))]
@@ -57,7 +57,7 @@ class UniMatchDecoder(nn.Cell):
     def __init__(self, low_planes: int, high_planes: int, num_classes: int, kwargs: DecoderKwargs, norm: Norm):
         super().__init__()
         planes = kwargs.inner_planes
-        self.head = ProjectedASPP(high_planes, planes, kwargs.dilations, norm)
+        self.head = ProjectedASPP(high_planes, kwargs, norm)
         self.reduce = conv_norm(low_planes, _LOW_PLANES, 0, norm)
         self.fuse = nn.SequentialCell(
             *(Conv3x3(planes + _LOW_PLANES, planes), norm(planes), nn.ReLU()),

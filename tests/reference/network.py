@@ -30,6 +30,7 @@ class NetworkSpec:
     zero_init_residual: bool = True
     inner_planes: int = 256
     aspp_dilations: tuple[int, ...] = (12, 24, 36)
+    pool_norm: bool = True
     aux: bool = False
     prototypes: int = 0  # K; 0 leaves the prototype head out
     rep_head: bool = False  # U2PL's representation head
@@ -187,9 +188,10 @@ class Encoder(nn.Module):
 class ASPP(nn.Module):
     """Image pooling, a 1x1 convolution and one dilated 3x3 convolution per rate, side by side (conv1 ... conv5)."""
 
-    def __init__(self, cin: int, planes: int, dilations: tuple[int, ...]) -> None:
+    def __init__(self, cin: int, planes: int, dilations: tuple[int, ...], pool_norm: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.AdaptiveAvgPool2d(1), *_unit(nn.Conv2d(cin, planes, 1, bias=False)))
+        pooled = _unit(nn.Conv2d(cin, planes, 1, bias=False)) if pool_norm else (nn.Conv2d(cin, planes, 1), nn.ReLU())
+        self.conv1 = nn.Sequential(nn.AdaptiveAvgPool2d(1), *pooled)
         self.conv2 = nn.Sequential(*_unit(nn.Conv2d(cin, planes, 1, bias=False)))
         for i, dilation in enumerate(dilations):
             setattr(self, f"conv{i + 3}", nn.Sequential(*_unit(_conv3(cin, planes, dilation=dilation))))
@@ -206,7 +208,7 @@ class Decoder(nn.Module):
         super().__init__()
         planes = spec.inner_planes
         self.low_conv = nn.Sequential(*_unit(nn.Conv2d(low_channels, planes, 1)))
-        self.aspp = ASPP(high_channels, planes, spec.aspp_dilations)
+        self.aspp = ASPP(high_channels, planes, spec.aspp_dilations, spec.pool_norm)
         self.head = nn.Sequential(*_unit(_conv3(self.aspp.branches * planes, planes)), ChannelDropout())
         self.classifier = _pixel_head(2 * planes, planes, spec.num_classes)
         self.representation = _pixel_head(2 * planes, planes, planes) if spec.rep_head else None

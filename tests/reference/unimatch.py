@@ -18,21 +18,22 @@ def _unit(conv: nn.Conv2d) -> nn.Sequential:
 
 
 class Pooling(nn.Module):
-    def __init__(self, cin: int, planes: int) -> None:
+    def __init__(self, cin: int, planes: int, pool_norm: bool) -> None:
         super().__init__()
-        self.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), *_unit(nn.Conv2d(cin, planes, 1, bias=False)))
+        conv = _unit(nn.Conv2d(cin, planes, 1, bias=False)) if pool_norm else (nn.Conv2d(cin, planes, 1), nn.ReLU())
+        self.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), *conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(self.gap(x), x.shape[-2:], mode="bilinear", align_corners=True)
 
 
 class ASPP(nn.Module):
-    def __init__(self, cin: int, planes: int, rates: tuple[int, ...]) -> None:
+    def __init__(self, cin: int, planes: int, rates: tuple[int, ...], pool_norm: bool) -> None:
         super().__init__()
         self.b0 = _unit(nn.Conv2d(cin, planes, 1, bias=False))
         for i, rate in enumerate(rates, 1):
             setattr(self, f"b{i}", _unit(nn.Conv2d(cin, planes, 3, padding=rate, dilation=rate, bias=False)))
-        setattr(self, f"b{len(rates) + 1}", Pooling(cin, planes))
+        setattr(self, f"b{len(rates) + 1}", Pooling(cin, planes, pool_norm))
         self.count = len(rates) + 2
         self.project = _unit(nn.Conv2d(self.count * planes, planes, 1, bias=False))
 
@@ -52,7 +53,7 @@ class Network(nn.Module):
         self.backbone.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         low, *_, high = self.backbone.out_channels
         planes = spec.inner_planes
-        self.head = ASPP(high, planes, spec.aspp_dilations)
+        self.head = ASPP(high, planes, spec.aspp_dilations, spec.pool_norm)
         self.reduce = _unit(nn.Conv2d(low, 48, 1, bias=False))
         first = nn.Conv2d(planes + 48, planes, 3, padding=1, bias=False)
         self.fuse = nn.Sequential(*_unit(first), *_unit(nn.Conv2d(planes, planes, 3, padding=1, bias=False)))

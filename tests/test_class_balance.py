@@ -8,7 +8,7 @@ from semiseg.methods.class_balance import class_weights
 
 
 def masks():
-    """Class 0 in both (6 of 8 pixels, 2 of 6 labelled ones), class 1 in both, class 2 in the second alone; 3 nowhere."""
+    """Classes 0 and 1 are in both (0: 6 of 8 and 2 of 6 labelled pixels), 2 in the second alone, 3 in none."""
     first = np.array([[0, 0, 0, 0], [0, 0, 1, 1]], np.uint8)
     second = np.array([[0, 0, 1, 2], [2, 2, 255, 255]], np.uint8)
     return [first, second]

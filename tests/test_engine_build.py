@@ -86,8 +86,13 @@ def test_events_can_be_switched_off(tiny_config, tiny_overrides, tmp_path):
 
 @pytest.mark.parametrize(
     ("images", "sync_bn", "norm", "world", "warned"),
-    [(4, "true", "true", 1, False), (2, "true", "true", 1, True), (2, "true", "false", 1, False)]
-    + [(2, "true", "true", 2, False), (2, "false", "true", 2, True)],
+    [
+        (4, "true", "true", 1, False),
+        (2, "true", "true", 1, True),
+        (2, "true", "false", 1, False),
+        (2, "true", "true", 2, False),
+        (2, "false", "true", 2, True),
+    ],
 )
 def test_a_run_is_warned_of_few_images_behind_image_pooling(
     tiny_config, tiny_overrides, images, sync_bn, norm, world, warned

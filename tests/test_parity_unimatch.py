@@ -43,8 +43,7 @@ def twin_of(seed, pool_norm=True):
     dilated, rates = (False, False, True), (1, 2, 3)
     network = twin.Network(
         twin.NetworkSpec(
-            **vars(SMALL)
-            | {"replace_stride_with_dilation": dilated, "aspp_dilations": rates, "pool_norm": pool_norm}
+            **vars(SMALL) | {"replace_stride_with_dilation": dilated, "aspp_dilations": rates, "pool_norm": pool_norm}
         )
     )
     draw = torch.Generator().manual_seed(seed + 1)

@@ -35,8 +35,8 @@ class _Settings(NamedTuple):
 
 
 _NETWORKS = {
-    "efficientnet_lite0": _Settings(0.05, False, [False, False, True], "{inner_planes: 64, dilations: [6, 12, 18], pool_norm: false}"),
-    "resnet101": _Settings(0.01, True, [False, True, True], "{inner_planes: 256, dilations: [12, 24, 36], pool_norm: false}"),
+    "efficientnet_lite0": _Settings(0.05, False, [False, False, True], "inner_planes: 64, dilations: [6, 12, 18]"),
+    "resnet101": _Settings(0.01, True, [False, True, True], "inner_planes: 256, dilations: [12, 24, 36]"),
 }
 
 
@@ -120,7 +120,8 @@ def data_yaml(proposal: Proposal, folder: Path, clone: Path) -> str:
         f"    pretrained: {recipe.weights}  # semiseg weights {recipe.weights} fetches it",
         f"    kwargs: {{replace_stride_with_dilation: {_said(network.dilation)}}}",
         "  decoder:",
-        f"    kwargs: {network.decoder}  # without BatchNorm behind image pooling: few images share it",
+        "    # without BatchNorm behind image pooling: few images share it",
+        f"    kwargs: {{{network.decoder}, pool_norm: false}}",
         "  proto_head: {num_micro_proto: 4, select_granularity: 16}  # of the methods that have one",
         "evaluation:",
         "  mode: whole",

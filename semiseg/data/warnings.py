@@ -30,8 +30,8 @@ def few_images_warning(images: int, pool_norm: bool) -> str:
         return ""
     return (
         f"BatchNorm behind image pooling knows each channel by {images} number{'s' if images > 1 else ''} in a step of "
-        "labelled images (one an image), and scores fall far: 29 mIoU in place of 44 with 2 images, measured on CamVid. Set "
-        f"dataset.batch_size to {_ENOUGH_IMAGES} or more (smaller crops make room; several devices share with "
+        "labelled images (one an image), and scores fall far: on CamVid 29 mIoU in place of 44 with 2 images. "
+        f"Set dataset.batch_size to {_ENOUGH_IMAGES} or more (smaller crops make room; several devices share with "
         "net.sync_bn), or net.decoder.kwargs.pool_norm=false (no published decoder weights load then)"
     )
 

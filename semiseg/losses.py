@@ -7,8 +7,6 @@ from mindspore import Tensor, ops
 
 from semiseg.common.platform import kept_max, with_axis
 
-_TINY = 1e-12  # in place of a sum of weights that is 0
-
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of every pixel and a mask of the labelled ones.
@@ -30,21 +28,23 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _mean(loss: Tensor, weight: Tensor) -> Tensor:
-    """Mean of ``loss`` over the pixels whose 0/1 weight is 1; 0 if there is none."""
+    """Mean of ``loss``, weighted; 0 where no pixel has a weight."""
     return (loss * weight).sum() / ops.maximum(weight.sum(), 1.0)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Mean cross entropy over the labelled pixels, weighted by their classes where these have weights (C float32)."""
     loss, valid = pixel_cross_entropy(logits, labels)
+    return _mean(loss, valid * pixel_weights(labels, class_weights))
+
+
+def pixel_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor | float:
+    """The weight of each label's class, 0 where a label is no class; in the shape of ``labels``.
+
+    class_weights: C float32; None: all classes weigh alike, 1.0 is what a pixel weighs.
+    """
     if class_weights is None:
-        return _mean(loss, valid)
-    weight = pixel_weights(labels, class_weights)
-    return (loss * weight).sum() / ops.maximum(weight.sum(), _TINY)
-
-
-def pixel_weights(labels: Tensor, class_weights: Tensor) -> Tensor:
-    """The weight of each label's class (C float32), 0 where a label is no class; in the shape of ``labels``."""
+        return 1.0
     valid = ops.logical_and(labels >= 0, labels < class_weights.shape[0])
     index = ops.where(valid, labels, 0).astype("int32").reshape(-1)
     return ops.gather(class_weights, index, 0).reshape(labels.shape) * valid.astype("float32")
@@ -69,31 +69,37 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, thresh: float, min_kept: 
     return _mean(loss, kept)
 
 
-def confident_cross_entropy(logits: Tensor, labels: Tensor, confident: Tensor, over_all: bool = True) -> Tensor:
+def confident_cross_entropy(
+    logits: Tensor, labels: Tensor, confident: Tensor, over_all: bool = True, class_weights: Tensor | None = None
+) -> Tensor:
     """Cross entropy with pseudo-labels on the confident pixels.
 
     Args:
         confident: bool or 0/1, shape of labels.
         over_all: divide by the number of all labelled pixels (else by the confident ones), so that a batch with few
             confident pixels moves the network less.
+        class_weights: C float32, what a pixel counts by its label; None: all alike.
     """
     loss, valid = pixel_cross_entropy(logits, labels)
+    valid = valid * pixel_weights(labels, class_weights)
     weight = valid * confident.astype("float32")
     if over_all:
         return (loss * weight).sum() / ops.maximum(valid.sum(), 1.0)
     return _mean(loss, weight)
 
 
-def certain_cross_entropy(logits: Tensor, labels: Tensor, certain: Tensor, over_all: bool = True) -> Tensor:
+def certain_cross_entropy(
+    logits: Tensor, labels: Tensor, certain: Tensor, over_all: bool = True, class_weights: Tensor | None = None
+) -> Tensor:
     """U2PL's unsupervised loss: cross entropy on the certain pixels, times all pixels / kept pixels.
 
     That is, mean over the kept pixels weighted by B*H*W / kept, as U2PL's ``compute_unsupervised_loss``; without
-    ``over_all`` by the pixels with a label in place of B*H*W.
+    ``over_all`` by the pixels with a label in place of B*H*W. With weights of the classes it is their weighted mean.
     """
     loss, valid = pixel_cross_entropy(logits, labels)
     weight = valid * certain.astype("float32")
     count = float(loss.size) if over_all else valid.sum()
-    return count / ops.maximum(weight.sum(), 1.0) * _mean(loss, weight)
+    return count / ops.maximum(weight.sum(), 1.0) * _mean(loss, weight * pixel_weights(labels, class_weights))
 
 
 def entropy(probability: Tensor) -> Tensor:
@@ -113,4 +119,4 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Te
     A pixel without a label has no loss, though its weight counts in the sum, as in AEL's ``Criterion_cons``.
     """
     loss, _ = pixel_cross_entropy(logits, labels)
-    return (loss * weight).sum() / (weight.sum() + _TINY)
+    return (loss * weight).sum() / (weight.sum() + 1e-12)

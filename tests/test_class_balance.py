@@ -43,7 +43,7 @@ def test_a_run_says_the_weights_once_and_its_loss_is_another(name):
         assert len(lines) == power
         results[power] = trainee.run(0, 2)
     weights = class_weights([mask for _, mask in balanced.images.labeled()], 3, 1.0)
-    assert "criterion.class_balance): " + ", ".join(f"{weight:.2f}" for weight in weights) in lines[0]
+    assert "(criterion.class_balance): " + ", ".join(f"{weight:.2f}" for weight in weights) in lines[0]
     assert results[0][0].terms["sup"] != pytest.approx(results[1][0].terms["sup"], rel=1e-3)
 
 

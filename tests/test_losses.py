@@ -68,8 +68,26 @@ def test_weighted_classes_make_a_weighted_mean(flat):
     found = losses.cross_entropy(Tensor(logits), Tensor(labels), Tensor(of_class))
     assert float(found) == pytest.approx((loss * weight).sum() / weight.sum(), rel=1e-5)
     np.testing.assert_array_equal(losses.pixel_weights(Tensor(labels), Tensor(of_class)).asnumpy(), weight)
+    assert losses.pixel_weights(Tensor(labels), None) == 1
     alike = losses.cross_entropy(Tensor(logits), Tensor(labels), Tensor(np.full(CLASSES, 3, np.float32)))
     assert float(alike) == pytest.approx(loss[valid].mean(), rel=1e-5)
+
+
+def test_weighted_classes_weigh_pseudo_labels_too():
+    logits, labels = make()
+    loss, valid = pixel_losses(logits, labels)
+    of_class = np.array([0.5, 2.0, 1.0, 3.5], np.float32)
+    weight = of_class[np.where(valid, labels, 0)] * valid
+    chosen = np.random.default_rng(3).random(labels.shape) < 0.6
+    given = Tensor(logits), Tensor(labels), Tensor(chosen.astype(np.float32))
+    kept = (loss * weight * chosen).sum()
+    for over_all, total in ((True, weight.sum()), (False, (weight * chosen).sum())):
+        found = losses.confident_cross_entropy(*given, over_all, Tensor(of_class))
+        assert float(found) == pytest.approx(kept / total, rel=1e-5)
+    for over_all, count in ((True, loss.size), (False, valid.sum())):
+        found = losses.certain_cross_entropy(*given, over_all, Tensor(of_class))
+        exact = count / (valid & chosen).sum() * kept / (weight * chosen).sum()
+        assert float(found) == pytest.approx(exact, rel=1e-5)
 
 
 def test_weighted_classes_without_a_labelled_pixel_give_zero():

@@ -121,6 +121,10 @@ CASES = {
     "divided by confident pixels": ("mean_teacher", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
     "prototypes": ("ours", [START, PLAIN]),
     "prototypes, balanced": ("ours", [START, PLAIN, "criterion.class_balance=0.5"]),
+    "confident pixels, balanced": (
+        "mean_teacher",
+        [START, PLAIN, "trainer.unsupervised.normalize=confident", "criterion.class_balance=1"],
+    ),
     "prototypes, confident": ("ours", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
     "strong views": ("unimatch", [START, "trainer.weak_to_strong.partner=same_image"]),
     "prototypes and class confidences": ("ours", [START, PLAIN, "trainer.adaptive={momentum: 0.9}"]),

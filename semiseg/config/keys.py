@@ -394,8 +394,8 @@ class CriterionConfig(Section):
     kwargs: CriterionKwargs = key(CriterionKwargs(), read_if={"criterion.type": "ohem"})
     class_balance: float = key(
         0.0,
-        "classes weigh (median frequency / frequency in the labelled images) to this power; 0: all alike, 1: median "
-        "frequency balancing",
+        "pixels weigh (median frequency / frequency of their class in the labelled images) to this power, in cross "
+        "entropies with labels and a teacher's pseudo-labels; 0: all alike, 1: median frequency balancing",
         ge=0,
         le=1,
         expected="a power, 0..1",

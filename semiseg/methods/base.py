@@ -88,7 +88,7 @@ class Method:
         if step > 0 or self.class_weights is None:
             return []
         shown = ", ".join(f"{weight:.2f}" for weight in self.class_weights.asnumpy())
-        return [f"weights of the classes on labelled images (criterion.class_balance): {shown}"]
+        return [f"weights of the classes (criterion.class_balance): {shown}"]
 
     def inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         """The inputs of ``objective(step)`` for a micro-batch. Names of fields that are images begin with ``image``."""
@@ -170,7 +170,7 @@ class Method:
 
     def supervised_counts(self, inputs: Any) -> dict[str, Tensor]:
         """Pixels of the term ``sup``, or their weights; none for OHEM, which chooses them within a micro-batch."""
-        return {} if self.context.criterion.type == "ohem" else {"sup": self.labelled_weight(inputs.label_l)}
+        return {} if self.context.criterion.type == "ohem" else {"sup": self.labelled_pixels(inputs.label_l)}
 
     def supervised_loss(self, pred: Tensor, aux: Tensor | None, label: Tensor) -> Tensor:
         """The criterion on the logits at label size, plus the weighted auxiliary head."""
@@ -181,8 +181,9 @@ class Method:
         return loss
 
     def labelled_pixels(self, label: Tensor) -> Tensor:
-        """How many of the labels are classes."""
-        return ops.logical_and(label >= 0, label < self.context.net.num_classes).astype("float32").sum()
+        """What a cross entropy over labels divides by: how many are classes, weighted where classes have weights."""
+        valid = ops.logical_and(label >= 0, label < self.context.net.num_classes).astype("float32")
+        return (valid * pixel_weights(label, self.class_weights)).sum()
 
     def dropout(self, step: int, batch: StepBatch, kinds: int = 1) -> tuple[Tensor, ...]:
         """Dropout masks of the student; ``kinds``: 2 where as many unlabelled images follow the labelled ones."""
@@ -199,16 +200,7 @@ class Method:
         if self.context.criterion.type == "ohem":
             kwargs = self.context.criterion.kwargs
             return ohem_cross_entropy(logits, label, kwargs.thresh, kwargs.min_kept)
-        return self.labelled_cross_entropy(logits, label)
-
-    def labelled_cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Cross entropy with labels (not pseudo-labels), in either head."""
         return cross_entropy(logits, label, self.class_weights)
-
-    def labelled_weight(self, label: Tensor) -> Tensor:
-        """What ``labelled_cross_entropy`` divides by: labelled pixels, or the sum of their classes' weights."""
-        weights = self.class_weights
-        return self.labelled_pixels(label) if weights is None else pixel_weights(label, weights).sum()
 
 
 def _class_weights(context: RunContext) -> Tensor | None:

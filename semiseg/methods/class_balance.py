@@ -1,4 +1,4 @@
-"""Weights of classes in the supervised loss, from how often they occur in the labelled images."""
+"""Weights of classes in the cross entropies, from how often they occur in the labelled images."""
 
 from collections.abc import Iterable
 

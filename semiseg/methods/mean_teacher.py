@@ -13,7 +13,7 @@ from mindspore import Parameter, Tensor, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
-from semiseg.losses import certain_cross_entropy, confident_cross_entropy
+from semiseg.losses import certain_cross_entropy, confident_cross_entropy, pixel_weights
 from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
 from semiseg.methods.base import Evaluated, Objective
 from semiseg.methods.context import RunContext, StepBatch
@@ -151,7 +151,9 @@ class SemiSupervised(WithTeacher):
         unsup = self.context.trainer.unsupervised
         if unsup.rule == "entropy":
             return {}
-        return {name: self.labelled_pixels(labels) if unsup.normalize == "all" else mask.sum()}
+        if unsup.normalize == "all":
+            return {name: self.labelled_pixels(labels)}
+        return {name: (mask * pixel_weights(labels, self.class_weights)).sum()}
 
     def linear_losses(self, inputs: Mapping[str, Any], pred: Tensor, aux: Tensor | None) -> tuple:
         """(supervised loss, unsupervised loss, mask ratio) of the student's logits on both kinds.
@@ -176,8 +178,9 @@ class SemiSupervised(WithTeacher):
         """Cross entropy with pseudo-labels where ``mask`` is 1, normalised as the configured rule says."""
         unsup = self.context.trainer.unsupervised
         if unsup.rule == "entropy":
-            return certain_cross_entropy(logits, labels, mask, over_all=not self.context.mask_padding)
-        return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all")
+            over_all = not self.context.mask_padding
+            return certain_cross_entropy(logits, labels, mask, over_all, self.class_weights)
+        return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all", self.class_weights)
 
     def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:
         """The fields of ``ClassConfidences`` where AEL's samplers want them, else ()."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mindspore import Tensor, jit, ops
 
 from semiseg.common.platform import assign
+from semiseg.losses import cross_entropy
 from semiseg.methods.ael.equalizer import ClassConfidences
 from semiseg.methods.base import Evaluated, Objective
 from semiseg.methods.context import RunContext, StepBatch
@@ -91,7 +92,7 @@ class PrototypeConsistency(SemiSupervised):
         labels = ops.concat((label_l, label_u), 0)
         logits = self.student.proto_net(rows)  # 2B*P x C
         labelled = label_l.shape[0]
-        proto_sup = self.labelled_cross_entropy(logits[:labelled], label_l)
+        proto_sup = cross_entropy(logits[:labelled], label_l, self.class_weights)
         proto_unsup = self.unsupervised_loss(logits[labelled:], label_u, mask_u)
         valid = ops.concat(((label_l < logits.shape[1]).astype("float32"), mask_u), 0) > 0
         sums = prototype_sums(self.student.proto_net, ops.stop_gradient(rows), labels, valid)
@@ -101,7 +102,7 @@ class PrototypeConsistency(SemiSupervised):
         """Pixels that the terms of ``prototype_function`` are means over."""
         label_u, mask_u = _pick(inputs.label_u, inputs.pixels), _pick(inputs.mask_u, inputs.pixels)
         counts = self.linear_counts(inputs) | self.unsupervised_counts("proto_unsup", label_u, mask_u)
-        return counts | {"proto_sup": self.labelled_weight(_pick(inputs.label_l, inputs.pixels))}
+        return counts | {"proto_sup": self.labelled_pixels(_pick(inputs.label_l, inputs.pixels))}
 
     def confidences_in(self, sums: PrototypeSums) -> ClassConfidences:
         return ClassConfidences(*sums.confidences)

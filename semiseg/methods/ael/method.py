@@ -14,7 +14,7 @@ from mindspore import Tensor, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.rng import generator
-from semiseg.losses import weighted_cross_entropy
+from semiseg.losses import pixel_weights, weighted_cross_entropy
 from semiseg.methods.base import Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mean_teacher import SemiSupervised
@@ -114,7 +114,7 @@ class AEL(SemiSupervised):
         stays = (draw < pixel_probabilities(ops.stop_gradient(logits), class_probability)).astype("float32")
         stays = stays * (label != BLANK).astype("float32")  # outside the image nothing has a weight
         label, labels = ops.where(confidence < self._cfg.threshold, BLANK, label), label
-        weight = stays * confidence**self._cfg.gamma
+        weight = stays * confidence**self._cfg.gamma * pixel_weights(labels, self.class_weights)
         counted = stays * (label != BLANK).astype("float32")
         return weighted_cross_entropy(logits, label, weight), self.mask_ratio(labels, counted)
 

@@ -75,7 +75,7 @@ def confident_cross_entropy(
     """Cross entropy with pseudo-labels on the confident pixels.
 
     Args:
-        confident: bool or 0/1, shape of labels.
+        confident: bool or 0/1, or what a pixel weighs; shape of labels.
         over_all: divide by the number of all labelled pixels (else by the confident ones), so that a batch with few
             confident pixels moves the network less.
         class_weights: C float32, what a pixel counts by its label; None: all alike.

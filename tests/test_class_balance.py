@@ -17,15 +17,22 @@ def masks():
 def test_frequencies_are_those_in_the_images_that_show_a_class():
     frequency = np.array([8 / 14, 3 / 14, 3 / 6])
     found = class_weights(masks(), 4, 1.0)
-    np.testing.assert_allclose(found[:3], 0.5 / frequency, rtol=1e-6)
+    np.testing.assert_allclose(found[:3] / found[2], frequency[2] / frequency, rtol=1e-6)
     assert found[3] == 1
     assert found.dtype == np.float32
+
+
+def test_a_labelled_pixel_weighs_1_in_the_mean():
+    labels = np.concatenate([mask.ravel() for mask in masks()])
+    for power in (0.3, 1.0):
+        assert class_weights(masks(), 4, power)[labels[labels < 4]].mean() == pytest.approx(1, rel=1e-6)
 
 
 def test_the_power_goes_from_no_weights_to_median_frequency_balancing():
     whole = class_weights(masks(), 4, 1.0)
     np.testing.assert_array_equal(class_weights(masks(), 4, 0.0), np.ones(4))
-    np.testing.assert_allclose(class_weights(masks(), 4, 0.5), np.sqrt(whole), rtol=1e-6)
+    half = class_weights(masks(), 4, 0.5)
+    np.testing.assert_allclose((half / half[0])[:3], np.sqrt(whole / whole[0])[:3], rtol=1e-6)
 
 
 def test_without_any_labelled_pixel_all_classes_weigh_alike():

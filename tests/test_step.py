@@ -127,6 +127,10 @@ CASES = {
     ),
     "prototypes, confident": ("ours", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
     "strong views": ("unimatch", [START, "trainer.weak_to_strong.partner=same_image"]),
+    "strong views, balanced": (
+        "unimatch",
+        [START, "trainer.weak_to_strong.partner=same_image", "criterion.class_balance=1"],
+    ),
     "prototypes and class confidences": ("ours", [START, PLAIN, "trainer.adaptive={momentum: 0.9}"]),
 }
 

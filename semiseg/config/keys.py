@@ -395,7 +395,7 @@ class CriterionConfig(Section):
     class_balance: float = key(
         0.0,
         "pixels weigh (median frequency / frequency of their class in the labelled images) to this power, in cross "
-        "entropies with labels and a teacher's pseudo-labels; 0: all alike, 1: median frequency balancing",
+        "entropies with labels and with pseudo-labels; 0: all alike, 1: median frequency balancing",
         ge=0,
         le=1,
         expected="a power, 0..1",

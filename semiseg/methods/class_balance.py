@@ -6,7 +6,8 @@ import numpy as np
 
 
 def class_weights(masks: Iterable[np.ndarray], num_classes: int, power: float) -> np.ndarray:
-    """(median frequency / frequency of the class) ** power, float32 of ``num_classes``; 1 where no mask has the class.
+    """(median frequency / frequency of the class) ** power, brought to a mean of 1 over the labelled pixels: float32 of
+    ``num_classes``; 1 where no mask has the class.
 
     The frequency of a class is its share of the labelled pixels of the images that show it, the median is that of all
     classes that occur: median frequency balancing at power 1, nothing at power 0. Source: Eigen and Fergus, "Predicting
@@ -24,5 +25,6 @@ def class_weights(masks: Iterable[np.ndarray], num_classes: int, power: float) -
     weights = np.ones(num_classes, np.float32)
     if occurs.any():
         frequency = pixels[occurs] / around[occurs]
-        weights[occurs] = (np.median(frequency) / frequency) ** power
+        relative = (np.median(frequency) / frequency) ** power
+        weights[occurs] = relative * pixels.sum() / (relative * pixels[occurs]).sum()
     return weights

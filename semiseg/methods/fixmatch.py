@@ -16,7 +16,7 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.rng import generator
 from semiseg.config.keys import WeakToStrongConfig
 from semiseg.data.loaders import Batch
-from semiseg.losses import confident_cross_entropy
+from semiseg.losses import confident_cross_entropy, pixel_weights
 from semiseg.methods.base import Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mixing import box_masks
@@ -143,9 +143,14 @@ class FixMatch(WithTeacher):
         return self.confident_loss(logits[rows], label, score, inside)
 
     def confident_loss(self, logits: Tensor, label: Tensor, score: Tensor, inside: Tensor) -> Tensor:
-        """Cross entropy of the confident pixels, summed, over the number of all pixels that are not padding."""
-        confident = score >= self.context.trainer.unsupervised.confid_thresh
-        return confident_cross_entropy(logits, ops.where(inside, label, BLANK), confident)
+        """Cross entropy of the confident pixels, summed, over the number of all pixels that are not padding.
+
+        Weights of classes are 1 in the mean over labelled pixels and are left out below: which labels there will be is
+        not known when micro-batches are counted.
+        """
+        label = ops.where(inside, label, BLANK)
+        confident = (score >= self.context.trainer.unsupervised.confid_thresh).astype("float32")
+        return confident_cross_entropy(logits, label, confident * pixel_weights(label, self.class_weights))
 
     def mask_ratio(self, score: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """The share of the weak views' pixels that are confident, padding left out."""

@@ -55,6 +55,7 @@ STAGES: dict[str, Stages] = {
     "semiseg/methods/__init__.py": (
         _tests("methods::test_methods_are_found_by_name_and_an_unknown_one_is_named_with_the_nearest"),
     ),
+    "semiseg/methods/class_balance.py": (_tests("class_balance"),),
     "semiseg/methods/base.py": (_tests(_GOLDEN, "base"), _tests("methods", "padding"), _tests(_PARTS, _STEP)),
     "semiseg/methods/supervised.py": (_tests("base"),),
     "semiseg/methods/teacher.py": (

@@ -100,3 +100,10 @@ def test_a_run_is_warned_of_few_images_behind_image_pooling(
     options = [f"dataset.batch_size={images}", f"net.sync_bn={sync_bn}", f"net.decoder.kwargs.pool_norm={norm}"]
     plan = make_plan(load(tiny_config(), [*tiny_overrides, *options]), world)
     assert any("image pooling knows each channel by 2 numbers" in text for text in plan.warnings) == warned
+
+
+def test_images_of_both_kinds_count_where_no_step_is_without(tiny_config, tiny_overrides):
+    options = [*tiny_overrides, "dataset.batch_size=2", "trainer.sup_only_epoch=0"]
+    for method, warned in (("ours", False), ("suponly", True)):
+        plan = make_plan(load(tiny_config(method), options), 1)
+        assert any("image pooling" in text for text in plan.warnings) == warned, method

@@ -91,10 +91,11 @@ def make_plan(config: Config, world: int) -> Plan:
     factor, lr_notes = learning_rate_factor(config, spec, images)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
-    sharing = config.dataset.batch_size * (world if config.net.sync_bn else 1)
+    labelled_alone = not method.uses_unlabeled or config.trainer.sup_only_epoch > 0
+    together = (1 if labelled_alone else 2) * (world if config.net.sync_bn else 1)
     said = (
         random_weights_warning(spec, config.net.encoder.pretrained),
-        few_images_warning(sharing, config.net.decoder.kwargs.pool_norm),
+        few_images_warning(config.dataset.batch_size * together, config.net.decoder.kwargs.pool_norm),
     )
     warnings = tuple(filter(None, said))
     return Plan(config, spec, split, folder, method, steps, images, factor, notes, warnings, epochs_before)

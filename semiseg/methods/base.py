@@ -21,6 +21,7 @@ from mindspore import Parameter, Tensor, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
+from semiseg.common.platform import numpy_of
 from semiseg.losses import cross_entropy, ohem_cross_entropy, pixel_weights
 from semiseg.methods.class_balance import class_weights
 from semiseg.methods.context import RunContext, StepBatch
@@ -87,7 +88,7 @@ class Method:
         """Called before each step, for work at a change of phase. Returns lines for the log."""
         if step > 0 or self.class_weights is None:
             return []
-        shown = ", ".join(f"{weight:.2f}" for weight in self.class_weights.asnumpy())
+        shown = ", ".join(f"{weight:.2f}" for weight in numpy_of(self.class_weights))
         return [f"weights of the classes (criterion.class_balance): {shown}"]
 
     def inputs(self, step: int, batch: StepBatch) -> NamedTuple:
@@ -205,8 +206,7 @@ class Method:
 
 def _class_weights(context: RunContext) -> Tensor | None:
     """Of the labelled images; None where all classes weigh alike, or OHEM chooses pixels in place of weights."""
-    power = context.criterion.class_balance
-    if power == 0 or context.criterion.type == "ohem":
+    if context.criterion.type == "ohem" or context.criterion.class_balance == 0:
         return None
     masks = (mask for _, mask in context.images.labeled())
-    return Tensor(class_weights(masks, context.net.num_classes, power))
+    return Tensor(class_weights(masks, context.net.num_classes, context.criterion.class_balance))

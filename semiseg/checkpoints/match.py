@@ -3,7 +3,7 @@
 Shapes are known by parameter names: ours, with or without ``student.`` or ``teacher.`` before them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -154,10 +154,19 @@ def facts(shapes: Shapes) -> dict[str, str]:
         "ASPP branches": _text(
             count_numbered(bare, "decoder.aspp.conv") or count_numbered(bare, "decoder.head.b") or None
         ),
-        "image pooling": _pooling(bare),
+        "image pooling": {True: "with BatchNorm", False: "with a bias", None: "-"}[pool_norm_in(bare)],
         "auxiliary head": _yes_if_any(bare, "auxor."),
         "representation head": _yes_if_any(bare, "decoder.representation."),
     }
+
+
+def pool_norm_in(names: Collection[str]) -> bool | None:
+    """Whether the pooling branch of either decoder's pyramid has BatchNorm, else a bias; None without such a branch."""
+    last = f"decoder.head.b{count_numbered(names, 'decoder.head.b') - 1}.gap"
+    for branch in ("decoder.aspp.conv1", last):
+        if f"{branch}.1.weight" in names:
+            return f"{branch}.1.bias" not in names
+    return None
 
 
 def count_numbered(names: Iterable[str], prefix: str) -> int:
@@ -180,15 +189,6 @@ def _first_side(shapes: Shapes, name: str) -> int | None:
 def _stem(shapes: Shapes) -> str | None:
     stems = {"encoder.conv1.0.weight": "deep", "encoder.conv1.weight": "conv7", "encoder.conv_stem.weight": "3x3"}
     return next((stem for name, stem in stems.items() if name in shapes), None)
-
-
-def _pooling(shapes: Shapes) -> str:
-    """Whether BatchNorm or a bias follows the pooling branch of either decoder's pyramid."""
-    last = f"decoder.head.b{count_numbered(shapes, 'decoder.head.b') - 1}.gap"
-    for branch in ("decoder.aspp.conv1", last):
-        if f"{branch}.1.weight" in shapes:
-            return "with a bias" if f"{branch}.1.bias" in shapes else "with BatchNorm"
-    return "-"
 
 
 def _yes_if_any(names: Iterable[str], prefix: str) -> str:

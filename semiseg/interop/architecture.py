@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NoReturn
 
-from semiseg.checkpoints.match import Shaped, count_numbered, shapes_of
+from semiseg.checkpoints.match import Shaped, count_numbered, pool_norm_in, shapes_of
 from semiseg.common.errors import CheckpointError
 from semiseg.config.keys import (
     AuxLossConfig,
@@ -21,7 +21,6 @@ from semiseg.models.resnet import DEPTHS, Bottleneck
 
 _REP_HEAD = "decoder.representation.8.weight"
 _FUSED = "decoder.fuse.0.weight"
-_POOL_BIAS = "decoder.aspp.conv1.1.bias"  # of a pooling branch without BatchNorm
 
 
 def infer_network(arrays: State, source: str) -> NetConfig:
@@ -51,7 +50,7 @@ def infer_network(arrays: State, source: str) -> NetConfig:
             kwargs=DecoderKwargs(
                 inner_planes=planes,
                 dilations=_dilations(branches - 2),
-                pool_norm=_POOL_BIAS not in shapes,
+                pool_norm=pool_norm_in(shapes) is not False,
                 rep_head=_REP_HEAD in shapes,
             )
         ),
@@ -71,7 +70,7 @@ def _unimatch_network(arrays: State, source: str) -> NetConfig:
     kwargs = DecoderKwargs(
         inner_planes=shapes["decoder.head.project.0.weight"][0],
         dilations=tuple(6 * (index + 1) for index in range(rates)),
-        pool_norm=f"decoder.head.b{rates + 1}.gap.1.bias" not in shapes,
+        pool_norm=pool_norm_in(shapes) is not False,
     )
     return NetConfig(
         num_classes=shapes["decoder.classifier.weight"][0],

@@ -29,6 +29,12 @@ def test_one_image_a_step_is_refused_where_it_would_be_alone(name, warm_up):
         Trainee(name, context_for(name, f"trainer.sup_only_epoch={warm_up}", batch=1))
 
 
+def test_one_image_a_step_trains_without_batchnorm_behind_image_pooling():
+    context = context_for("suponly", "net.decoder.kwargs.pool_norm=false", batch=1)
+    (result,) = Trainee("suponly", context).run(0, 1)
+    assert np.isfinite(result.loss)
+
+
 @pytest.mark.parametrize(("sync_bn", "world", "refused"), [(True, 2, False), (False, 2, True), (True, 1, True)])
 def test_one_image_a_device_is_enough_where_devices_share_their_statistics(sync_bn, world, refused):
     context = context_for("suponly", f"net.sync_bn={str(sync_bn).lower()}", batch=1, group=Group(0, world))

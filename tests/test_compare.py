@@ -13,6 +13,7 @@ from tiny import ROOT, TINY_NET
 from tool import load_tool
 
 from semiseg import cli
+from semiseg.common.errors import ConfigError
 from semiseg.reporting.comparison_runs import common_methods, run_all, shares_of_cores
 
 TOOL = ROOT / "tools" / "compare.py"
@@ -154,6 +155,28 @@ def test_a_core_is_given_back_when_a_run_ends(monkeypatch):
     assert run_all(jobs, 2) is None
     assert set(taken) <= {"0", "1"}
     assert len(taken) == 5
+
+
+def jobs_behind_a_failing_one(error):
+    def fail(cores):
+        raise error
+
+    started = []
+    return [SimpleNamespace(run=fail), *(SimpleNamespace(run=started.append) for _ in range(20))], started
+
+
+def test_no_run_is_started_after_one_has_failed():
+    error = subprocess.CalledProcessError(1, "train.sh")
+    jobs, started = jobs_behind_a_failing_one(error)
+    assert run_all(jobs, 1) is error
+    assert started == []
+
+
+def test_no_run_is_started_after_one_whose_configuration_is_wrong():
+    jobs, started = jobs_behind_a_failing_one(ConfigError("no such key"))
+    with pytest.raises(ConfigError, match="no such key"):
+        run_all(jobs, 1)
+    assert started == []
 
 
 def test_methods_of_ones_own_follow_the_known_ones(tmp_path):

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 from tqdm import tqdm
 
@@ -129,24 +130,33 @@ def _row_order(method: str) -> tuple[int, str]:
 def run_all(jobs: Sequence[Job], at_once: int) -> subprocess.CalledProcessError | None:
     """Every job under a progress bar, runs side by side on cores of their own.
 
-    Stops at the first that fails and returns its error.
+    Once one has failed no other is started, those under way are made to their end, and its error is returned.
+
+    Raises:
+        ConfigError: of a job; no other is started either.
     """
     free: SimpleQueue[str] = SimpleQueue()
     for cores in shares_of_cores(at_once):
         free.put(cores)
+    failed = Event()
 
     def run(job: Job) -> None:
+        if failed.is_set():
+            return
         cores = free.get()
         try:
             job.run(cores)
+        except BaseException:
+            failed.set()
+            raise
         finally:
             free.put(cores)
 
     with ThreadPoolExecutor(at_once) as pool:
+        made = [pool.submit(run, job) for job in jobs]
         try:
-            for _ in tqdm(pool.map(run, jobs), total=len(jobs), desc="compare", unit="run"):
-                pass
+            for done in tqdm(as_completed(made), total=len(made), desc="compare", unit="run"):
+                done.result()
         except subprocess.CalledProcessError as error:
-            pool.shutdown(cancel_futures=True)
             return error
     return None

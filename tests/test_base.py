@@ -1,6 +1,5 @@
 """What methods are made of: refusals, and a second network that is trained."""
 
-import contextlib
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -9,7 +8,6 @@ import pytest
 from mindspore import Tensor, ops
 from tiny import CLASSES, Trainee, context_for, context_of, same_arrays
 
-from semiseg.common.distributed import Group
 from semiseg.common.errors import ConfigError
 from semiseg.losses import cross_entropy, ohem_cross_entropy
 from semiseg.methods import METHODS
@@ -23,23 +21,10 @@ def test_a_prototype_head_is_refused_where_it_would_stay_untrained(name):
         Trainee(name, context_of())
 
 
-@pytest.mark.parametrize(("name", "warm_up"), [("suponly", 0), ("suponly", 1), ("ours", 1)])
-def test_one_image_a_step_is_refused_where_it_would_be_alone(name, warm_up):
-    with pytest.raises(ConfigError, match=r"dataset\.batch_size: expected at least 2 .* got 1"):
-        Trainee(name, context_for(name, f"trainer.sup_only_epoch={warm_up}", batch=1))
-
-
 def test_one_image_a_step_trains_without_batchnorm_behind_image_pooling():
     context = context_for("suponly", "net.decoder.kwargs.pool_norm=false", batch=1)
     (result,) = Trainee("suponly", context).run(0, 1)
     assert np.isfinite(result.loss)
-
-
-@pytest.mark.parametrize(("sync_bn", "world", "refused"), [(True, 2, False), (False, 2, True), (True, 1, True)])
-def test_one_image_a_device_is_enough_where_devices_share_their_statistics(sync_bn, world, refused):
-    context = context_for("suponly", f"net.sync_bn={str(sync_bn).lower()}", batch=1, group=Group(0, world))
-    with pytest.raises(ConfigError, match="at least 2") if refused else contextlib.nullcontext():
-        METHODS["suponly"](context)
 
 
 def test_a_supervised_loss_is_its_only_term():

@@ -1,5 +1,7 @@
 """Which images are drawn and measured by, from the configuration."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from tiny import write_voc
@@ -107,3 +109,25 @@ def test_images_of_both_kinds_count_where_no_step_is_without(tiny_config, tiny_o
     for method, warned in (("ours", False), ("suponly", True)):
         plan = make_plan(load(tiny_config(method), options), 1)
         assert any("image pooling" in text for text in plan.warnings) == warned, method
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "world", "refused"),
+    [
+        ("suponly", [], 1, True),
+        ("suponly", ["trainer.sup_only_epoch=0"], 1, True),
+        ("ours", ["trainer.sup_only_epoch=1"], 1, True),
+        ("ours", ["trainer.sup_only_epoch=0"], 1, False),
+        ("suponly", ["net.decoder.kwargs.pool_norm=false"], 1, False),
+        ("suponly", ["net.sync_bn=true"], 1, True),
+        ("suponly", ["net.sync_bn=true"], 2, False),
+        ("suponly", ["net.sync_bn=false"], 2, True),
+    ],
+)
+def test_one_image_a_step_is_refused_where_image_pooling_has_a_batchnorm_for_it_alone(
+    tiny_config, tiny_overrides, method, options, world, refused
+):
+    config = load(tiny_config(method), [*tiny_overrides, "dataset.batch_size=1", *options])
+    expected = r"dataset\.batch_size: expected at least 2 .* got 1"
+    with pytest.raises(ConfigError, match=expected) if refused else contextlib.nullcontext():
+        make_plan(config, world)

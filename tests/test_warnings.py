@@ -14,9 +14,8 @@ def test_without_pretrained_weights_only_published_data_sets_are_warned_of():
 
 
 def test_few_images_behind_image_pooling_are_warned_of_unless_no_batchnorm_is_there():
-    assert few_images_warning(4, pool_norm=True) == few_images_warning(1, pool_norm=False) == ""
+    assert few_images_warning(4, pool_norm=True) == few_images_warning(2, pool_norm=False) == ""
     assert "each channel by 2 numbers" in few_images_warning(2, pool_norm=True)
-    assert "by 1 number (one" in few_images_warning(1, pool_norm=True)
 
 
 def test_a_score_that_fell_after_the_supervised_phase_is_said_with_what_to_try():

@@ -24,13 +24,12 @@ def random_weights_warning(spec: DatasetSpec, pretrained: Path | str | None) -> 
 def few_images_warning(images: int, pool_norm: bool) -> str:
     """What to say where BatchNorm behind image pooling, which sees one number an image, sees few of them; else "".
 
-    images: those that share statistics in the smallest step: of a device and a micro-batch, of all devices with
-        net.sync_bn; unlabelled ones too where no step is without.
+    images: two or more, those that share statistics in the smallest step.
     """
     if not pool_norm or images >= _ENOUGH_IMAGES:
         return ""
     return (
-        f"BatchNorm behind image pooling knows each channel by {images} number{'s' if images > 1 else ''} (one an "
+        f"BatchNorm behind image pooling knows each channel by {images} numbers (one an "
         "image, in steps of labelled images alone where there are such), and scores fall far: on CamVid 29 mIoU in "
         f"place of 44 with 2 images. Set dataset.batch_size to {_ENOUGH_IMAGES} or more (smaller crops make room; "
         "several devices share with net.sync_bn), or net.decoder.kwargs.pool_norm=false (no published decoder weights "

@@ -74,15 +74,6 @@ class Method:
         self.context = context
         self.student = context.new_network().set_train(True)
         self.class_weights = _class_weights(context)
-        together = context.group.world if context.net.sync_bn else 1
-        pool_norm = context.net.decoder.kwargs.pool_norm
-        if pool_norm and context.batch_size * together == 1 and not self.semi_phase(0):
-            raise ConfigError(
-                "dataset.batch_size: expected at least 2 in steps of labelled images alone (BatchNorm has no variance "
-                "over the one value that image pooling gives), got 1; take 2 (better 4), or "
-                "net.decoder.kwargs.pool_norm=false, or trainer.sup_only_epoch=0 where the method takes unlabelled "
-                "images"
-            )
 
     # What the loop calls.
 

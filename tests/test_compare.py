@@ -14,6 +14,9 @@ from tool import load_tool
 
 from semiseg import cli
 from semiseg.common.errors import ConfigError
+from semiseg.config import load
+from semiseg.config.loading import dump
+from semiseg.data.build import complete
 from semiseg.reporting.comparison_runs import common_methods, run_all, shares_of_cores
 
 TOOL = ROOT / "tools" / "compare.py"
@@ -225,11 +228,26 @@ def test_a_variant_is_a_row_with_keys_of_its_own(compare, runs):
 
 def test_scores_of_other_settings_are_not_taken_for_these(compare, runs):
     made = runs / "synthetic/16_s0/suponly/compare.json"
-    made.write_text('{\n "overrides": [\n  "trainer.epochs=3"\n ],\n "scoring": []\n}\n')
-    done = compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=4")
+    made.write_text('{\n "overrides": [\n  "trainer.epochs=30"\n ],\n "scoring": []\n}\n')
+    done = compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=40")
     assert done.returncode == 2
-    assert f'{made}: these runs had other settings ({{ "overrides": [ "trainer.epochs=3" ]' in done.stderr
-    assert compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=3").returncode == 0
+    assert f'{made}: these runs had other settings ({{ "overrides": [ "trainer.epochs=30" ]' in done.stderr
+    assert compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=30").returncode == 0
+
+
+def test_scores_of_another_recipe_are_not_taken_for_this_one(compare, runs):
+    folder = runs / "synthetic/16_s0/suponly"
+    run = load(ROOT / "experiments/synthetic/16/suponly", [f"saver.main_dir={folder}", "trainer.seed=0"])
+    written = folder / "config.resolved.yaml"
+    written.write_text(dump(complete(run)[0]))
+    arguments = ["--out", runs, "--methods", "suponly", "--seeds", 1]
+    assert compare(*arguments).returncode == 0
+    rate = run.trainer.optimizer.kwargs.lr
+    written.write_text(written.read_text().replace(f"lr: {rate}", "lr: 0.0625"))
+    done = compare(*arguments)
+    assert done.returncode == 2
+    assert f"{folder}: holds a run of another configuration (trainer.optimizer.kwargs.lr was 0.0625, now" in done.stderr
+    assert compare("--collect", *arguments).returncode == 0
 
 
 def test_a_run_that_fails_is_named(compare, tmp_path):

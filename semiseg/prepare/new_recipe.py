@@ -1,7 +1,7 @@
 """Settings for a first run on images of one's own, from their sizes and the machine. Sizes are pixels, memory is GB.
 
-A CPU gets the recipe of experiments/_base/data/camvid.yaml, which takes half an hour there; a GPU or an Ascend the one
-of recipes/camvid_resnet101.yaml. Both were made for photographs of 480 x 360 px.
+A CPU gets the network and rates of experiments/_base/data/camvid.yaml with fewer steps; a GPU or an Ascend those of
+recipes/camvid_resnet101.yaml. Both were made for photographs of 480 x 360 px.
 """
 
 import os

@@ -17,6 +17,8 @@ from tqdm import tqdm
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
 from semiseg.config import load
+from semiseg.data.build import complete
+from semiseg.engine.plan import check_folder
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
 
@@ -56,17 +58,29 @@ class Job:
     def _record(self) -> Path:
         return self.folder / "compare.json"
 
+    @property
+    def keys(self) -> list[str]:
+        """All overrides of the training. Another seed is another label draw, where there are several."""
+        keys = [f"trainer.seed={self.seed}", f"saver.main_dir={self.folder}"]
+        draw = f"{self.split}_s{self.seed}"
+        splits = load(self.leaf, self.overrides).dataset.splits
+        if self.seed and splits and (splits / draw).is_dir():
+            keys.append(f"dataset.split={draw}")
+        return [*keys, *self.overrides]
+
     def check_settings(self) -> None:
-        """Refuses a folder that other settings made: its scores would pass for those of these.
+        """Refuses a folder that other settings or another recipe made: its scores would pass for those of these.
 
         Raises:
-            ConfigError: overrides differ. A folder without a record is taken as it is; earlier versions kept none.
+            ConfigError: keys differ. A folder without a record is taken as it is; earlier versions kept none.
         """
         if self._record.is_file() and (was := self._record.read_text(encoding="utf-8")) != self._settings:
             raise ConfigError(
                 f"{self._record}: these runs had other settings ({' '.join(was.split())}); take another --out or name, "
                 "or remove the folder"
             )
+        if self.folder.is_dir():
+            check_folder(self.folder, complete(load(self.leaf, self.keys))[0])
 
     def run(self, cores: str = "") -> None:
         """Trains and scores unless that was done; output goes to output.txt. ``cores``: as SEMISEG_CORES takes them.
@@ -78,19 +92,13 @@ class Job:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self._record, self._settings)
-        common = [f"trainer.seed={self.seed}", f"saver.main_dir={self.folder}"]
-        draw = f"{self.split}_s{self.seed}"
-        splits = load(self.leaf, self.overrides).dataset.splits
-        if (
-            self.seed and splits and (splits / draw).is_dir()
-        ):  # another seed, another label draw, where there are several
-            common.append(f"dataset.split={draw}")
+        keys = self.keys
         environment = os.environ | {"SEMISEG_PYTHON": sys.executable, "SEMISEG_CORES": cores}
         seconds = self.folder / "seconds"  # of training
         took_before = float(seconds.read_text()) if seconds.is_file() else 0
         with (self.folder / "output.txt").open("a", encoding="utf-8") as output:
             for script, extra in (("train.sh", ()), ("eval.sh", (*self.scoring, "--json", str(self.scores)))):
-                command = ["bash", str(self.leaf / script), *common, *self.overrides, *extra]
+                command = ["bash", str(self.leaf / script), *keys, *extra]
                 started = time.monotonic()
                 subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, env=environment)
                 if script == "train.sh":

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
+from semiseg.config.unread import unread_keys
 from semiseg.data import build as data_build
 from semiseg.data.paths import run_folder
 from semiseg.data.pictures import PredictionWriter
@@ -30,9 +31,12 @@ from semiseg.inference.evaluation import compare, evaluate, report, table
 from semiseg.interop.network_files import NetworkFile, read_file
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.models import SegmentationNetwork
+from semiseg.models.prototypes import start_prototypes
 from semiseg.reporting import paired
 
 AS_TRAINED = "where the configuration differs from what the checkpoint was trained with, take the checkpoint's values"
+NO_PROTOTYPES = "without its prototype head: it is of the supervised phase, before there are prototypes"
+_PROTOTYPES = "proto_net.proto_list"
 ADVICE = "Mend these keys, or take the checkpoint's own values with --as-trained"
 
 
@@ -66,6 +70,21 @@ class TrainedNetwork:
         return [f"checkpoint: {self.checkpoint}{remark}{self.note}", *([taken] if self.taken else [])]
 
 
+def with_learnt_heads(trained: TrainedNetwork) -> TrainedNetwork:
+    """Without the prototype head where its prototypes are still the random ones that a run begins with."""
+    state, net = trained.file.state, trained.config.net
+    prototypes = state.get(_PROTOTYPES)
+    if (
+        net.proto_head is None
+        or prototypes is None
+        or not np.array_equal(prototypes, start_prototypes(*prototypes.shape))
+    ):
+        return trained
+    config = trained.config.model_copy(update={"net": net.model_copy(update={"proto_head": None})})
+    file = trained.file._replace(state={name: array for name, array in state.items() if name != _PROTOTYPES})
+    return replace(trained, config=config, file=file, note=f"{trained.note}; {NO_PROTOTYPES}")
+
+
 def load_network(config: Config, checkpoint: Path | str) -> SegmentationNetwork:
     """The network of ``config`` in evaluation mode with the weights of a checkpoint, every name and shape matched.
 
@@ -90,13 +109,13 @@ def trained_network(config: Config, checkpoint: Path, own: bool = False, note: s
     here = identity_of(flatten(config), spec.classes)
     if not own:
         require_same(file.identity, here, str(checkpoint), ADVICE)
-        return TrainedNetwork(config, spec, checkpoint, file, note)
+        return with_learnt_heads(TrainedNetwork(config, spec, checkpoint, file, note))
     if file.identity is None:
         raise CheckpointError(f"{checkpoint}: does not say what it was trained as; leave --as-trained out")
     taken = tuple(key for key, _, _ in differing(file.identity, here))
     config, spec = data_build.complete(build.as_trained(config, file.identity, checkpoint, "classes" in taken))
     require_same(file.identity, identity_of(flatten(config), spec.classes), str(checkpoint), "Mend these keys")
-    return TrainedNetwork(config, spec, checkpoint, file, note, taken)
+    return with_learnt_heads(TrainedNetwork(config, spec, checkpoint, file, note, taken))
 
 
 def named_network(args: argparse.Namespace) -> TrainedNetwork:
@@ -118,7 +137,7 @@ def named_network(args: argparse.Namespace) -> TrainedNetwork:
     config, spec = data_build.complete(build.from_identity(file.identity, args.checkpoint, args.overrides))
     here = identity_of(flatten(config), spec.classes)
     require_same(file.identity, here, str(args.checkpoint), "Leave these keys out")
-    return TrainedNetwork(config, spec, args.checkpoint, file)
+    return with_learnt_heads(TrainedNetwork(config, spec, args.checkpoint, file))
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +176,7 @@ def main(argv: Sequence[str]) -> int:
     outputs = outputs_of(args)
     check_outputs(outputs, inputs_of(args, trained.checkpoint))
     loader = build.EvalLoader(config, spec)
-    for line in config.notes:
+    for line in (*config.notes, *unread_keys(as_scored(config))):
         print(f"note: {line}")
     print(f"device: {set_device(config.device)}")
     print("\n".join(trained.lines()))
@@ -175,6 +194,11 @@ def main(argv: Sequence[str]) -> int:
     finally:  # nor must a full disk
         print("\n".join([*table(scores), *(compare(scores, config.expected) if config.expected else [])]))
     return 0
+
+
+def as_scored(config: Config) -> Config:
+    """With ``evaluation.mode`` alone to say which keys are read: trainer.eval_mode is training's."""
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"eval_mode": "same"})})
 
 
 def compare_runs(args: argparse.Namespace) -> int:

@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--size: expected height and width of at least 1 px, got {size[0]} {size[1]}")
     if "proto" in HEADS[args.head] and config.net.proto_head is None:
         raise ConfigError(
-            f"--head {args.head}: this network has no prototype head (net.proto_head is null); --head linear"
+            f"--head {args.head}: this network has no prototype head (net.proto_head is null, or it "
+            "is of the supervised phase); --head linear"
         )
     outputs = outputs_of(args)
     check_outputs(outputs, inputs_of(args, trained.checkpoint))

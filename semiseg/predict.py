@@ -153,7 +153,8 @@ def main(argv: Sequence[str]) -> int:
     trained = named_network(args)
     if args.rank_by == "disagreement" and trained.config.net.proto_head is None:
         raise ConfigError(
-            "--rank-by disagreement: this network has no prototype head (net.proto_head is null); --rank-by entropy"
+            "--rank-by disagreement: this network has no prototype head (net.proto_head is null, or it "
+            "is of the supervised phase); --rank-by entropy"
         )
     items = items_of(args, trained)
     otherwise = ", or replace results of the same name with --overwrite"

@@ -5,6 +5,7 @@ Each run's best.ckpt is scored once; what that gave is kept in RUN/evaluation.js
 
 import argparse
 import contextlib
+import hashlib
 import json
 import sys
 import time
@@ -21,6 +22,7 @@ from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config, EvaluationConfig
 from semiseg.data import build as data_build
+from semiseg.data.lists import read_val
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
@@ -115,7 +117,7 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
 def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Namespace) -> dict[str, Any]:
     """The scores of the run's best.ckpt, its confusion matrix and its worst and best images.
 
-    They are taken from evaluation.json where that was made of the same file in the same way.
+    They are taken from evaluation.json where that was made of the same file and images in the same way.
 
     Raises:
         UserError: no checkpoint, no data, or --no-scoring and nothing is kept. IdentityError: the checkpoint was
@@ -126,9 +128,14 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Names
     how = config.evaluation.model_dump(mode="json")
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
     made_of |= {"identity": compared(identity_of(flatten(config), spec.classes)), "as_trained": args.as_trained}
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or not written by us
+    made_of |= scored_images(config, spec)
+    with contextlib.suppress(
+        OSError, ValueError, TypeError, KeyError, AttributeError
+    ):  # not there, or not written by us
         scores = json.loads(cache.read_text(encoding="utf-8"))
-        if made_of | scores["made_of"] == made_of:  # earlier versions did not say all of it
+        kept = scores["made_of"]
+        same = all(kept.get(key, value) == value for key, value in made_of.items())  # earlier versions said less
+        if same and ("images" in kept or "images" not in made_of):
             return scores
     if args.no_scoring:
         raise ConfigError("nothing is kept from an earlier report (--no-scoring)")
@@ -136,6 +143,18 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Names
     scores |= score(trained_network(config, checkpoint, args.as_trained))
     replace_file(cache, json.dumps(scores))
     return scores
+
+
+def scored_images(config: Config, spec: DatasetSpec) -> dict[str, Any]:
+    """``images``: what tells the scored images from others; nothing where their list is not here."""
+    data = config.dataset
+    with contextlib.suppress(UserError):
+        ids = "\n".join(read_val(config, spec)).encode(errors="surrogateescape")
+        where = str(data.val.data_root or data.data_root)
+        return {
+            "images": {"ids": hashlib.sha256(ids).hexdigest(), "data_root": where, "crop": list(data.val.crop.size)}
+        }
+    return {}
 
 
 class LastSampleLoader:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny import ROOT, TINY_NET, write_voc
+from tiny import ROOT, TINY_NET, with_prototypes, write_voc
 
 from semiseg.data import build as data_build
 from semiseg.engine import build
@@ -61,7 +61,7 @@ def ready(tiny_config, tiny_overrides, tmp_path):
     path = tiny_config()
     config, _ = data_build.complete(load(path, tiny_overrides))
     best = tmp_path / "run/checkpoints/best.ckpt"
-    network = build.fresh_network(config, seed=3)
+    network = with_prototypes(build.fresh_network(config, seed=3))
     checkpoint_io.save(best, checkpoint_io.network_arrays(network), {"step": 1})
     return path, tiny_overrides, best
 

@@ -8,7 +8,7 @@ import pytest
 from checkpoint_files import torch_state, write_pth
 from mindspore import Tensor
 from PIL import Image
-from tiny import TINY_NET, config_of
+from tiny import TINY_NET, config_of, with_prototypes
 from tool import load_tool, run_tool
 
 from semiseg import cli, evaluate, export, predict, report, train
@@ -140,7 +140,7 @@ def trained(tmp_path_factory, tiny_data):
     path = folder / "config.yaml"
     path.write_text(
         f"""dataset: {{type: synthetic, data_root: '{tiny_data}', splits: '{tiny_data}/splits', split: 4, workers: 0}}
-trainer: {{epochs: 1, sup_only_epoch: 1, jit: false}}
+trainer: {{epochs: 1, sup_only_epoch: 0, jit: false}}
 device: cpu
 saver: {{main_dir: '{folder}/run'}}
 evaluation: {{mode: slide, crop_size: [33, 33]}}
@@ -323,7 +323,7 @@ dataset:
 def saved(tmp_path, config):
     config, spec = complete(config)
     record = {"step": 1, "identity": identity_of(flatten(config), spec.classes)}
-    arrays = checkpoint_io.network_arrays(build.fresh_network(config, seed=3))
+    arrays = checkpoint_io.network_arrays(with_prototypes(build.fresh_network(config, seed=3)))
     checkpoint_io.save(tmp_path / "own.ckpt", arrays, record)
     return tmp_path / "own.ckpt"
 

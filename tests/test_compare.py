@@ -17,6 +17,7 @@ from semiseg.common.errors import ConfigError
 from semiseg.config import load
 from semiseg.config.loading import dump
 from semiseg.data.build import complete
+from semiseg.data.lists import read_split, save_lists
 from semiseg.reporting.comparison_runs import common_methods, run_all, shares_of_cores
 
 TOOL = ROOT / "tools" / "compare.py"
@@ -235,19 +236,57 @@ def test_scores_of_other_settings_are_not_taken_for_these(compare, runs):
     assert compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=30").returncode == 0
 
 
-def test_scores_of_another_recipe_are_not_taken_for_this_one(compare, runs):
+@pytest.fixture
+def recorded(runs, tiny_data):
+    """A finished run with its configuration and lists; (its folder, arguments that name it)."""
     folder = runs / "synthetic/16_s0/suponly"
-    run = load(ROOT / "experiments/synthetic/16/suponly", [f"saver.main_dir={folder}", "trainer.seed=0"])
-    written = folder / "config.resolved.yaml"
-    written.write_text(dump(complete(run)[0]))
-    arguments = ["--out", runs, "--methods", "suponly", "--seeds", 1]
+    keys = [f"dataset.data_root={tiny_data}", f"dataset.splits={tiny_data}/splits", "dataset.split=4"]
+    leaf = ROOT / "experiments/synthetic/16/suponly"
+    config, spec = complete(load(leaf, [f"saver.main_dir={folder}", "trainer.seed=0", *keys]))
+    (folder / "config.resolved.yaml").write_text(dump(config))
+    save_lists(folder, read_split(config, spec))
+    return folder, ["--out", runs, "--methods", "suponly", "--seeds", 1, *keys]
+
+
+def test_scores_of_another_recipe_are_not_taken_for_this_one(compare, recorded):
+    folder, arguments = recorded
     assert compare(*arguments).returncode == 0
-    rate = run.trainer.optimizer.kwargs.lr
-    written.write_text(written.read_text().replace(f"lr: {rate}", "lr: 0.0625"))
+    written = folder / "config.resolved.yaml"
+    text = written.read_text()
+    written.write_text(text.replace("lr: 0.05", "lr: 0.0625"))
+    message = f"{folder}: holds a run of another configuration (trainer.optimizer.kwargs.lr was 0.0625, now"
     done = compare(*arguments)
+    assert (done.returncode, message in done.stderr) == (2, True)
+    collected = compare("--collect", *arguments)
+    assert (collected.returncode, f"note: {message}" in collected.stderr) == (0, True)
+    written.write_text(text.replace("batch_size: 4", "batch_size: 2"))
+    assert f"{folder}: holds a run of 2 labelled images a step" in compare(*arguments).stderr
+
+
+def test_scores_of_other_lists_are_not_taken_for_these(compare, recorded):
+    folder, arguments = recorded
+    listed = folder / "lists/val.txt"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))
+    done = compare(*arguments)
+    assert (done.returncode, f"{listed}: this run began with" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("key", ["trainer.seed=7", "saver.main_dir=/tmp/x"])
+def test_keys_that_are_set_for_each_run_are_refused(compare, tmp_path, key):
+    done = compare("--out", tmp_path, "--methods", "suponly", "--seeds", 2, key)
     assert done.returncode == 2
-    assert f"{folder}: holds a run of another configuration (trainer.optimizer.kwargs.lr was 0.0625, now" in done.stderr
-    assert compare("--collect", *arguments).returncode == 0
+    assert "trainer.seed and saver.main_dir are set for each run" in done.stderr
+
+
+def test_a_seed_without_a_label_draw_of_its_own_is_refused_where_others_have_one(compare, tmp_path):
+    for name in ("16", "16_s1"):
+        (tmp_path / "splits" / name).mkdir(parents=True)
+    arguments = ["--methods", "suponly", "--out", str(tmp_path), f"dataset.splits={tmp_path}/splits"]
+    parsed = load_tool("compare").parse(["--seeds", "2", *arguments])
+    assert ["dataset.split=16_s1" in job.keys for job in load_tool("compare").plan(parsed)] == [False, True]
+    done = compare("--seeds", 3, *arguments)
+    assert done.returncode == 2
+    assert "no label draw of seed 2 (there are 2); take --seeds 2" in done.stderr
 
 
 def test_a_run_that_fails_is_named(compare, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from PIL import Image
-from tiny import ROOT
+from tiny import ROOT, with_prototypes
 
 from semiseg import cli
 from semiseg import evaluate as module
@@ -167,6 +167,7 @@ def test_the_command_line_writes_table_json_and_pictures(ready, tmp_path, capsys
     assert sorted(p.name for p in (tmp_path / "png/index").iterdir()) == [f"val_00{i}.png" for i in range(3)]
     printed = capsys.readouterr().out
     assert f"checkpoint: {best}" in printed
+    assert "in no mask" not in printed
     assert printed.splitlines()[-1].split() == ["mIoU", f"{found['miou']:.2f}", f"{found['proto_miou']:.2f}"]
     assert [p.name for p in out.parent.iterdir()] == ["scores.json"]
     hit, labelled, predicted = np.sum([*found["image_counts"].values()], axis=0)
@@ -233,6 +234,16 @@ def test_outputs_that_would_replace_each_other_or_an_input_are_refused_and_leave
     assert best.read_bytes() == before
 
 
+def test_keys_of_another_mode_are_named_as_not_read(ready, capsys):
+    path, overrides, _ = ready
+    unread = ["evaluation.stride_rate=0.5", "trainer.eval_mode=slide"]
+    assert run(path, [*overrides, *unread]) == 0
+    note = "note: evaluation.stride_rate (command line) is not read: evaluation.mode is whole, not slide"
+    assert note in capsys.readouterr().out
+    assert run(path, [*overrides, *unread, "evaluation.mode=slide", "evaluation.crop_size=[33, 33]"]) == 0
+    assert "is not read" not in capsys.readouterr().out
+
+
 def test_checkpoints_that_do_not_fit_are_refused(ready, tmp_path, capsys):
     path, overrides, best = ready
     assert run(path, [*overrides, "net.proto_head=null"]) == 2
@@ -252,11 +263,24 @@ def test_checkpoints_that_do_not_fit_are_refused(ready, tmp_path, capsys):
     assert "train first" in capsys.readouterr().err
 
 
+def test_prototypes_that_training_only_began_with_are_no_head(ready, tmp_path, capsys):
+    path, overrides, best = ready
+    network = build.fresh_network(data_build.complete(load(path, overrides))[0], seed=3)
+    checkpoint_io.save(best, checkpoint_io.network_arrays(network), {"step": 1})
+    assert run(path, overrides, "--json", str(tmp_path / "scores.json")) == 0
+    printed = capsys.readouterr().out
+    assert f"checkpoint: {best}" in printed
+    assert "without its prototype head: it is of the supervised phase" in printed
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["proto_miou"], scores["proto_iou"]) == (None, None)
+    assert load_network(load(path, overrides), best).proto_net is None
+
+
 def test_of_student_and_teacher_the_teacher_is_loaded(ready, tmp_path):
     path, overrides, _ = ready
     config = load(path, overrides)
     networks = {
-        name: build.fresh_network(data_build.complete(config)[0], seed)
+        name: with_prototypes(build.fresh_network(data_build.complete(config)[0], seed))
         for name, seed in (("student", 1), ("teacher", 2))
     }
     state = {f"{name}.{key}": p for name, net in networks.items() for key, p in net.parameters_and_names()}

@@ -90,3 +90,13 @@ def test_mode_center_predicts_the_whole_image(network):
     image = picture(50, 61)
     center = Predictor(network, WHOLE.model_copy(update={"mode": "center"}), MEAN, STD)(image)[0]
     assert np.array_equal(center, Predictor(network, WHOLE, MEAN, STD)(image)[0])
+
+
+@pytest.mark.parametrize(("scales", "around_one"), [((0.24,), (1.0,)), ((0.25, 0.5, 1.0), (0.5, 1.0, 2.0))])
+def test_a_long_side_takes_the_place_of_the_scale_that_images_are_otherwise_seen_at(network, scales, around_one):
+    image = picture(60, 80)
+    found, expected = (
+        Predictor(network, WHOLE.model_copy(update={"scales": each}), MEAN, STD, long_side=40)(image, True)[1]
+        for each in (scales, around_one)
+    )
+    assert np.array_equal(found, expected)

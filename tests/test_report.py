@@ -71,6 +71,21 @@ def test_scoring_is_done_once_for_a_checkpoint_and_a_way_to_evaluate(folder, mon
     assert len(done) == 3
 
 
+def test_scores_of_another_list_or_crop_are_not_shown_for_these(folder, tmp_path):
+    assert run(folder) == 0
+    shorter = tmp_path / "shorter.txt"
+    shorter.write_text((folder / "lists/val.txt").read_text().splitlines()[0] + "\n")
+    kept = folder / "evaluation.json"
+    assert run(folder, f"dataset.val.data_list={shorter}") == 0
+    assert json.loads(kept.read_text())["images"] == 1
+    kept.write_text(kept.read_text().replace('"images": {', '"others": {', 1))  # as an earlier version has it
+    assert run(folder) == 0
+    found = json.loads(kept.read_text())
+    assert found["images"] == 3
+    assert run(folder, "dataset.val.crop.size=[17, 17]") == 0
+    assert json.loads(kept.read_text())["made_of"]["images"]["crop"] == [17, 17] != found["made_of"]["images"]["crop"]
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"made_of": 3}', "{}"])
 def test_a_spoilt_evaluation_is_made_anew(folder, content):
     (folder / "evaluation.json").write_text(content)

@@ -81,12 +81,27 @@ def test_runs_of_several_seeds_are_averaged_before_they_are_compared():
 
 
 def test_a_class_that_a_draw_does_not_show_does_not_count_there():
-    counts = np.zeros((2, 3, 3), np.int64)
+    counts = np.zeros((2, 3, 2), np.int64)
     counts[0, :, 0] = counts[1, :, 1] = 5  # each image shows one class, and all is right
-    perfect = paired.ImageCounts("x", CLASSES, ("0", "1"), counts, 100.0)
+    perfect = paired.ImageCounts("x", CLASSES[:2], ("0", "1"), counts, 100.0)
     wrong = replace(perfect, counts=counts * np.array([0, 1, 1])[None, :, None], miou=0.0)
     found = paired.compare([perfect], [wrong])
     assert (found.low, found.high) == (100, 100)
+
+
+def test_a_class_that_no_image_shows_counts_in_the_interval_as_it_does_in_the_score():
+    first, second = run("first", 0.7, 1), run("second", 0.6, 2)
+    both = paired.compare([first], [second])
+    more = [
+        replace(
+            side, classes=(*CLASSES, "d"), counts=np.pad(side.counts, ((0, 0), (0, 0), (0, 1))), miou=side.miou * 3 / 4
+        )
+        for side in (first, second)
+    ]
+    found = paired.compare(more[:1], more[1:])
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (0.75 * both.mean, 0.75 * both.low, 0.75 * both.high), rel=1e-9
+    )
 
 
 def test_other_images_or_classes_are_refused():
@@ -95,6 +110,10 @@ def test_other_images_or_classes_are_refused():
         paired.compare([first], [run("second", 0.7, 1, images=39)])
     with pytest.raises(DataError, match="other classes"):
         paired.compare([first], [replace(first, classes=("a", "b", "d"))])
+    counts = first.counts.copy()
+    counts[7, 1, 2] += 1
+    with pytest.raises(DataError, match=r"masks: scored on other labelled pixels than first \(differs: image 7\)"):
+        paired.compare([first], [replace(first, name="masks", counts=counts)])
 
 
 def write(path, side):

@@ -121,6 +121,14 @@ def context_for(name: str, *overrides: str, **options: Any) -> RunContext:
     return context_of(*NEEDS.get(name, ["net.proto_head=null"]), *overrides, **options)
 
 
+def with_prototypes(network: SegmentationNetwork) -> SegmentationNetwork:
+    """With other prototypes than those that training starts with, where it has any."""
+    if network.proto_net:
+        prototypes = network.proto_net.proto_list
+        prototypes.set_data(ms.Tensor(1 + prototypes.asnumpy()))
+    return network
+
+
 def network_of(net: NetConfig, seed: int = 0, world: int = 1) -> SegmentationNetwork:
     """A network whose BatchNorm scales and statistics are not 0 and 1, so that a forgotten one shows."""
     ms.set_seed(seed)

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works in a clone that was never installed
 
 from semiseg import cli
-from semiseg.common.errors import ConfigError
+from semiseg.common.errors import ConfigError, UserError
 from semiseg.reporting.comparison import chart, intervals, read_score, summarise, table, write_csv
 from semiseg.reporting.comparison_runs import Job, common_methods, run_all
 
@@ -89,9 +89,14 @@ def main(arguments: Sequence[str]) -> int:
     """Runs what is missing, then prints the table and writes DATASET.csv and DATASET.png."""
     args = parse(arguments)
     jobs, out = plan(args), args.out.absolute()
-    if not args.collect:
-        for job in jobs:
+    for job in jobs:
+        try:
             job.check_settings()
+        except UserError as error:
+            if not args.collect:
+                raise
+            if job.scores.is_file():
+                print(f"note: {error}", file=sys.stderr)
     failure = None if args.collect else run_all(jobs, args.jobs)
     if failure:
         command = " ".join(map(str, failure.cmd))

@@ -58,7 +58,9 @@ def check_request(args: argparse.Namespace, config: Config, spec: DatasetSpec) -
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name}: expected at least 1, got {getattr(args, name)}")
     if config.net.proto_head is None:
-        raise ConfigError("net.proto_head: this network has no prototypes; name the configuration of one that has")
+        raise ConfigError(
+            "net.proto_head: this network has no prototypes (or is of the supervised phase); name one that has"
+        )
     for path in (args.out, *class_pages(args, spec.classes)):
         check_out(path, "page")
 

@@ -185,20 +185,31 @@ def _discovered_pool(spec: DatasetSpec, root: Path, val: Collection[str]) -> Poo
     return Pool(ids, extra, found.notes())
 
 
-def save_lists(folder: Path, split: Split) -> None:
-    """The ids of this run as <folder>/lists/{labeled,unlabeled,val}.txt. A continued run must have the same ones.
+def check_lists(folder: Path, split: Split) -> None:
+    """A continued run must have the ids that it began with.
 
-    Raises: DataError if lists are there already and differ; UserError if they cannot be written.
+    Raises: DataError if <folder>/lists are there and differ.
     """
-    lists = {folder / "lists" / f"{name}.txt": ids for name, ids in split.lists().items()}
-    there = {path: read_list(path, may_be_empty=True) for path in lists if path.is_file()}
-    for path, before in there.items():
-        if before != lists[path]:
+    for path, ids in _lists_of_run(folder, split).items():
+        before = read_list(path, may_be_empty=True) if path.is_file() else ids
+        if before != ids:
             raise DataError(
-                f"{path}: this run began with {len(before)} ids, now the configuration gives {len(lists[path])} "
-                f"({len(set(before) & set(lists[path]))} in both): the lists or images changed since; put them back, "
+                f"{path}: this run began with {len(before)} ids, now the configuration gives {len(ids)} "
+                f"({len(set(before) & set(ids))} in both): the lists or images changed since; put them back, "
                 "or choose another folder, e.g. saver.name=mine"
             )
-    for path, ids in lists.items():
-        if path not in there:
+
+
+def save_lists(folder: Path, split: Split) -> None:
+    """The ids of this run as <folder>/lists/{labeled,unlabeled,val}.txt.
+
+    Raises: see ``check_lists``; UserError if they cannot be written.
+    """
+    check_lists(folder, split)
+    for path, ids in _lists_of_run(folder, split).items():
+        if not path.is_file():
             write_list(path, ids)
+
+
+def _lists_of_run(folder: Path, split: Split) -> dict[Path, Sequence[str]]:
+    return {folder / "lists" / f"{name}.txt": ids for name, ids in split.lists().items()}

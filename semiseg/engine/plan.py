@@ -11,7 +11,7 @@ from semiseg.config import flatten, load
 from semiseg.config.keys import WEAK_TO_STRONG, Config
 from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete, parts_of, quick_check
-from semiseg.data.lists import Split, read_split
+from semiseg.data.lists import Split, check_lists, read_split
 from semiseg.data.padding import padding_note, sample_of
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
@@ -82,6 +82,7 @@ def make_plan(config: Config, world: int) -> Plan:
     folder = run_folder(config, spec)
     epochs_before = check_folder(folder, config)
     split = read_split(config, spec)
+    check_lists(folder, split)
     method = get_method(config.method, config.net.proto_head is not None)
     notes = quick_check(config, spec, split, method.uses_unlabeled)
     some = replace(split, labeled=sample_of(split.labeled), unlabeled=sample_of(split.unlabeled))

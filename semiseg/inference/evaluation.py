@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.platform import numpy_of
+from semiseg.common.text import shortened
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.transforms import pad
 from semiseg.inference.compiled import Network
@@ -126,6 +127,9 @@ def table(scores: dict[str, Any]) -> list[str]:
     lines = [f"{'class':<{width}}  linear" + ("   proto" if proto else "")]
     for name, iou in scores["iou"].items():
         lines.append(f"{name:<{width}}  {iou:6.2f}" + (f"  {proto[name]:6.2f}" if proto else ""))
+    absent = [name for name, pixels in scores["label_pixels"].items() if not pixels]
+    if absent:
+        lines.append(f"in no mask that was scored, 0 in the mean: {shortened(absent, 8)}")
     return [*lines, f"{'mIoU':<{width}}  {scores['miou']:6.2f}" + (f"  {scores['proto_miou']:6.2f}" if proto else "")]
 
 

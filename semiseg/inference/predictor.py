@@ -17,7 +17,8 @@ from semiseg.inference.logits import logit_strips
 class Predictor:
     """How images are predicted.
 
-    long_side: images are brought to this long side (pixels) first; results have the image's own size all the same.
+    long_side: images are brought to this long side (pixels) first, in place of the middle one of the mode's scales;
+        results have the image's own size all the same.
     whole_pixels: mode whole turns to the sliding window above so many pixels, so that any image fits into memory.
     """
 
@@ -52,8 +53,10 @@ class Predictor:
         mode = self.mode
         if mode.mode != "slide":
             mode = mode.model_copy(update={"mode": "whole", "base_size": None})
-        if self.long_side is not None:
-            mode = mode.model_copy(update={"base_size": None})
+        if self.long_side is not None:  # it says what size images are seen at: scales go around it
+            middle = float(np.median(mode.scales))
+            scales = tuple(scale / middle for scale in mode.scales)
+            mode = mode.model_copy(update={"base_size": None, "scales": scales})
         if mode.mode == "whole" and image.shape[0] * image.shape[1] > self.whole_pixels:
             return mode.model_copy(update={"mode": "slide"})
         return mode

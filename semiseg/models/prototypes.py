@@ -19,14 +19,19 @@ def normalise(x: Tensor) -> Tensor:
     return x / ops.sqrt(ops.maximum(kept_sum(x * x, -1), TINY))
 
 
+def start_prototypes(count: int, planes: int) -> np.ndarray:
+    """What stands in the place of prototypes before there are any, the same in every run: float32 count x D."""
+    return np.random.default_rng(0).standard_normal((count, planes)).astype(np.float32)
+
+
 class PrototypeHead(nn.Cell):
     """Holds ``proto_list`` (C*K x D, no gradient) and turns features into class logits."""
 
     def __init__(self, num_classes: int, per_class: int, planes: int, temperature: float):
         super().__init__()
         self.num_classes, self.per_class, self.temperature = num_classes, per_class, temperature
-        start = np.random.default_rng(0).standard_normal((num_classes * per_class, planes))
-        self.proto_list = Parameter(Tensor(start.astype(np.float32)), name="proto_list", requires_grad=False)
+        start = Tensor(start_prototypes(num_classes * per_class, planes))
+        self.proto_list = Parameter(start, name="proto_list", requires_grad=False)
 
     def similarities(self, features: Tensor) -> Tensor:
         """Cosine of each pixel's feature with each prototype: N x D -> N x C x K."""

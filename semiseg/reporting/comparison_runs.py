@@ -18,6 +18,7 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.data.build import complete
+from semiseg.data.lists import check_lists, read_split
 from semiseg.engine.plan import check_folder
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
@@ -60,27 +61,52 @@ class Job:
 
     @property
     def keys(self) -> list[str]:
-        """All overrides of the training. Another seed is another label draw, where there are several."""
+        """All overrides of the training. Another seed is another label draw, where there are several.
+
+        Raises:
+            ConfigError: there are several, but none for this seed.
+        """
         keys = [f"trainer.seed={self.seed}", f"saver.main_dir={self.folder}"]
+        data = load(self.leaf, self.overrides).dataset
         draw = f"{self.split}_s{self.seed}"
-        splits = load(self.leaf, self.overrides).dataset.splits
-        if self.seed and splits and (splits / draw).is_dir():
+        draws = sorted(data.splits.glob(f"{self.split}_s[0-9]*")) if data.splits and data.split == self.split else []
+        if self.seed and draws:
+            if data.splits / draw not in draws:
+                count = len(draws) + 1
+                raise ConfigError(
+                    f"{data.splits / draw}: no label draw of seed {self.seed} (there are {count}); take --seeds "
+                    f"{count}, or make more (tools/make_splits.py)"
+                )
             keys.append(f"dataset.split={draw}")
         return [*keys, *self.overrides]
 
     def check_settings(self) -> None:
-        """Refuses a folder that other settings or another recipe made: its scores would pass for those of these.
+        """Refuses a folder that other settings, another recipe or other lists made: its scores would pass for those of
+        these.
 
         Raises:
-            ConfigError: keys differ. A folder without a record is taken as it is; earlier versions kept none.
+            ConfigError, DataError: they differ, or a key is one of ours. A folder without a record is taken as it is;
+                earlier versions kept none.
         """
+        config, spec = complete(load(self.leaf, self.keys))
+        if (config.trainer.seed, config.saver.main_dir) != (self.seed, self.folder):
+            raise ConfigError("trainer.seed and saver.main_dir are set for each run; leave them out (--seeds, --out)")
         if self._record.is_file() and (was := self._record.read_text(encoding="utf-8")) != self._settings:
             raise ConfigError(
                 f"{self._record}: these runs had other settings ({' '.join(was.split())}); take another --out or name, "
                 "or remove the folder"
             )
-        if self.folder.is_dir():
-            check_folder(self.folder, complete(load(self.leaf, self.keys))[0])
+        written = self.folder / "config.resolved.yaml"
+        if not written.is_file():
+            return
+        check_folder(self.folder, config)
+        before, now = (c.dataset.batch_size * c.trainer.accumulate for c in (load(written), config))
+        if before != now:
+            raise ConfigError(
+                f"{self.folder}: holds a run of {before} labelled images a step (dataset.batch_size, "
+                f"trainer.accumulate), now there are {now}; take another --out, or move this one away"
+            )
+        check_lists(self.folder, read_split(config, spec))
 
     def run(self, cores: str = "") -> None:
         """Trains and scores unless that was done; output goes to output.txt. ``cores``: as SEMISEG_CORES takes them.

@@ -1,7 +1,8 @@
 """Whether one run is better than another on the same images: a paired bootstrap over the images.
 
 N images, C classes, R resamples. A resample draws N of the images with replacement; both runs are scored on the same
-draw, with mIoU over the classes that are labelled in it. Efron and Tibshirani, "An Introduction to the Bootstrap".
+draw, with mIoU over the classes that are labelled in it; one that no image shows counts as 0, as in ``metrics``.
+Efron and Tibshirani, "An Introduction to the Bootstrap".
 """
 
 import json
@@ -97,15 +98,23 @@ def _mious(times: np.ndarray, counts: np.ndarray) -> np.ndarray:
     hit, labelled, predicted = np.moveaxis((times @ counts.reshape(len(counts), -1)).reshape(len(times), 3, -1), 1, 0)
     iou = hit / np.maximum(labelled + predicted - hit, 1)
     occurs = labelled > 0
-    return 100 * (iou * occurs).sum(1) / np.maximum(occurs.sum(1), 1)
+    nowhere = np.sum(counts[:, 1].sum(0) == 0)
+    return 100 * (iou * occurs).sum(1) / np.maximum(occurs.sum(1) + nowhere, 1)
 
 
 def _require_same_images(runs: Sequence[ImageCounts]) -> None:
+    first = runs[0]
     for run in runs[1:]:
-        for what, here, there in (("classes", run.classes, runs[0].classes), ("images", run.ids, runs[0].ids)):
+        for what, here, there in (("classes", run.classes, first.classes), ("images", run.ids, first.ids)):
             if here != there:
                 differing = sorted(set(here) ^ set(there)) or ["their order"]
                 raise DataError(
-                    f"{run.name}: scored on other {what} than {runs[0].name} (differs: {differing[0]}); score both "
+                    f"{run.name}: scored on other {what} than {first.name} (differs: {differing[0]}); score both "
                     "with the same list"
                 )
+        others = np.flatnonzero((run.counts[:, 1] != first.counts[:, 1]).any(1))
+        if len(others):
+            raise DataError(
+                f"{run.name}: scored on other labelled pixels than {first.name} (differs: {run.ids[others[0]]}); score "
+                "both with the same masks and evaluation.mode (center leaves out what is not in the middle)"
+            )

@@ -215,10 +215,16 @@ def test_a_run_folder_of_another_configuration_is_refused(used, tiny_overrides, 
         ("net.proto_head=null", "net.proto_head"),
         ("net.aux_loss={}", "net.aux_loss"),
         ("trainer.epochs=2", "trainer.epochs was 1, now 2"),
+        ("saver.snapshot_dir=other", "saver.snapshot_dir was checkpoints, now other"),
     ):
         line = refused(capsys, tmp_path, used, tiny_overrides, *same, change)
         assert "holds a run of another configuration" in line
         assert message in line
+    listed = tmp_path / "run/lists/val.txt"
+    ids = listed.read_text()
+    listed.write_text(ids.splitlines()[0] + "\n")  # as if the list of the data set were edited after the run's end
+    assert "val.txt: this run began with 1 ids" in refused(capsys, tmp_path, used, tiny_overrides, *same)
+    listed.write_text(ids)
     # What does not touch the result may change.
     assert run(used, tiny_overrides, *same, "dataset.workers=1", "saver.every=1", "trainer.log_every=1") == 0
     damaged = bytearray((tmp_path / "run/checkpoints/last.ckpt").read_bytes())

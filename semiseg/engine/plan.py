@@ -29,6 +29,7 @@ _FREE = (
     *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic", "trainer.recompute"),
     *("saver.", "monitor.", "expected"),
 )
+_BOUND = ("saver.snapshot_dir",)  # all the same: elsewhere no last.ckpt would be found, and training begin anew
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def check_folder(folder: Path, config: Config) -> int | None:
         return None
     before, now = flatten(load(written)), flatten(config)
     # A section that is null on one side has its keys on the other only.
-    changed = [key for key in now | before if before.get(key) != now.get(key) and not key.startswith(_FREE)]
+    differing = [key for key in now | before if before.get(key) != now.get(key)]
+    changed = [key for key in differing if key in _BOUND or not key.startswith(_FREE)]
     longer = epochs > before["trainer.epochs"]
     if extend and longer:
         changed.remove("trainer.epochs")

@@ -57,3 +57,12 @@ def test_a_checkpoint_of_another_table_does_not_fit(tmp_path):
     context = context_of(f"net.proto_head.init_proto_path='{path}'")
     with pytest.raises(CheckpointError, match=r"expected prototypes of shape \(6, 16\).*got \(8, 16\)"):
         initial_prototypes(network_of(context.net), context)
+
+
+def test_a_checkpoint_of_ours_says_how_many_prototypes_a_class_has(tmp_path):
+    record = {"step": 1, "identity": {"classes": ["a", "b", "c"], "net.proto_head.num_micro_proto": 4}}
+    rows = np.ones((12, 16), np.float32)
+    checkpoint_io.save(tmp_path / "best.ckpt", {"proto_net.proto_list": Tensor(rows)}, record)
+    assert np.array_equal(read_prototypes(tmp_path / "best.ckpt", 4), rows)
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: holds 4 prototypes a class, the network has 2"):
+        read_prototypes(tmp_path / "best.ckpt", 2)

@@ -167,10 +167,14 @@ def test_a_file_must_fit_the_network(tmp_path):
     path = tmp_path / "prototypes.npz"
     rows = np.random.default_rng(0).normal(size=(CLASSES, 2, 16)).astype(np.float32)
     np.savez(path, rows)
-    assert np.array_equal(from_file(path, (CLASSES * 2, 16)), rows.reshape(-1, 16))
+    assert np.array_equal(from_file(path, (CLASSES * 2, 16), 2), rows.reshape(-1, 16))
     for shape in ((84, 512), (2, 16), (CLASSES * 2, 8)):
         with pytest.raises(CheckpointError, match=rf"expected prototypes of shape \({shape[0]}, {shape[1]}\)"):
-            from_file(path, shape)
+            from_file(path, shape, 2)
+    with pytest.raises(
+        CheckpointError, match=rf"holds 2 prototypes for each of {CLASSES} classes, the network has {CLASSES}"
+    ):
+        from_file(path, (CLASSES * 2, 16), CLASSES)  # as many rows, of two classes
     context = context_of(f"net.proto_head.init_proto_path='{path}'")
     found, notes = initial_prototypes(network_of(context.net), replace(context, images=OnlyThese([])))
     assert np.array_equal(found, rows.reshape(-1, 16))

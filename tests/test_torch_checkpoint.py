@@ -390,7 +390,7 @@ def prototype_dict(dtype=np.float32):
 def test_prototype_pickle(tmp_path, protocol, dtype):
     path = tmp_path / "p.pkl"
     path.write_bytes(pickle.dumps(prototype_dict(dtype), protocol))
-    read = read_prototype_pickle(path, dim=8)
+    read = read_prototype_pickle(path, per_class=2)
     np.testing.assert_array_equal(read, PROTOTYPES.reshape(6, 8))
     assert read.dtype == np.float32
 
@@ -415,7 +415,7 @@ def test_prototype_npz_forms(tmp_path):
     forms = [{"p": PROTOTYPES}, {"p": PROTOTYPES.reshape(6, 8)}, {str(c): PROTOTYPES[c] for c in range(3)}]
     for arrays in forms:
         np.savez(path, **arrays)
-        np.testing.assert_array_equal(read_prototype_pickle(path), PROTOTYPES.reshape(6, 8))
+        np.testing.assert_array_equal(read_prototype_pickle(path, per_class=2), PROTOTYPES.reshape(6, 8))
     np.savez(path, p=np.array([{}], dtype=object))
     refusal(path, read_prototype_pickle)
     path.write_bytes(b"PK\x03\x04 cut")
@@ -434,11 +434,11 @@ def test_prototype_npz_forms(tmp_path):
         ({0: 5}, "class 0"),
         ({0: [[1.0, 2.0]]}, "class 0"),
         ({0: [np.full(512, np.nan)]}, "not finite"),
-        ({0: [np.zeros(4)]}, "4 channels"),
+        ({0: [np.zeros(4)] * 2}, "2 prototypes for each of 1 classes, the network has 1"),
         ({0: [np.array([{}], object)]}, "numbers only"),
     ],
 )
 def test_wrong_prototypes_are_explained(tmp_path, content, words):
     path = tmp_path / "p.pkl"
     path.write_bytes(pickle.dumps(content))
-    assert words in refusal(path, lambda p: read_prototype_pickle(p, dim=512))
+    assert words in refusal(path, lambda p: read_prototype_pickle(p, per_class=1))

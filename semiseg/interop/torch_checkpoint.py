@@ -301,15 +301,17 @@ def _as_array(item: Any, read: Callable[[_Storage], np.ndarray]) -> np.ndarray |
     return np.array(view, view.dtype.newbyteorder("="), order="C")
 
 
-def read_prototype_pickle(path: str | Path, dim: int | None = None) -> np.ndarray:
+def read_prototype_pickle(path: str | Path, per_class: int | None = None) -> np.ndarray:
     """Initial prototypes -> float32 (classes * K, D), class-major; D is 512 in the published networks.
+
+    ``per_class``: the network's K, which a file that tells classes apart must have; None takes any.
 
     A pickle holds {class id: [K arrays of D]}, as the authors wrote it. An .npz holds one array of shape
     (classes, K, D) or (classes * K, D), or one (K, D) array per class named by its id.
 
     Raises:
         CheckpointError: unreadable, a pickle that names anything but numpy arrays, classes that are not 0..N-1, a
-            class with another K or D than the others, values that are not finite, D other than ``dim``.
+            class with another K or D than the others, values that are not finite, K other than ``per_class``.
     """
     path = Path(path)
     with _explained(path), open_file(path) as file:
@@ -317,13 +319,14 @@ def read_prototype_pickle(path: str | Path, dim: int | None = None) -> np.ndarra
             with np.load(file, allow_pickle=False) as archive:
                 content: Any = {name: archive[name] for name in archive.files}
             if len(content) == 1 and (only := next(iter(content.values()))).ndim > 1 and "0" not in content:
+                per_class = per_class if only.ndim == 3 else None  # rows alone do not tell classes apart
                 content = dict(enumerate(only if only.ndim == 3 else only[:, None]))
         else:  # numpy arrays from Python 2 need latin1
             content = plain(RestrictedUnpickler(file, PLAIN_GLOBALS, encoding="latin1").load())
-        return _stack_prototypes(content, dim)
+        return _stack_prototypes(content, per_class)
 
 
-def _stack_prototypes(content: Any, dim: int | None) -> np.ndarray:
+def _stack_prototypes(content: Any, per_class: int | None) -> np.ndarray:
     if not isinstance(content, dict) or not content:
         raise Unreadable("expected {class id: [K arrays]}, found " + type(content).__name__)
     by_class = {int(key): value for key, value in content.items() if str(key).isdecimal()}
@@ -334,13 +337,16 @@ def _stack_prototypes(content: Any, dim: int | None) -> np.ndarray:
     for c in range(len(by_class)):
         vectors = by_class[c] if isinstance(by_class[c], list | tuple | np.ndarray) else ()
         if len({np.shape(v) for v in vectors}) != 1 or not all(isinstance(v, np.ndarray) and v.size for v in vectors):
-            raise Unreadable(f"class {c} holds no list of equally long arrays; expected K arrays of {dim or 512}")
+            raise Unreadable(f"class {c} holds no list of equally long arrays; expected K arrays of 512")
         rows.append(np.stack([np.asarray(v, np.float32).reshape(-1) for v in vectors]))
         if rows[c].shape != rows[0].shape:
             raise Unreadable(f"class {c} has prototypes {rows[c].shape}, class 0 {rows[0].shape}; K and D must agree")
+    if per_class and len(rows[0]) != per_class:
+        raise Unreadable(
+            f"it holds {len(rows[0])} prototypes for each of {len(rows)} classes, the network has {per_class} "
+            "(net.proto_head.num_micro_proto)"
+        )
     stacked = np.concatenate(rows)
-    if dim is not None and stacked.shape[1] != dim:
-        raise Unreadable(f"its prototypes have {stacked.shape[1]} channels, the network's feature has {dim}")
     if not np.isfinite(stacked).all():
         raise Unreadable("it holds prototypes that are not finite numbers")
     return stacked

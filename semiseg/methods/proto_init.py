@@ -22,7 +22,8 @@ def initial_prototypes(network: SegmentationNetwork, context: RunContext) -> tup
     head, num_classes = context.net.proto_head, context.net.num_classes
     shape = network.proto_net.proto_list.shape
     if head.init_proto_path:
-        return from_file(head.init_proto_path, shape), [f"prototypes from {head.init_proto_path}"]
+        rows = from_file(head.init_proto_path, shape, head.num_micro_proto)
+        return rows, [f"prototypes from {head.init_proto_path}"]
     seed = context.trainer.seed
     pixels = choose_pixels(context.images.labeled, num_classes, head.init_samples, seed)
     features = gather_features(network, context, pixels)
@@ -38,9 +39,9 @@ def initial_prototypes(network: SegmentationNetwork, context: RunContext) -> tup
     return np.concatenate(rows).astype(np.float32), notes
 
 
-def from_file(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def from_file(path: Path, shape: tuple[int, int], per_class: int) -> np.ndarray:
     """Prototypes of a pickle, an .npz or a .ckpt. CheckpointError where there are none or the shape does not fit."""
-    rows = read_prototypes(path)
+    rows = read_prototypes(path, per_class)
     if rows.shape != tuple(shape):
         raise CheckpointError(
             f"{path}: expected prototypes of shape {tuple(shape)} (classes * K, channels), got {rows.shape}"

@@ -51,7 +51,8 @@ class PrototypeConsistency(SemiSupervised):
         self._head, self._counts = context.net.proto_head, None
         super().__init__(context)
         if self._head.init_proto_path:  # now, not after the supervised epochs
-            from_file(self._head.init_proto_path, self.student.proto_net.proto_list.shape)
+            head = self._head
+            from_file(head.init_proto_path, self.student.proto_net.proto_list.shape, head.num_micro_proto)
         self._update = jit(self._updated_prototypes) if context.trainer.jit else self._updated_prototypes
 
     def enter_step(self, step: int) -> list[str]:

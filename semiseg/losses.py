@@ -89,16 +89,17 @@ def confident_cross_entropy(
 
 
 def certain_cross_entropy(
-    logits: Tensor, labels: Tensor, certain: Tensor, over_all: bool = True, class_weights: Tensor | None = None
+    logits: Tensor, labels: Tensor, certain: Tensor, inside: Tensor | None = None, class_weights: Tensor | None = None
 ) -> Tensor:
     """U2PL's unsupervised loss: cross entropy on the certain pixels, times all pixels / kept pixels.
 
-    That is, mean over the kept pixels weighted by B*H*W / kept, as U2PL's ``compute_unsupervised_loss``; without
-    ``over_all`` by the pixels with a label in place of B*H*W. With weights of the classes it is their weighted mean.
+    That is, mean over the kept pixels weighted by B*H*W / kept, as U2PL's ``compute_unsupervised_loss``; where
+    ``inside`` (bool, shape of labels) is given, by its pixels in place of B*H*W. With weights of the classes it is
+    their weighted mean.
     """
     loss, valid = pixel_cross_entropy(logits, labels)
     weight = valid * certain.astype("float32")
-    count = float(loss.size) if over_all else valid.sum()
+    count = float(loss.size) if inside is None else inside.astype("float32").sum()
     return count / ops.maximum(weight.sum(), 1.0) * _mean(loss, weight * pixel_weights(labels, class_weights))
 
 

@@ -14,6 +14,9 @@ from semiseg.engine import build
 from semiseg.engine import plan as plan_module
 from semiseg.engine.plan import make_plan
 
+AEL = ["net.proto_head=null", "trainer.adaptive={}"]
+STRONG = ["net.proto_head=null", "dataset.train.strong={}", "trainer.weak_to_strong.partner=same_image"]
+
 
 class Method:
     uses_unlabeled = True
@@ -118,6 +121,15 @@ def test_images_of_both_kinds_count_where_no_step_is_without(tiny_config, tiny_o
         ("suponly", ["trainer.sup_only_epoch=0"], 1, True),
         ("ours", ["trainer.sup_only_epoch=1"], 1, True),
         ("ours", ["trainer.sup_only_epoch=0"], 1, False),
+        ("ael", [*AEL, "trainer.sup_only_epoch=0"], 1, False),
+        (
+            "ael",
+            [*AEL, "trainer.sup_only_epoch=0", "trainer.teacher_bn=forward"],
+            1,
+            True,
+        ),  # the teacher labels one kind
+        ("fixmatch", [*STRONG, "trainer.sup_only_epoch=0"], 1, True),  # strong views go alone
+        ("unimatch", [*STRONG, "trainer.sup_only_epoch=0"], 1, False),  # there are two of each
         ("suponly", ["net.decoder.kwargs.pool_norm=false"], 1, False),
         ("suponly", ["net.sync_bn=true"], 1, True),
         ("suponly", ["net.sync_bn=true"], 2, False),

@@ -129,6 +129,18 @@ def test_one_unlabelled_image_a_step_trains_with_itself_as_partner(name):
     assert np.isfinite(result.loss)
 
 
+@pytest.mark.parametrize("name", ["fixmatch", "unimatch"])
+def test_where_a_teacher_would_begin_is_no_matter_for_the_average_that_is_scored(name):
+    keys = ["trainer.sup_only_epoch=2", "net.ema_decay=0"]
+    trainee = Trainee(name, context_for(name, *keys, "trainer.teacher_start=semi_phase"))
+    trainee.run(0, 2)
+    scored = trainee.method.evaluated(2).network
+    for (key, averaged), own in zip(
+        scored.parameters_and_names(), trainee.method.student.get_parameters(), strict=True
+    ):
+        assert np.array_equal(averaged.asnumpy(), own.asnumpy()), key
+
+
 @pytest.mark.parametrize("name", ["mean_teacher", "ours", "u2pl", "ael"])
 def test_the_student_sees_the_strong_view_and_the_teacher_the_weak_one(name):
     plain, strong = (method_of(name, *extra) for extra in ([], ["dataset.train.strong={}"]))

@@ -84,8 +84,8 @@ def test_weighted_classes_weigh_pseudo_labels_too():
     for over_all, total in ((True, weight.sum()), (False, (weight * chosen).sum())):
         found = losses.confident_cross_entropy(*given, over_all, Tensor(of_class))
         assert float(found) == pytest.approx(kept / total, rel=1e-5)
-    for over_all, count in ((True, loss.size), (False, valid.sum())):
-        found = losses.certain_cross_entropy(*given, over_all, Tensor(of_class))
+    for inside, count in ((None, loss.size), (Tensor(valid), valid.sum())):
+        found = losses.certain_cross_entropy(*given, inside, Tensor(of_class))
         exact = count / (valid & chosen).sum() * kept / (weight * chosen).sum()
         assert float(found) == pytest.approx(exact, rel=1e-5)
 

@@ -41,8 +41,12 @@ def test_rule_entropy_keeps_more_as_epochs_pass():
     assert ratios == pytest.approx([0.6, 0.7, 0.8, 0.9], abs=0.01)
 
 
-@pytest.mark.parametrize(("start", "role"), [("first_step", "teacher"), ("semi_phase", "student")])
-def test_in_the_supervised_phase_the_average_is_scored_where_there_is_one(start, role):
-    method = Trainee("mean_teacher", context_of(f"trainer.teacher_start={start}", "net.proto_head=null")).method
+@pytest.mark.parametrize(
+    ("start", "statistics", "role"),
+    [("first_step", "ema", "teacher"), ("first_step", "forward", "student"), ("semi_phase", "ema", "student")],
+)
+def test_in_the_supervised_phase_the_average_is_scored_where_there_is_one(start, statistics, role):
+    keys = [f"trainer.teacher_start={start}", f"trainer.teacher_bn={statistics}", "net.proto_head=null"]
+    method = Trainee("mean_teacher", context_of(*keys)).method
     assert method.evaluated(1).network is method.networks[role]
     assert method.evaluated(2).network is method.teacher.network

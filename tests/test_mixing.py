@@ -1,18 +1,19 @@
 """CutMix, ClassMix and Cutout: the boxes against the rule in words, what is mixed, and with what."""
 
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mindspore import Tensor
 from teaching import MixingTeacher, images, reliable, teacher_scores
-from tiny import CROP, Trainee, batch_of, context_for
+from tiny import CROP, Trainee, batch_of, context_for, step_batch
 
 from semiseg.common.rng import generator
 from semiseg.methods.context import StepBatch
 from semiseg.methods.mixing import box_masks, class_masks, cutmix_boxes, make_mixer
-from semiseg.methods.pseudo_labels import BLANK, PseudoLabels
+from semiseg.methods.pseudo_labels import BLANK, CUT, PseudoLabels
 from semiseg.methods.sampling import BatchSlice
 
 SEMI = "trainer.sup_only_epoch=0"
@@ -83,6 +84,31 @@ def test_class_masks_keep_half_of_the_classes_rounded_down():
     assert set(kept) == {0, 1, 2, 3, 4}
 
 
+def test_padding_is_no_class_of_an_image_and_is_replaced():
+    labels = np.array([[[0, 0, BLANK], [1, 1, BLANK]], [[BLANK] * 3] * 2])
+    for seed in range(20):
+        masks = class_masks(labels, generator(seed, "test"))
+        assert masks[labels == BLANK].all()
+        assert sorted(masks[0, :, 0].tolist()) == [False, True]  # one of the two classes stays
+
+
+@pytest.mark.parametrize("rule", ["confidence", "entropy"])
+def test_cutout_leaves_the_loss_and_the_mask_ratio_of_images_without_padding_alone(rule):
+    terms = []
+    for pad in (0, 255):  # padding counts as image, or not: here there is none
+        keys = f"trainer.unsupervised={{apply_aug: cutout, aug_prob: 1, rule: {rule}, confid_thresh: 0.35}}"
+        context = replace(context_for("mean_teacher", SEMI, keys), mask_padding=pad == 255)
+        batch = step_batch(0)
+        if pad == 255:
+            whole = np.ones(batch.unlabeled.images[:, 0].shape, bool)
+            batch = batch._replace(unlabeled=batch.unlabeled._replace(inside=whole))
+        trainee = Trainee("mean_teacher", context)
+        trainee.method.enter_step(0)
+        terms.append(trainee.step(0, batch.labeled, batch.unlabeled).terms)
+    assert terms[0] == pytest.approx(terms[1], rel=1e-5)
+    assert 0 < terms[0]["mask_ratio"] < 0.9
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_cutmix_pastes_image_label_and_reliability_of_the_next_image_alike(size):
     teacher = MixingTeacher("trainer.unsupervised.confid_thresh=0.4", batch=size)
@@ -115,7 +141,7 @@ def test_cutout_blanks_a_box_that_then_counts_nowhere(rule):
     pseudo = teacher(4, x)  # needs no partner: also the first step of a batch of one is blanked
     box = box_masks(cutmix_boxes(1, *CROP, generator(5, "cutmix", 4)), *CROP)
     label, probability = teacher_scores(teacher, x)
-    assert np.array_equal(pseudo.label.asnumpy(), np.where(box, BLANK, label))
+    assert np.array_equal(pseudo.label.asnumpy(), np.where(box, CUT, label))
     assert (pseudo.image.asnumpy()[np.broadcast_to(box[:, None], x.shape)] == 0).all()
     sure = reliable(pseudo, teacher, 50).astype(bool)
     assert not sure[box].any()

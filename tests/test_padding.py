@@ -146,7 +146,7 @@ def test_percentiles_and_the_weight_of_rule_entropy_are_of_pixels_inside():
     certain = reliable_pixels(Tensor(score), Tensor(label), cfg, 50)
     assert certain.asnumpy()[inside()].mean() == pytest.approx(0.5, abs=2e-3)
     logits = rng.normal(size=(2, CLASSES, *CROP)).astype(np.float32)
-    loss = certain_cross_entropy(Tensor(logits), Tensor(label), certain, over_all=False)
+    loss = certain_cross_entropy(Tensor(logits), Tensor(label), certain, Tensor(inside()))
     alone = certain_cross_entropy(
         *(Tensor(np.ascontiguousarray(a[..., :HEIGHT, :WIDTH])) for a in (logits, label, certain.asnumpy()))
     )

@@ -348,7 +348,7 @@ class TrainerConfig(Section):
     adaptive: AdaptiveConfig | None = key(None, read_if=_TAUGHT)
     weak_to_strong: WeakToStrongConfig = key(WeakToStrongConfig(), read_if={"method": WEAK_TO_STRONG})
     teacher_start: Literal["first_step", "semi_phase"] = key(
-        "first_step", "where the teacher's average begins", read_if=_SEMI
+        "first_step", "where the teacher's average begins", read_if=_TAUGHT
     )
     teacher_bn: Literal["ema", "forward"] = key(
         "ema", "its BatchNorm statistics: averaged, or of its own forward passes"

@@ -95,7 +95,7 @@ def make_plan(config: Config, world: int) -> Plan:
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
     said = (
         random_weights_warning(spec, config.net.encoder.pretrained),
-        few_images_warning(images_of_norm(config, method.uses_unlabeled, world), config.net.decoder.kwargs.pool_norm),
+        few_images_warning(images_of_norm(config, method, world), config.net.decoder.kwargs.pool_norm),
     )
     warnings = tuple(filter(None, said))
     return Plan(config, spec, split, folder, method, steps, images, factor, notes, warnings, epochs_before)
@@ -110,20 +110,21 @@ def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "l
     return max(1, -(-len(images_of_epoch) // images))
 
 
-def images_of_norm(config: Config, uses_unlabeled: bool, world: int) -> int:
-    """Images that share BatchNorm's statistics in the smallest step: of a micro-batch on one device, or on all with
-    net.sync_bn; of both kinds where no step is of labelled images alone.
+def images_of_norm(config: Config, method: type[Method], world: int) -> int:
+    """Images that share BatchNorm's statistics in the smallest forward pass in training mode: of a micro-batch on one
+    device, or on all with net.sync_bn.
 
     Raises:
         ConfigError: one image, and BatchNorm behind image pooling, which sees one number of it.
     """
-    labelled_alone = not uses_unlabeled or config.trainer.sup_only_epoch > 0
-    images = config.dataset.batch_size * (1 if labelled_alone else 2) * (world if config.net.sync_bn else 1)
+    labelled_alone = not method.uses_unlabeled or config.trainer.sup_only_epoch > 0
+    kinds = 1 if labelled_alone else method.kinds_in_smallest_pass(config.trainer)
+    images = config.dataset.batch_size * kinds * (world if config.net.sync_bn else 1)
     if images == 1 and config.net.decoder.kwargs.pool_norm:
         raise ConfigError(
-            "dataset.batch_size: expected at least 2 in steps of labelled images alone (BatchNorm has no variance over "
-            "the one value that image pooling gives), got 1; take 2 (better 4), or net.decoder.kwargs.pool_norm=false, "
-            "or trainer.sup_only_epoch=0 where the method takes unlabelled images"
+            "dataset.batch_size: expected at least 2 where images of one kind go through the network alone (BatchNorm "
+            "has no variance over the one value that image pooling gives), got 1; take 2 (better 4), or "
+            "net.decoder.kwargs.pool_norm=false, or a method with a teacher and trainer.sup_only_epoch=0"
         )
     return images
 

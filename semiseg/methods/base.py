@@ -22,6 +22,7 @@ from mindspore import Parameter, Tensor, ops
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of
+from semiseg.config.keys import TrainerConfig
 from semiseg.losses import cross_entropy, ohem_cross_entropy, pixel_weights
 from semiseg.methods.class_balance import class_weights
 from semiseg.methods.context import RunContext, StepBatch
@@ -137,6 +138,13 @@ class Method:
         ``inside``: bool B x H x W, False in padding that is no image.
         """
         return None
+
+    @classmethod
+    def kinds_in_smallest_pass(cls, trainer: TrainerConfig) -> int:
+        """Images of the smallest forward pass in training mode, in steps with unlabelled images, as a multiple of
+        dataset.batch_size.
+        """
+        return 1
 
     # What methods are made of.
 

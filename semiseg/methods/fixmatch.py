@@ -14,7 +14,7 @@ from mindspore import Tensor, jit, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.rng import generator
-from semiseg.config.keys import WeakToStrongConfig
+from semiseg.config.keys import TrainerConfig, WeakToStrongConfig
 from semiseg.data.loaders import Batch
 from semiseg.losses import confident_cross_entropy, pixel_weights
 from semiseg.methods.base import Objective
@@ -57,8 +57,6 @@ class FixMatch(WithTeacher):
         cfg, trainer = context.trainer.weak_to_strong, context.trainer
         if not context.strong:
             raise ConfigError(f"dataset.train.strong: method {self.name} needs strong views; {{}} gives FixMatch's")
-        if trainer.teacher_bn == "forward":
-            raise ConfigError(f"trainer.teacher_bn: method {self.name} has no teacher that labels; take ema")
         if context.batch_size == 1 and cfg.partner == "other_image":
             raise ConfigError(
                 "trainer.weak_to_strong.partner: other_image needs a second unlabelled image in each micro-batch, and "
@@ -119,6 +117,10 @@ class FixMatch(WithTeacher):
         label = blanked(said.label, inside)
         confident = said.score >= self.context.trainer.unsupervised.confid_thresh
         return label, (confident & (label != BLANK)).astype("float32")
+
+    @classmethod
+    def kinds_in_smallest_pass(cls, trainer: TrainerConfig) -> int:
+        return min(2, cls.strong_views)
 
     # What is shared with unimatch; all inside the compiled step.
 

@@ -13,6 +13,7 @@ from mindspore import Parameter, Tensor, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
+from semiseg.config.keys import TrainerConfig
 from semiseg.losses import certain_cross_entropy, confident_cross_entropy, pixel_weights
 from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
 from semiseg.methods.base import Evaluated, Objective
@@ -50,7 +51,7 @@ class MeanTeacherInputs(NamedTuple):
 class SemiSupervised(WithTeacher):
     """Mean teacher with mixing: complete as it stands, and the base of the methods that add to it."""
 
-    uses_unlabeled = True
+    uses_unlabeled = teacher_labels_images = True
     strong_views = 1
     labels_in_training = False  # with teacher_bn forward: the teacher labels with BatchNorm in training mode
 
@@ -104,6 +105,7 @@ class SemiSupervised(WithTeacher):
 
     def after_update(self, step: int, parts: Sequence[NamedTuple], sums: tuple) -> dict[str, Tensor]:
         if self.semi_phase(step):
+            self.mixer.after_update(step)
             if self.equalizer:
                 self.equalizer.update(self.confidences_in(sums))
             if self.teacher.by_forward:
@@ -115,7 +117,8 @@ class SemiSupervised(WithTeacher):
         return measured
 
     def evaluated(self, step: int) -> Evaluated:
-        begun = self.semi_phase(step - 1) or not self.teacher.restarts  # else the teacher will be a copy of the student
+        # Before that the teacher has no statistics of its own yet, or will be a copy of the student.
+        begun = self.semi_phase(step - 1) or not (self.teacher.restarts or self.teacher.by_forward)
         return Evaluated(self.teacher.network if begun else self.student)
 
     def state(self) -> dict[str, Parameter | HostArray]:
@@ -130,6 +133,10 @@ class SemiSupervised(WithTeacher):
         label, score = labels_and_scores(logits, self.context.trainer.unsupervised.rule)
         label = blanked(label, inside)
         return label, self.reliable(step, PseudoLabels(images, label, score))
+
+    @classmethod
+    def kinds_in_smallest_pass(cls, trainer: TrainerConfig) -> int:
+        return 1 if cls.labels_in_training and trainer.teacher_bn == "forward" else 2
 
     # What subclasses use and change.
 
@@ -178,8 +185,8 @@ class SemiSupervised(WithTeacher):
         """Cross entropy with pseudo-labels where ``mask`` is 1, normalised as the configured rule says."""
         unsup = self.context.trainer.unsupervised
         if unsup.rule == "entropy":
-            over_all = not self.context.mask_padding
-            return certain_cross_entropy(logits, labels, mask, over_all, self.class_weights)
+            inside = labels != BLANK if self.context.mask_padding else None
+            return certain_cross_entropy(logits, labels, mask, inside, self.class_weights)
         return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all", self.class_weights)
 
     def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:

@@ -12,7 +12,7 @@ from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of, with_axis
 from semiseg.common.rng import generator
 from semiseg.methods.context import RunContext, StepBatch
-from semiseg.methods.pseudo_labels import BLANK, PseudoLabels
+from semiseg.methods.pseudo_labels import BLANK, CUT, PseudoLabels
 
 
 def cutmix_boxes(batch: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -44,11 +44,13 @@ def box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 def class_masks(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """bool B x H x W, False on half of the classes of each image (rounded down), drawn at random: those stay.
 
+    Padding is no class and is replaced.
+
     Source: ClassMix (https://arxiv.org/abs/2007.07936) as U2PL has it, where the kept classes are the image's own.
     """
     masks = np.ones(labels.shape, bool)
     for mask, label in zip(masks, labels, strict=True):
-        classes = np.unique(label)
+        classes = np.unique(label[label != BLANK])
         mask &= ~np.isin(label, rng.permutation(classes)[: len(classes) // 2])
     return masks
 
@@ -73,6 +75,9 @@ class Mixer:
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels] | None:
         """Which pixels are replaced (bool B x H x W), and by what; None for nothing. Asked at every step."""
         return None
+
+    def after_update(self, step: int) -> None:
+        """What follows the optimizer; not called for a step that is left out."""
 
     def state(self) -> dict[str, HostArray]:
         """What lives between steps, by name."""
@@ -139,7 +144,7 @@ class Cutout(Mixer):
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
         image, label, score, strong = pseudo
-        blank = PseudoLabels(ops.zeros_like(image), ops.full_like(label, BLANK), ops.zeros_like(score))
+        blank = PseudoLabels(ops.zeros_like(image), ops.full_like(label, CUT), ops.zeros_like(score))
         if strong is not None:
             blank = blank._replace(strong=blank.image)
         return _half_area_boxes(self._seed, step, pseudo, batch), blank

@@ -1,6 +1,6 @@
 """Pseudo-labels: the label and the reliability of each pixel, and which pixels count. B x H x W pixels, C classes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mindspore import Tensor, ops
@@ -9,7 +9,8 @@ from semiseg.common.platform import kept_max, numpy_of
 from semiseg.config.keys import UnsupervisedConfig
 from semiseg.losses import entropy
 
-BLANK = 255  # the pseudo-label of a pixel without one: blanked by Cutout, or outside the image
+BLANK = 255  # the pseudo-label of a pixel outside the image
+CUT = 256  # that of a pixel of the image which Cutout has blanked; no class is either
 
 
 class PseudoLabels(NamedTuple):
@@ -43,12 +44,17 @@ def blanked(label: Tensor, inside: np.ndarray | None) -> Tensor:
     return label if inside is None else ops.where(Tensor(inside), label, BLANK)
 
 
+def labelled(label: Any) -> Any:
+    """bool B x H x W, True where a pixel has a pseudo-label; of an array or a Tensor."""
+    return (label != BLANK) & (label != CUT)
+
+
 def reliable_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, percent: float) -> Tensor:
     """float32 B x H x W, 1 where the pseudo-label counts: confident pixels, or the ``percent`` with the least entropy.
 
-    Its mean is the mask ratio. Blank pixels enter neither the result nor the percentile.
+    Its mean is the mask ratio. Pixels without a label enter neither the result nor the percentile.
     """
-    valid = (label != BLANK).astype("float32")
+    valid = labelled(label).astype("float32")
     if cfg.rule == "confidence":
         return (score >= cfg.confid_thresh).astype("float32") * valid
     return (score < entropy_percentile(numpy_of(score), numpy_of(label), percent)).astype("float32") * valid
@@ -56,5 +62,5 @@ def reliable_pixels(score: Tensor, label: Tensor, cfg: UnsupervisedConfig, perce
 
 def entropy_percentile(score: np.ndarray, label: np.ndarray, percent: float) -> float:
     """The value that ``percent`` of the scores of pixels with a label lie below; 0 if there is no such pixel."""
-    counted = score[label != BLANK]
+    counted = score[labelled(label)]
     return float(np.percentile(counted, percent)) if counted.size else 0.0

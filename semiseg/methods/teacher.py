@@ -73,10 +73,10 @@ class Teacher:
 
     ``trainer.teacher_bn`` decides where its BatchNorm statistics come from: ``ema`` averages the student's; with
     ``forward`` they are those of the teacher's own forward passes in training mode, which a method makes inside
-    ``running``.
+    ``running``. ``labels_images``: it does more than to be scored.
     """
 
-    def __init__(self, student: SegmentationNetwork, context: RunContext, uses_unlabeled: bool):
+    def __init__(self, student: SegmentationNetwork, context: RunContext, labels_images: bool):
         self.network = context.new_network()
         for name, parameter in self.network.parameters_and_names():
             parameter.name = f"teacher.{name}"  # one graph may hold both networks
@@ -84,9 +84,9 @@ class Teacher:
         self.network.set_train(False)
         trainer = context.trainer
         self.by_forward = trainer.teacher_bn == "forward"
-        if self.by_forward and not uses_unlabeled:
-            raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher; this one has ema only")
-        self.restarts = uses_unlabeled and trainer.teacher_start == "semi_phase"
+        if self.by_forward and not labels_images:
+            raise ConfigError("trainer.teacher_bn: forward needs a method with a teacher that labels; take ema")
+        self.restarts = labels_images and trainer.teacher_start == "semi_phase"
         self._context = context
         self._ema = ExponentialMovingAverage(student, self.network, not self.by_forward, trainer.jit)
         self._ema.copy()
@@ -142,9 +142,11 @@ class TeacherLabels:
 class WithTeacher(Method):
     """A method whose student has a teacher, which is what is scored."""
 
+    teacher_labels_images = False  # else it is the average of the student's weights and no more
+
     def __init__(self, context: RunContext):
         super().__init__(context)
-        self.teacher = Teacher(self.student, context, self.uses_unlabeled)
+        self.teacher = Teacher(self.student, context, self.teacher_labels_images)
 
     @property
     def networks(self) -> dict[str, SegmentationNetwork]:

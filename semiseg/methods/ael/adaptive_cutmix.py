@@ -22,7 +22,7 @@ class AdaptiveCutMix(Mixer):
 
     The box of one of its connected components there (or else a random box of half the area) replaces the same place of
     the current image. The mixing is one-way: what the box covers of the current image appears nowhere. Which classes
-    the current images and their partners show is noted in the bank at every step, mixed or not.
+    the current images and their partners show is noted in the bank after every step, mixed or not.
     """
 
     def __init__(self, context: RunContext, teacher_labels: TeacherLabels, confidence: ConfidenceBank):
@@ -31,6 +31,7 @@ class AdaptiveCutMix(Mixer):
         self._teacher_labels, self._confidence = teacher_labels, confidence
         self._images = context.images.source("unlabeled", "adaptive image")
         self._bank = ImageBank(context.net.num_classes, len(self._images))
+        self._seen: tuple[int, list[np.ndarray]] = (-1, [])  # a step, and what its micro-batches show so far
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
         first = batch.slice.first
@@ -43,10 +44,18 @@ class AdaptiveCutMix(Mixer):
         predictions = numpy_of(other.label)
         of_class = [prediction == c for prediction, c in zip(predictions, classes, strict=True)]
         boxes = np.stack([self._box(step, first + i, pixels) for i, pixels in enumerate(of_class)])
-        self._mark(np.array([indices, partners]), np.stack([numpy_of(pseudo.label), predictions]))
+        self._see(step, np.array([indices, partners]), np.stack([numpy_of(pseudo.label), predictions]))
         if pseudo.strong is not None:
             other = other._replace(strong=Tensor(np.stack([crop.strong[0] for crop in crops])))
         return box_masks(boxes, *predictions.shape[1:]), other
+
+    def after_update(self, step: int) -> None:
+        """Marks all images of the step, so that no micro-batch draws from what another one has shown."""
+        seen, rows = self._seen
+        self._seen = (-1, [])
+        if seen == step:
+            for row in np.concatenate(rows, 1).reshape(-1, rows[0].shape[2]):
+                self._bank.mark(row[0], row[1:])
 
     def state(self) -> dict[str, HostArray]:
         return self._bank.state()
@@ -61,14 +70,15 @@ class AdaptiveCutMix(Mixer):
         box = component_box(pixels, self._areas.area_thresh * pixels.size, rng)
         return cutmix_boxes(1, *pixels.shape, rng)[0] if box is None else box
 
-    def _mark(self, indices: np.ndarray, predictions: np.ndarray) -> None:
-        """Marks the images (2 x B: current ones, partners) by their predictions (2 x B x H x W), those of all devices
-        in the order of the whole batch, so that the bank is the same everywhere.
+    def _see(self, step: int, indices: np.ndarray, predictions: np.ndarray) -> None:
+        """Keeps what the images (2 x B: current ones, partners) show by their predictions (2 x B x H x W), those of all
+        devices in the order of the whole batch, so that the bank is the same everywhere.
         """
         shown = np.stack([[self._bank.shown(p, self._areas.area_thresh2) for p in kind] for kind in predictions])
         rows = np.concatenate([indices[..., None], shown], 2).astype(np.int32)  # 2 x B x (1 + C)
-        for row in self._group.gather(rows).swapaxes(0, 1).reshape(-1, rows.shape[2]):
-            self._bank.mark(row[0], row[1:])
+        before = self._seen[1] if self._seen[0] == step else []  # a step that was left out is forgotten
+        rows_of_all = self._group.gather(rows).swapaxes(0, 1).reshape(2, -1, rows.shape[2])
+        self._seen = (step, [*before, rows_of_all])
 
 
 def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from semiseg.losses import pixel_weights, weighted_cross_entropy
 from semiseg.methods.base import Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mean_teacher import SemiSupervised
-from semiseg.methods.pseudo_labels import BLANK, PseudoLabels
+from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, labelled
 from semiseg.methods.sampling import random_slice
 from semiseg.models.interpolate import resize
 
@@ -104,7 +104,7 @@ class AEL(SemiSupervised):
         return (sup, unsup, mask_ratio, unsup_labeled), self.class_confidences(inputs, pred)
 
     def reliable(self, step: int, pseudo: PseudoLabels) -> Tensor:
-        return ((pseudo.score >= self._cfg.threshold) & (pseudo.label != BLANK)).astype("float32")
+        return ((pseudo.score >= self._cfg.threshold) & labelled(pseudo.label)).astype("float32")
 
     def refresh_statistics(self, image_l: Tensor, image_u: Tensor) -> None:
         """Nothing is left to do: the teacher labelled in training mode."""
@@ -112,10 +112,10 @@ class AEL(SemiSupervised):
     def _followed(self, logits, label, confidence, draw, class_probability) -> tuple[Tensor, Tensor]:
         """(loss against the teacher's labels, share of the pixels that count)."""
         stays = (draw < pixel_probabilities(ops.stop_gradient(logits), class_probability)).astype("float32")
-        stays = stays * (label != BLANK).astype("float32")  # outside the image nothing has a weight
+        stays = stays * labelled(label).astype("float32")  # outside the image nothing has a weight
         label, labels = ops.where(confidence < self._cfg.threshold, BLANK, label), label
         weight = stays * confidence**self._cfg.gamma * pixel_weights(labels, self.class_weights)
-        counted = stays * (label != BLANK).astype("float32")
+        counted = stays * labelled(label).astype("float32")
         return weighted_cross_entropy(logits, label, weight), self.mask_ratio(labels, counted)
 
 

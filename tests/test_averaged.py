@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_pth
-from tiny import TINY_NET
+from tiny import TINY_NET, with_prototypes
 
 from semiseg import cli, evaluate
 from semiseg.checkpoints import io as checkpoint_io
@@ -113,13 +113,26 @@ def test_a_supervised_run_of_ours_has_its_only_network_in_last_ckpt(tmp_path):
     assert read_file(tmp_path / "last.ckpt").state.keys() == arrays.keys()
 
 
+@pytest.mark.parametrize(("scored", "value"), [("student", TRAINED), ("teacher", AVERAGED), ("", AVERAGED)])
+def test_of_a_run_of_ours_the_network_is_taken_that_its_training_scored(tmp_path, scored, value):
+    from mindspore import Tensor
+
+    run = state(TRAINED, "student.") | state(AVERAGED, "teacher.")
+    run = {name: Tensor(array) for name, array in run.items()}
+    checkpoint_io.save(tmp_path / "last.ckpt", run, {"step": 4, "scored": scored})
+    file = read_file(tmp_path / "last.ckpt")
+    assert np.array_equal(file.state["decoder.head.0.weight"], value)
+    assert ("before its teacher begins" in file.note) == (scored == "student")
+    assert read_file(tmp_path / "last.ckpt", "teacher").state["decoder.head.0.weight"][0] == AVERAGED[0]
+
+
 # On the command lines
 
 
 def test_evaluation_and_conversion_say_which_weights_they_took(tiny_config, tmp_path, capsys):
     heads = [*TINY_NET, "net.proto_head={num_micro_proto: 2, select_granularity: 8}"]
     six = "net.num_classes=6"
-    trained, averaged = (arrays_of(network(six, seed=seed)) for seed in (1, 2))
+    trained, averaged = (arrays_of(with_prototypes(network(six, seed=seed))) for seed in (1, 2))
     path = write_pth(tmp_path / "both.pth", {"model": torch_state(trained), "model_ema": torch_state(averaged)})
     scores, crop = tmp_path / "x.json", "dataset.train.crop.size=[33, 33]"
     named = ["--config", str(tiny_config()), "--json", str(scores), *heads, crop, "--checkpoint"]

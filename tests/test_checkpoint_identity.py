@@ -14,7 +14,7 @@ from tool import load_tool, run_tool
 from semiseg import cli, evaluate, export, predict, report, train
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.identity import IdentityError, differing, identity_in, identity_of, require_same
-from semiseg.common.errors import CheckpointError
+from semiseg.common.errors import CheckpointError, ConfigError
 from semiseg.config import flatten, load
 from semiseg.data.build import complete
 from semiseg.engine import build
@@ -328,15 +328,32 @@ def saved(tmp_path, config):
     return tmp_path / "own.ckpt"
 
 
-def test_classes_in_another_order_are_refused_or_taken_from_the_checkpoint(tmp_path):
+def test_classes_of_other_names_are_refused_or_taken_from_the_checkpoint(tmp_path):
     checkpoint = saved(tmp_path, described(tmp_path, CLASSES))
-    other = described(tmp_path, ("sea", "sky", "land"), "dataset.custom.image=scans/{id}.tif")
+    other = described(tmp_path, ("air", "sea", "land"), "dataset.custom.image=scans/{id}.tif")
     with pytest.raises(IdentityError, match="class 0"):
         load_network(other, checkpoint)
     taken = evaluate.trained_network(other, checkpoint, own=True)
     assert taken.spec.classes == CLASSES
     assert taken.spec.image == "scans/{id}.tif"  # where files lie is no business of the checkpoint's
     assert taken.taken == ("classes",)
+
+
+def test_masks_in_another_order_are_not_read_under_the_checkpoints_names(tmp_path):
+    checkpoint = saved(tmp_path, described(tmp_path, CLASSES))
+    other = described(tmp_path, ("sea", "sky", "land"))
+    with pytest.raises(ConfigError, match=r"masks here are described as sea, sky, land, and .* as sky, sea, land"):
+        evaluate.trained_network(other, checkpoint, own=True)
+    colors = {"sky": [0, 0, 9], "sea": [0, 9, 0], "land": [9, 0, 0]}
+    of = {
+        order: described(
+            tmp_path, order, "dataset.custom.mask_kind=color", f"dataset.custom.colors={[colors[c] for c in order]}"
+        )
+        for order in (CLASSES, ("sea", "sky", "land"))
+    }
+    checkpoint = saved(tmp_path, of[CLASSES])
+    taken = evaluate.trained_network(of["sea", "sky", "land"], checkpoint, own=True)  # each colour means what it did
+    assert (taken.spec.classes, taken.spec.palette) == (CLASSES, tuple(tuple(colors[c]) for c in CLASSES))
 
 
 def test_a_network_of_other_heads_is_taken_as_it_was(tmp_path):

@@ -396,6 +396,16 @@ def test_aels_file_as_its_repository_has_it(tmp_path, kind, data_set, labelled, 
     paste = config.trainer.adaptive.copy_paste
     assert (paste.rand_resize, paste.prob, config.trainer.adaptive.momentum) == ((0.1, 2.0), 0.5, 0.999)
     assert any("AEL draws others" in note for note in config.notes)
+    assert config.stated["dataset.n_sup"].value == labelled  # compared with what is drawn of the list that is there
+
+
+@pytest.mark.parametrize("published", [u2pl, ael])
+def test_dilations_that_a_file_leaves_out_are_those_of_its_code(tmp_path, published):
+    for key in ("multi_grid", "replace_stride_with_dilation"):
+        content = without(published("pascal_semi"), f"net.encoder.kwargs.{key}")
+        config = load(write(tmp_path, content))
+        assert not np.any(getattr(config.net.encoder.kwargs, key))
+        assert any(f"net.encoder.kwargs.{key}" in note and "built in" in note for note in config.notes)
 
 
 @pytest.mark.parametrize("count", [None, 0, 2975, "many"])

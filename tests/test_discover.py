@@ -40,6 +40,16 @@ def test_ids_are_what_stands_between_the_two_ends_of_a_description(tmp_path):
     assert with_masks(described, tmp_path, ids) == ["1"]
 
 
+def test_two_images_with_one_mask_are_refused(tmp_path):
+    touch(tmp_path, "images/1.jpg", "images/1.png", "images/2.png", "masks/1.png", "masks/2.png")
+    described = spec("images/{id}", "masks/{stem}.png")
+    with pytest.raises(
+        DataError, match=r"images/1\.jpg and images/1\.png have one mask masks/1\.png: the same picture"
+    ):
+        with_masks(described, tmp_path, find_samples(described, tmp_path)[0])
+    assert with_masks(described, tmp_path, ["1.jpg", "2.png"]) == ["1.jpg", "2.png"]
+
+
 def test_signs_of_patterns_are_taken_literally(tmp_path):
     touch(tmp_path, "1[x].png", "1x.png")
     assert find_samples(spec("{id}[x].png", "masks/{id}.png"), tmp_path)[0] == ["1"]

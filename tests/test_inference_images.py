@@ -33,6 +33,15 @@ def test_a_file_keeps_its_name_whatever_its_extension(folder):
     assert names(folder, "scan.jp2", "a/x.jpg") == ["scan", "x"]
 
 
+def test_links_have_names_of_their_own_also_where_they_lead_to_one_file(folder):
+    for name in ("cam1.jpg", "cam2.jpg"):
+        (folder / "b" / name).symlink_to(folder / "b/x.jpg")
+    found = find_items([folder / "b", folder / "b/cam2.jpg"], folder / "out")
+    assert [(item.name, item.path) for item in found] == [
+        (name, folder / f"b/{name}.jpg") for name in ("cam1", "cam2", "x")
+    ]
+
+
 def test_each_image_counts_once(folder):
     assert names(folder, "a", "a/x.jpg", "a/../a/x.jpg") == ["deep/y", "x"]
 

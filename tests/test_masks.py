@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from image_makers import VOC, indexed, labels, png_bytes, tiff_bytes
@@ -126,6 +127,31 @@ def test_a_black_and_white_mask_is_read_as_colors(mask_file):
     spec = custom_spec("own", ["no", "yes"], "i/{id}", "m/{id}.png", [[0] * 3, [255] * 3], mask_kind="color")
     values = (labels() % 2 * 255).astype(np.uint8)
     assert (read_mask(mask_file(values), spec) == values // 255).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_colors_of_sixteen_bits_are_read_where_they_are_those_of_eight_and_else_refused(tmp_path, suffix):
+    rgb = np.array(indexed(labels()).convert("RGB")).astype(np.uint16)
+    for name, values in (("same", rgb * 257), ("as written", rgb), ("shifted", rgb * 256)):
+        path = tmp_path / f"{name}{suffix}"
+        assert cv2.imwrite(str(path), values[:, :, ::-1])
+        if name == "same":
+            assert (read_mask(path, COLORED) == labels()).all()
+            continue
+        for read in (lambda path: read_mask(path, COLORED), look_at_mask):
+            with pytest.raises(DataError, match="16 bits a channel that are none of 8 bits; save it with 8 bits"):
+                read(path)
+
+
+def test_gray_of_sixteen_bits_is_no_color_where_it_would_be_taken_for_white(mask_file):
+    spec = custom_spec("own", ["no", "yes"], "i/{id}", "m/{id}.png", [[0] * 3, [255] * 3], mask_kind="color")
+    for value, fits in ((255, True), (65535, True), (256, False), (512, False)):
+        path = mask_file((labels() % 2).astype(np.uint16) * value)
+        if fits:
+            assert (read_mask(path, spec) == labels() % 2).all()
+        else:
+            with pytest.raises(DataError, match="none of 8 bits"):
+                read_mask(path, spec)
 
 
 def test_colors_outside_the_palette_are_named_with_their_share(mask_file):

@@ -36,6 +36,7 @@ class Progress:
     skipped: int = 0  # draws of unreadable images that were replaced
     devices: int = 1
     images: int = 0  # labelled images a step, over all devices and micro-batches; 0: not recorded
+    scored: str = ""  # the network that is scored at this step, by its role in the state; "": not recorded
 
 
 # What terms were called in earlier versions.

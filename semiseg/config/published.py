@@ -237,7 +237,7 @@ def _add_unlabeled(work: _Work) -> None:
 
 def _draw_labeled(work: _Work, pool: Path) -> None:
     """AEL's list holds all training images, of which ``n_sup`` drawn ones are labelled."""
-    count, total = work.keys.pop("dataset.n_sup", None), _AEL_POOL.get(work.data_set)
+    count, total = work.keys.get("dataset.n_sup"), _AEL_POOL.get(work.data_set)
     if total is None or not isinstance(count, int) or not 0 < count < total:
         raise work.refuse("dataset.n_sup", f"expected a number of labelled images below {total}, got {count!r}")
     work.keys["dataset.labeled_ratio"] = count / total
@@ -395,6 +395,11 @@ def _fill_in(work: _Work) -> None:
         built_in |= {"trainer.teacher_bn": "forward"}
     else:
         built_in |= {"trainer.teacher_start": "semi_phase", "trainer.teacher_bn": "forward"}
+    if not work.authors:  # U2PL's and AEL's files write both; edited ones without them mean their code's own
+        built_in |= {
+            "net.encoder.kwargs.multi_grid": False,
+            "net.encoder.kwargs.replace_stride_with_dilation": [False, False, False],
+        }
     for key, value in built_in.items():
         if key not in work.keys:
             work.keys[key] = value

@@ -261,4 +261,10 @@ def with_masks(spec: DatasetSpec, root: Path, ids: Iterable[str]) -> Ids:
             f"{root}: none of {counted(len(ids), 'image')} {spec.image!r} has a mask {spec.mask!r}; check "
             "dataset.data_root and dataset.custom.mask"
         )
+    masks = Ids(map(spec.mask_path, masked))
+    for mask, (first, second, *_) in masks.twice().items():
+        raise DataError(
+            f"{root}: {spec.image_path(masked[first])} and {spec.image_path(masked[second])} have one mask {mask}: the "
+            "same picture twice, which labelled and validation images would share; move one of each two away"
+        )
     return masked

@@ -107,9 +107,12 @@ def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image
                 f"gray of {counted(png.bits, 'bit')}: white is 255 by its value and {2**png.bits - 1} by its index",
                 "save it as 8-bit gray or indexed PNG",
             )
+        _refuse_deep_colors(data, png.bits, png.kind != 0, spec)
         data = png.plain
     elif name == "TIFF":
-        pages = tiff_tags(data).pages
+        tags = tiff_tags(data)
+        pages = tags.pages
+        _refuse_deep_colors(data, tags.bits, tags.bands > 1, spec)
         if pages > 1:
             raise Unreadable(f"a TIFF of {pages} pages", "save the page that is meant as a file of its own")
     try:
@@ -118,6 +121,16 @@ def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image
         raise what_it_is(data) from None
     check_size(*picture.size, max_pixels)
     return picture
+
+
+def _refuse_deep_colors(data: bytes, bits: int, colored: bool, spec: DatasetSpec | None) -> None:
+    """Of 16 bits Pillow keeps the high byte of a color, and takes gray above 255 for white: right for 65535 alone."""
+    if bits != 16 or not (colored or (spec is not None and spec.mask_kind == "color")):
+        return
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    others = None if values is None else values % 257 if colored else (values > 255) & (values < 65535)
+    if others is None or others.any():
+        raise Unreadable("colors of 16 bits a channel that are none of 8 bits", "save it with 8 bits a channel")
 
 
 def _multi(spec: DatasetSpec) -> bool:

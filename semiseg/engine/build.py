@@ -75,6 +75,8 @@ def as_trained(config: Config, identity: Identity, checkpoint: Path, with_classe
     keys = ["net.", "dataset.mean", "dataset.std", "dataset.ignore_label"]
     if with_classes:
         described = config.dataset.custom is not None and identity.get("dataset.type") == "custom"
+        if described:
+            _refuse_another_order(config, identity, checkpoint)
         one = ["dataset.custom.classes", "dataset.custom.colors"]
         keys += one if described else ["dataset.type", "dataset.custom"]
     written = schema.annotate(parse_scalar_or_tree(dump(config), str(checkpoint)), str(checkpoint))
@@ -83,6 +85,20 @@ def as_trained(config: Config, identity: Identity, checkpoint: Path, with_classe
     made = made.model_copy(update=kept)
     validate(made)
     return made
+
+
+def _refuse_another_order(config: Config, identity: Identity, checkpoint: Path) -> None:
+    """Names in another order say that masks here have another meaning, which no name of the checkpoint's changes."""
+    custom, trained = config.dataset.custom, identity.get("dataset.custom.classes") or ()
+    if list(custom.classes) == list(trained) or sorted(custom.classes) != sorted(trained):
+        return
+    colors = identity.get("dataset.custom.colors") or ()
+    here, there = zip(custom.classes, custom.colors or (), strict=False), zip(trained, map(tuple, colors), strict=False)
+    if custom.mask_kind != "color" or dict(here) != dict(there):
+        raise ConfigError(
+            f"dataset.custom.classes: masks here are described as {', '.join(custom.classes)}, and {checkpoint} has "
+            f"these classes as {', '.join(trained)}; bring masks and classes into this order"
+        )
 
 
 class TrainData:

@@ -91,6 +91,8 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
 def save(run: Run, progress: Progress, log: Log) -> None:
     """Writes last.ckpt, after the log is safe on the disk."""
     log.sync()
+    scored = run.method.evaluated(progress.step).network
+    progress.scored = next(role for role, network in run.method.networks.items() if network is scored)
     run.checkpoints.save(progress)
 
 

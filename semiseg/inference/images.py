@@ -51,7 +51,8 @@ def find_items(
         DataError: an input is not there, a folder holds no image or may not be listed, a named file lies in ``out``,
             or two images cannot be told apart by name.
     """
-    below_input: dict[Path, Path] = {}  # resolved path -> path with the input folder's name in front
+    # Path, its folder resolved and links of files left as they are -> path with the input folder's name in front.
+    below_input: dict[Path, Path] = {}
     inside = real_path(out)
     for path in inputs:
         if path.is_dir():
@@ -63,13 +64,15 @@ def find_items(
             for note in found.notes():
                 say(note)
             free = [Path(name) for name in found.images]
-            below_input.update({real_path(path / name): Path(real_path(path).name or "root") / name for name in free})
+            folder = real_path(path)
+            below_input.update({folder / name: Path(folder.name or "root") / name for name in free})
         elif not path.is_file():
             raise DataError(f"{path}: no such image or folder")
         elif real_path(path).is_relative_to(inside):
             raise DataError(f"{path}: lies in the output folder {out}, where results could replace it; name another")
         else:
-            below_input[real_path(path)] = Path(real_path(path).parent.name or "root") / path.name
+            folder = real_path(path.parent)
+            below_input[folder / path.name] = Path(folder.name or "root") / path.name
     return _named(below_input)
 
 

@@ -24,6 +24,7 @@ from semiseg.interop.torch_names import check_stem, from_torch, place_backbone, 
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
 _NETWORKS = ("teacher.", "student.")  # before the names in our last.ckpt
 _SAYS_NOTHING = "an earlier version wrote it: what it was trained as is not compared"
+_TEACHER_TO_COME = "the student: of the supervised phase, before its teacher begins"
 # The authors' MindSpore auxiliary head has no bias in its first convolution, U2PL's has one: absent means zero.
 _ABSENT_MEANS_ZERO = {"auxor.aux.0.bias": "auxor.aux.0.weight"}
 
@@ -65,10 +66,13 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
     arrays = strip_prefix(arrays if record is None else _networks(arrays), str(path))
     if record is not None and not which and set(prefixes_in(arrays)) == {"student"}:
         which = "student"  # a supervised run of ours: its only network is the one that it scored
+    early = ""
+    if record is not None and not which and record.get("scored") == "student" and "teacher" in prefixes_in(arrays):
+        which, early = "student", _TEACHER_TO_COME
     selected = select_by_prefix(arrays, which, str(path))
     identity = identity_in(record)
     silent = record is not None and "step" in record and identity is None
-    note = ", ".join(filter(None, (selected.note, _SAYS_NOTHING if silent else "")))
+    note = ", ".join(filter(None, (selected.note, early, _SAYS_NOTHING if silent else "")))
     return NetworkFile(place_backbone(strip_prefix(selected.state, str(path))), note, identity)
 
 

@@ -1,6 +1,7 @@
 """A look at all files of a data set: readable or not, sizes, kinds, label values, and images that are in two parts."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ class _Sample:
     turned: bool  # has an EXIF orientation
     histogram: np.ndarray | None  # pixels of each label value, 256
     digest: str  # of the image file's bytes
+    file: str  # its real path
 
 
 @dataclass
@@ -38,7 +40,7 @@ class PartReport:
     turned: list[str] = field(default_factory=list)  # ids of images with an EXIF orientation
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    contents: dict[str, str] = field(default_factory=dict)  # digest of the image file -> id
+    contents: dict[str, tuple[str, str]] = field(default_factory=dict)  # digest of the image file -> id, real path
 
     def add(self, sample_id: str, sample: _Sample) -> None:
         """Counts a sample that could be read."""
@@ -49,7 +51,7 @@ class PartReport:
         if sample.histogram is not None:
             self.pixels += sample.histogram
             self.images += sample.histogram > 0
-        self.contents.setdefault(sample.digest, sample_id)
+        self.contents.setdefault(sample.digest, (sample_id, sample.file))
 
 
 def inspect_part(name: str, part: SegmentationDataset, seen: Presence, workers: int) -> PartReport:
@@ -73,15 +75,16 @@ def _look_at(part: SegmentationDataset, index: int) -> _Sample:
     kind = picture.kind if picture.bits in (None, 16) else f"{picture.kind} ({picture.bits} of 16 bits)"
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
     digest = hashlib.blake2b(read_file(path), digest_size=16).hexdigest()
-    return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest)
+    return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest, os.path.realpath(path))
 
 
 def content_overlaps(first: PartReport, second: PartReport) -> str | None:
-    """A sentence if two parts hold the same image under different names (byte for byte), else None."""
+    """A sentence if two parts hold the same image in different files (byte for byte), else None."""
     same = first.contents.keys() & second.contents.keys()
     pairs = sorted((first.contents[digest], second.contents[digest]) for digest in same)
-    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    pairs = [(a, b) for (a, file), (b, other) in pairs if file != other]
     if not pairs:
         return None
     shown = shortened(f"{a} = {b}" for a, b in pairs)
-    return f"{len(pairs)} images of the {first.name} part are in the {second.name} part under another name: {shown}"
+    how = "as other files of the same name" if all(a == b for a, b in pairs) else "under another name"
+    return f"{len(pairs)} images of the {first.name} part are in the {second.name} part {how}: {shown}"

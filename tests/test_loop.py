@@ -138,7 +138,7 @@ def test_the_run_goes_to_its_end_and_knows_its_best(whole):
     assert record == {"step": 6, "miou": 40.0}
     found, record = checkpoint_io.read(folder / "checkpoints/last.ckpt")
     assert list(found) == ["student.value"]
-    assert record == vars(Progress(12, 40.0, 6, score=40.0))
+    assert record == vars(Progress(12, 40.0, 6, score=40.0, scored="student"))
     log = (folder / "log.txt").read_text()
     assert "half way" in log
     assert "step 9: mIoU 30.00, prototype head 1.50 (best 40.00 at step 6)" in log

@@ -97,7 +97,8 @@ def test_the_inputs_of_a_step_depend_on_seed_and_step_alone(name):
 def test_the_evaluated_network_scores_whole_images(trained, name):
     trainee = trained(name).trainee
     for step in (1, 3):
-        assert trainee.method.evaluated(step).network in trainee.method.networks.values()
+        evaluated = trainee.method.evaluated(step)
+        assert evaluated.network is trainee.method.networks[evaluated.role]
     out = trainee.method.evaluated(3).network(Tensor(batch_of(0, "labeled").images))
     assert np.isfinite(out.pred.asnumpy()).all()
     assert (out.proto is not None) == (trainee.method.context.net.proto_head is not None)

@@ -91,8 +91,7 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
 def save(run: Run, progress: Progress, log: Log) -> None:
     """Writes last.ckpt, after the log is safe on the disk."""
     log.sync()
-    scored = run.method.evaluated(progress.step).network
-    progress.scored = next(role for role, network in run.method.networks.items() if network is scored)
+    progress.scored = run.method.evaluated(progress.step).role
     run.checkpoints.save(progress)
 
 
@@ -140,7 +139,7 @@ def _overflow(result: StepResult, progress: Progress) -> list[str]:
 
 
 def _scores(run: Run, progress: Progress) -> dict[str, Any]:
-    network, proto_ready = run.method.evaluated(progress.step)
+    network, _, proto_ready = run.method.evaluated(progress.step)
     training = network.training
     network.set_train(False)
     try:

@@ -14,7 +14,7 @@ a time in ``inputs`` and ``objective``, and ``after_update`` gets the sums over 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from mindspore import Parameter, Tensor, ops
@@ -51,9 +51,12 @@ class Objective(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """The network that is scored, and whether its prototype head, where there is one, means anything yet."""
+    """The network that is scored, and whether its prototype head, where there is one, means anything yet. ``role``: of
+    the network among the names of ``Method.state``.
+    """
 
     network: SegmentationNetwork
+    role: Literal["student", "teacher"] = "student"
     proto_ready: bool = True
 
 

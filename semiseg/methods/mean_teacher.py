@@ -119,7 +119,7 @@ class SemiSupervised(WithTeacher):
     def evaluated(self, step: int) -> Evaluated:
         # Before that the teacher has no statistics of its own yet, or will be a copy of the student.
         begun = self.semi_phase(step - 1) or not (self.teacher.restarts or self.teacher.by_forward)
-        return Evaluated(self.teacher.network if begun else self.student)
+        return Evaluated(self.teacher.network, "teacher") if begun else Evaluated(self.student)
 
     def state(self) -> dict[str, Parameter | HostArray]:
         return super().state() | self.mixer.state() | (self.equalizer.state() if self.equalizer else {})

@@ -157,4 +157,4 @@ class WithTeacher(Method):
         return super().after_update(step, parts, sums)
 
     def evaluated(self, step: int) -> Evaluated:
-        return Evaluated(self.teacher.network)
+        return Evaluated(self.teacher.network, "teacher")

@@ -205,7 +205,13 @@ class Reads:
             return object.__getattribute__(section, name)
 
         monkeypatch.setattr(Section, "__getattribute__", look, raising=False)
-        for module, function in ((train, "load"), (evaluate, "load"), (plan, "load"), (plan, "unread_keys")):
+        for module, function in (
+            (train, "load"),
+            (evaluate, "load"),
+            (plan, "load"),
+            (plan, "unread_keys"),
+            (evaluate, "unread_keys"),
+        ):
             monkeypatch.setattr(module, function, self._unseen(getattr(module, function)))
 
     def _unseen(self, function):

@@ -7,8 +7,9 @@ from typing import Literal
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import ConfigError
 from semiseg.common.text import shortened
-from semiseg.config import flatten, load
+from semiseg.config import load
 from semiseg.config.keys import WEAK_TO_STRONG, Config
+from semiseg.config.same_run import changed_keys
 from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete, parts_of, quick_check
 from semiseg.data.lists import Split, check_lists, read_split
@@ -21,15 +22,6 @@ from semiseg.engine.trackers import require_package
 from semiseg.methods import Method, get_method
 
 _UNIMATCH_BATCH = 8  # labelled images a step that UniMatch's learning rates belong to
-# What may change between two starts of one run: it does not touch the result. How a step's images are divided may
-# change too; that their number stays is checked when last.ckpt is read.
-_FREE = (
-    *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
-    "dataset.max_pixels",
-    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic", "trainer.recompute"),
-    *("saver.", "monitor.", "expected"),
-)
-_BOUND = ("saver.snapshot_dir",)  # all the same: elsewhere no last.ckpt would be found, and training begin anew
 
 
 @dataclass(frozen=True)
@@ -150,21 +142,20 @@ def check_folder(folder: Path, config: Config) -> int | None:
         if extend:
             raise ConfigError(f"{folder}: trainer.resume is extend, but no run is there to prolong; leave the key out")
         return None
-    before, now = flatten(load(written)), flatten(config)
-    # A section that is null on one side has its keys on the other only.
-    differing = [key for key in now | before if before.get(key) != now.get(key)]
-    changed = [key for key in differing if key in _BOUND or not key.startswith(_FREE)]
-    longer = epochs > before["trainer.epochs"]
+    before = load(written)
+    changed = changed_keys(before, config)
+    longer = epochs > before.trainer.epochs
     if extend and longer:
-        changed.remove("trainer.epochs")
+        del changed["trainer.epochs"]
     if changed:
-        differences = (f"{key} was {before.get(key)}, now {now.get(key)}" for key in changed)
-        prolong = "trainer.resume=extend prolongs the run, else " if changed == ["trainer.epochs"] and longer else ""
+        prolong = (
+            "trainer.resume=extend prolongs the run, else " if list(changed) == ["trainer.epochs"] and longer else ""
+        )
         raise ConfigError(
-            f"{folder}: holds a run of another configuration ({shortened(differences, 4, '; ')}); {prolong}choose "
+            f"{folder}: holds a run of another configuration ({shortened(changed.values(), 4, '; ')}); {prolong}choose "
             "another folder, e.g. saver.name=mine, or move this one away"
         )
-    return before["trainer.epochs"] if extend and longer else None
+    return before.trainer.epochs if extend and longer else None
 
 
 def learning_rate_factor(config: Config, spec: DatasetSpec, images: int) -> tuple[float, list[str]]:

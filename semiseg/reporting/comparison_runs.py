@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
+from semiseg.common.text import shortened
 from semiseg.config import load
+from semiseg.config.same_run import changed_keys
 from semiseg.data.build import complete
 from semiseg.data.lists import check_lists, read_split
-from semiseg.engine.plan import check_folder
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
 
@@ -99,12 +100,18 @@ class Job:
         written = self.folder / "config.resolved.yaml"
         if not written.is_file():
             return
-        check_folder(self.folder, config)
-        before, now = (c.dataset.batch_size * c.trainer.accumulate for c in (load(written), config))
-        if before != now:
+        before = load(written)
+        changed = changed_keys(before, config)
+        if changed:
             raise ConfigError(
-                f"{self.folder}: holds a run of {before} labelled images a step (dataset.batch_size, "
-                f"trainer.accumulate), now there are {now}; take another --out, or move this one away"
+                f"{self.folder}: holds a run of another configuration ({shortened(changed.values(), 4, '; ')}); take "
+                "another --out, or move this one away"
+            )
+        images_before, images = (c.dataset.batch_size * c.trainer.accumulate for c in (before, config))
+        if images_before != images:
+            raise ConfigError(
+                f"{self.folder}: holds a run of {images_before} labelled images a step (dataset.batch_size, "
+                f"trainer.accumulate), now there are {images}; take another --out, or move this one away"
             )
         check_lists(self.folder, read_split(config, spec))
 

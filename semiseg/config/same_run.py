@@ -1,0 +1,23 @@
+"""Whether two configurations are of one run: what may change between two starts of it."""
+
+from semiseg.config.fields import flatten
+from semiseg.config.keys import Config
+
+# What does not touch the result. How a step's images are divided may change too; that their number stays is checked
+# when last.ckpt is read.
+_FREE = (
+    *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
+    "dataset.max_pixels",
+    *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic", "trainer.recompute"),
+    *("saver.", "monitor.", "expected"),
+)
+_BOUND = ("saver.snapshot_dir",)  # all the same: elsewhere no last.ckpt would be found, and training begin anew
+
+
+def changed_keys(before: Config, now: Config) -> dict[str, str]:
+    """Keys that make ``now`` another run than ``before``, each with a sentence on its two values."""
+    was, is_now = flatten(before), flatten(now)
+    # A section that is null on one side has its keys on the other only.
+    differing = [key for key in is_now | was if was.get(key) != is_now.get(key)]
+    bound = [key for key in differing if key in _BOUND or not key.startswith(_FREE)]
+    return {key: f"{key} was {was.get(key)}, now {is_now.get(key)}" for key in bound}

@@ -9,6 +9,7 @@ from tiny import ROOT
 from tool import run_tool
 
 from semiseg.prepare import check_data
+from semiseg.prepare.check import PartReport, content_overlaps
 
 TOOL = check_data
 LABELED, UNLABELED, VAL = ["00", "01", "02"], ["03", "04", "05", "06"], ["07", "08"]
@@ -155,6 +156,15 @@ def test_same_image_under_another_name_is_a_leak(capsys, config):
     code, out, _ = check(capsys, config)
     assert code == 1
     assert "under another name: 05 = 08" in out
+
+
+def test_a_copy_of_the_same_name_in_another_folder_is_a_leak_too():
+    first, second, third = (PartReport(name, 1) for name in ("unlabeled", "val", "labeled"))
+    for report, file in ((first, "/photos/a.jpg"), (second, "/images/a.jpg"), (third, "/images/a.jpg")):
+        report.contents["digest"] = ("a.jpg", file)
+    found = content_overlaps(first, second)
+    assert found == "1 images of the unlabeled part are in the val part as other files of the same name: a.jpg = a.jpg"
+    assert content_overlaps(second, third) is None  # one file: the lists' own check names it
 
 
 def test_same_image_twice_in_training_is_only_noted(capsys, config):

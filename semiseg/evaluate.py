@@ -29,6 +29,7 @@ from semiseg.engine.device import set_device
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.evaluation import compare, evaluate, report, table
 from semiseg.interop.network_files import NetworkFile, read_file
+from semiseg.interop.prototype_files import NAME as PROTOTYPES
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.models import SegmentationNetwork
 from semiseg.models.prototypes import start_prototypes
@@ -36,7 +37,6 @@ from semiseg.reporting import paired
 
 AS_TRAINED = "where the configuration differs from what the checkpoint was trained with, take the checkpoint's values"
 NO_PROTOTYPES = "without its prototype head: it is of the supervised phase, before there are prototypes"
-_PROTOTYPES = "proto_net.proto_list"
 ADVICE = "Mend these keys, or take the checkpoint's own values with --as-trained"
 
 
@@ -73,7 +73,7 @@ class TrainedNetwork:
 def with_learnt_heads(trained: TrainedNetwork) -> TrainedNetwork:
     """Without the prototype head where its prototypes are still the random ones that a run begins with."""
     state, net = trained.file.state, trained.config.net
-    prototypes = state.get(_PROTOTYPES)
+    prototypes = state.get(PROTOTYPES)
     if (
         net.proto_head is None
         or prototypes is None
@@ -81,7 +81,7 @@ def with_learnt_heads(trained: TrainedNetwork) -> TrainedNetwork:
     ):
         return trained
     config = trained.config.model_copy(update={"net": net.model_copy(update={"proto_head": None})})
-    file = trained.file._replace(state={name: array for name, array in state.items() if name != _PROTOTYPES})
+    file = trained.file._replace(state={name: array for name, array in state.items() if name != PROTOTYPES})
     return replace(trained, config=config, file=file, note=f"{trained.note}; {NO_PROTOTYPES}")
 
 

@@ -129,9 +129,8 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Names
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
     made_of |= {"identity": compared(identity_of(flatten(config), spec.classes)), "as_trained": args.as_trained}
     made_of |= scored_images(config, spec)
-    with contextlib.suppress(
-        OSError, ValueError, TypeError, KeyError, AttributeError
-    ):  # not there, or not written by us
+    not_ours = (OSError, ValueError, TypeError, KeyError, AttributeError)  # not there, or not written by us
+    with contextlib.suppress(*not_ours):
         scores = json.loads(cache.read_text(encoding="utf-8"))
         kept = scores["made_of"]
         same = all(kept.get(key, value) == value for key, value in made_of.items())  # earlier versions said less

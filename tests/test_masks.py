@@ -143,6 +143,13 @@ def test_colors_of_sixteen_bits_are_read_where_they_are_those_of_eight_and_else_
                 read(path)
 
 
+def test_the_size_of_a_mask_is_checked_before_its_sixteen_bits_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), np.full((8, 9, 3), 256, np.uint16))
+    with pytest.raises(DataError, match="9 x 8 pixels"):
+        read_mask(tmp_path / "deep.png", COLORED, max_pixels=71)
+
+
 def test_gray_of_sixteen_bits_is_no_color_where_it_would_be_taken_for_white(mask_file):
     spec = custom_spec("own", ["no", "yes"], "i/{id}", "m/{id}.png", [[0] * 3, [255] * 3], mask_kind="color")
     for value, fits in ((255, True), (65535, True), (256, False), (512, False)):

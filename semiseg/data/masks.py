@@ -99,34 +99,34 @@ def _refuse_lossy(data: bytes, path: Path) -> None:
 def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image:
     """Pillow's picture, not decoded yet; without a spec gray of any depth. Raises: BROKEN_PICTURE."""
     name = format_of(data)
+    bits, colored = 8, False
     if name == "PNG":
         png = parse_png(data)
+        bits, colored = png.bits, png.kind != 0
         by_index = spec is not None and spec.mask_kind == "index"
         if by_index and png.kind == 0 and (png.bits in (2, 4) or (png.bits == 1 and _multi(spec))):
             raise Unreadable(
                 f"gray of {counted(png.bits, 'bit')}: white is 255 by its value and {2**png.bits - 1} by its index",
                 "save it as 8-bit gray or indexed PNG",
             )
-        _refuse_deep_colors(data, png.bits, png.kind != 0, spec)
         data = png.plain
     elif name == "TIFF":
         tags = tiff_tags(data)
-        pages = tags.pages
-        _refuse_deep_colors(data, tags.bits, tags.bands > 1, spec)
-        if pages > 1:
-            raise Unreadable(f"a TIFF of {pages} pages", "save the page that is meant as a file of its own")
+        bits, colored = tags.bits, tags.bands > 1
+        if tags.pages > 1:
+            raise Unreadable(f"a TIFF of {tags.pages} pages", "save the page that is meant as a file of its own")
     try:
         picture = Image.open(io.BytesIO(data))
     except Image.UnidentifiedImageError:
         raise what_it_is(data) from None
     check_size(*picture.size, max_pixels)
+    if bits == 16 and (colored or (spec is not None and spec.mask_kind == "color")):
+        _refuse_deep_colors(data, colored)
     return picture
 
 
-def _refuse_deep_colors(data: bytes, bits: int, colored: bool, spec: DatasetSpec | None) -> None:
+def _refuse_deep_colors(data: bytes, colored: bool) -> None:
     """Of 16 bits Pillow keeps the high byte of a color, and takes gray above 255 for white: right for 65535 alone."""
-    if bits != 16 or not (colored or (spec is not None and spec.mask_kind == "color")):
-        return
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     others = None if values is None else values % 257 if colored else (values > 255) & (values < 65535)
     if others is None or others.any():

@@ -109,8 +109,7 @@ def images_of_norm(config: Config, method: type[Method], world: int) -> int:
     Raises:
         ConfigError: one image, and BatchNorm behind image pooling, which sees one number of it.
     """
-    labelled_alone = not method.uses_unlabeled or config.trainer.sup_only_epoch > 0
-    kinds = 1 if labelled_alone else method.kinds_in_smallest_pass(config.trainer)
+    kinds = 1 if config.trainer.sup_only_epoch > 0 else method.kinds_in_smallest_pass(config.trainer)
     images = config.dataset.batch_size * kinds * (world if config.net.sync_bn else 1)
     if images == 1 and config.net.decoder.kwargs.pool_norm:
         raise ConfigError(

@@ -64,11 +64,13 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
         return NetworkFile(selected.state, selected.note)
     arrays, record = checkpoint_io.read(path)
     arrays = strip_prefix(arrays if record is None else _networks(arrays), str(path))
-    if record is not None and not which and set(prefixes_in(arrays)) == {"student"}:
-        which = "student"  # a supervised run of ours: its only network is the one that it scored
     early = ""
-    if record is not None and not which and record.get("scored") == "student" and "teacher" in prefixes_in(arrays):
-        which, early = "student", _TEACHER_TO_COME
+    if record is not None and not which:
+        held = prefixes_in(arrays).keys()
+        if held == {"student"}:
+            which = "student"  # a supervised run of ours: its only network is the one that it scored
+        elif "teacher" in held and record.get("scored") == "student":
+            which, early = "student", _TEACHER_TO_COME
     selected = select_by_prefix(arrays, which, str(path))
     identity = identity_in(record)
     silent = record is not None and "step" in record and identity is None

@@ -9,7 +9,7 @@ from semiseg.checkpoints.identity import identity_in
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_checkpoint import read_prototype_pickle
 
-_NAME = "proto_net.proto_list"
+NAME = "proto_net.proto_list"
 
 
 def read_prototypes(path: Path, per_class: int | None = None) -> np.ndarray:
@@ -24,10 +24,10 @@ def read_prototypes(path: Path, per_class: int | None = None) -> np.ndarray:
     if path.suffix != ".ckpt":
         return read_prototype_pickle(path, per_class)
     arrays, record = checkpoint_io.read(path)
-    held = sorted(name for name in arrays if name == _NAME or name.endswith(f".{_NAME}"))
+    held = sorted(name for name in arrays if name == NAME or name.endswith(f".{NAME}"))
     if not held:
         raise CheckpointError(
-            f"{path}: holds no {_NAME}, expected a checkpoint of a network with a prototype head, a pickle or an .npz"
+            f"{path}: holds no {NAME}, expected a checkpoint of a network with a prototype head, a pickle or an .npz"
         )
     of_class = (identity_in(record) or {}).get("net.proto_head.num_micro_proto")
     if per_class and of_class and of_class != per_class:
@@ -36,5 +36,5 @@ def read_prototypes(path: Path, per_class: int | None = None) -> np.ndarray:
         )
     rows = arrays[next((name for name in held if name.startswith("teacher.")), held[0])]
     if rows.ndim != 2 or not np.isfinite(rows).all():
-        raise CheckpointError(f"{path}: {_NAME} is no table of finite numbers; fetch or train it again")
+        raise CheckpointError(f"{path}: {NAME} is no table of finite numbers; fetch or train it again")
     return rows.astype(np.float32)

@@ -1,15 +1,15 @@
 """A look at all files of a data set: readable or not, sizes, kinds, label values, and images that are in two parts."""
 
 import hashlib
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from semiseg.common.errors import DataError
-from semiseg.common.files import read_file
+from semiseg.common.files import read_file, real_path
 from semiseg.common.text import shortened
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.image_files import is_turned
@@ -24,7 +24,7 @@ class _Sample:
     turned: bool  # has an EXIF orientation
     histogram: np.ndarray | None  # pixels of each label value, 256
     digest: str  # of the image file's bytes
-    file: str  # its real path
+    file: Path  # its real path
 
 
 @dataclass
@@ -40,7 +40,7 @@ class PartReport:
     turned: list[str] = field(default_factory=list)  # ids of images with an EXIF orientation
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    contents: dict[str, tuple[str, str]] = field(default_factory=dict)  # digest of the image file -> id, real path
+    contents: dict[str, tuple[str, Path]] = field(default_factory=dict)  # digest of the image file -> id, real path
 
     def add(self, sample_id: str, sample: _Sample) -> None:
         """Counts a sample that could be read."""
@@ -75,7 +75,7 @@ def _look_at(part: SegmentationDataset, index: int) -> _Sample:
     kind = picture.kind if picture.bits in (None, 16) else f"{picture.kind} ({picture.bits} of 16 bits)"
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
     digest = hashlib.blake2b(read_file(path), digest_size=16).hexdigest()
-    return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest, os.path.realpath(path))
+    return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest, real_path(path))
 
 
 def content_overlaps(first: PartReport, second: PartReport) -> str | None:

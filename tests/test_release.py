@@ -45,8 +45,7 @@ def sdist(tmp_path_factory):
 def wheel(sdist, tmp_path_factory):
     """Built from what the sdist holds and from nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(sdist, folder)
     (sources,) = folder.iterdir()
     python("-c", BUILD.format("wheel"), folder, cwd=sources)
     (archive,) = folder.glob("*.whl")

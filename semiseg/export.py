@@ -86,6 +86,12 @@ def about_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.json")
 
 
+def scale_note(scales: tuple[float, ...]) -> str:
+    """Of what size the network knows images, where that is not the size they have."""
+    factors = " and ".join(f"{scale:g}" for scale in scales)
+    return "" if scales == (1.0,) else f"; the network was scored on images resized by {factors} (evaluation.scales)"
+
+
 def outputs_of(args: argparse.Namespace) -> list[Output]:
     """FILE and FILE.json."""
     otherwise = ", or replace it with --overwrite"
@@ -111,7 +117,7 @@ def about(trained: TrainedNetwork, args: argparse.Namespace, size: tuple[int, ..
         "input": {"name": "x", "shape": [1, 3, *size], "type": "float32"},
         "preprocessing": [
             "decode to RGB, 8 bits a channel, upright",
-            f"bring to {size[0]} x {size[1]} pixels (height x width)",
+            f"bring to {size[0]} x {size[1]} pixels (height x width){scale_note(config.evaluation.scales)}",
             "subtract mean, divide by std, channel by channel",
             "order as 1 x 3 x height x width",
         ],

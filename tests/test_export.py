@@ -58,6 +58,16 @@ def test_mindir_gives_our_own_logits(ready, tmp_path, photo, capsys):
     assert sorted(p.name for p in tmp_path.iterdir() if "net." in p.name) == ["net.mindir", "net.mindir.json"]
 
 
+def test_the_description_says_at_what_scale_the_network_was_scored(ready, tmp_path):
+    said = []
+    for name, scales in (("own.onnx", []), ("half.onnx", ["evaluation.scales=[0.5]"])):
+        assert run(ready, "--format", "onnx", "--size", *SIZE, "--out", tmp_path / name, *scales) == 0
+        about = json.loads((tmp_path / f"{name}.json").read_text())
+        said += [line for line in about["preprocessing"] if line.startswith("bring")]
+    own, half = said
+    assert half == f"{own}; the network was scored on images resized by 0.5 (evaluation.scales)"
+
+
 def test_onnx_gives_our_own_logits_and_its_description_is_enough_to_run_it(ready, tmp_path, photo):
     onnxruntime = pytest.importorskip("onnxruntime")
     out = tmp_path / "net.onnx"

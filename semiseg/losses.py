@@ -27,6 +27,15 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     return (ops.log(ops.exp(shifted).sum(1)) - picked) * valid, valid
 
 
+def pixel_soft_cross_entropy(logits: Tensor, probability: Tensor) -> Tensor:
+    """Cross entropy of every pixel with a probability of each class: both B x C x H x W or N x C -> B x H x W or N.
+
+    Its gradient is (softmax of the logits - probability), where the probabilities of a pixel sum to 1.
+    """
+    shifted = logits - ops.stop_gradient(kept_max(logits, 1))
+    return ops.log(ops.exp(shifted).sum(1)) * probability.sum(1) - (probability * shifted).sum(1)
+
+
 def _mean(loss: Tensor, weight: Tensor) -> Tensor:
     """Mean of ``loss``, weighted; 0 where no pixel has a weight."""
     return (loss * weight).sum() / ops.maximum(weight.sum(), 1.0)
@@ -70,7 +79,12 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, thresh: float, min_kept: 
 
 
 def confident_cross_entropy(
-    logits: Tensor, labels: Tensor, confident: Tensor, over_all: bool = True, class_weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    confident: Tensor,
+    over_all: bool = True,
+    class_weights: Tensor | None = None,
+    probability: Tensor | None = None,
 ) -> Tensor:
     """Cross entropy with pseudo-labels on the confident pixels.
 
@@ -79,8 +93,11 @@ def confident_cross_entropy(
         over_all: divide by the number of all labelled pixels (else by the confident ones), so that a batch with few
             confident pixels moves the network less.
         class_weights: C float32, what a pixel counts by its label; None: all alike.
+        probability: soft targets, shape of logits; labels then only say which pixels have a target.
     """
     loss, valid = pixel_cross_entropy(logits, labels)
+    if probability is not None:
+        loss = pixel_soft_cross_entropy(logits, probability)
     valid = valid * pixel_weights(labels, class_weights)
     weight = valid * confident.astype("float32")
     if over_all:

@@ -147,7 +147,7 @@ def step_inputs(student):
     where = points(values["rows"], values["cols"], given.SIZE, student.feature_size(*given.SIZE))
     masks = tuple(Tensor(values[f"dropout{i}"][:, :, None, None] / np.float32(0.9)) for i in range(4))
     tensors = [Tensor(values[name]) for name in ("image_l", "label_l", "image_u", "label_u", "kept_u")]
-    return PrototypeInputs(*tensors, mutable(masks), *where)
+    return PrototypeInputs(*tensors, (), mutable(masks), *where)
 
 
 def target(kind):

@@ -90,6 +90,36 @@ def test_weighted_classes_weigh_pseudo_labels_too():
         assert float(found) == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.parametrize("flat", [False, True], ids=["B x C x H x W", "N x C"])
+def test_soft_targets_are_followed_as_probabilities(flat):
+    logits, labels = make(flat=flat)
+    valid = labels < CLASSES
+    target = np.random.default_rng(5).dirichlet(np.ones(CLASSES), labels.shape).astype(np.float32)
+    target = np.moveaxis(target, -1, 1)
+    chosen = np.random.default_rng(3).random(labels.shape) < 0.6
+
+    def loss_of(over_all):
+        given = Tensor(labels), Tensor(chosen.astype(np.float32)), over_all, None, Tensor(target)
+        return lambda x: losses.confident_cross_entropy(x, *given)
+
+    log_softmax = logits - np.log(np.exp(logits.astype(np.float64)).sum(1, keepdims=True))
+    kept = -(target * log_softmax).sum(1) * (valid & chosen)
+    for over_all, count in ((True, valid.sum()), (False, (valid & chosen).sum())):
+        loss, gradient = value_and_gradient(loss_of(over_all), logits)
+        assert loss == pytest.approx(kept.sum() / count, rel=1e-5)
+        exact = (np.exp(log_softmax) - target) * np.expand_dims(valid & chosen, 1) / count
+        np.testing.assert_allclose(gradient, exact, atol=1e-6)
+
+
+def test_soft_targets_that_are_sure_are_labels():
+    logits, labels = make()
+    valid = labels < CLASSES
+    one_hot = np.moveaxis(np.eye(CLASSES, dtype=np.float32)[np.where(valid, labels, 0)], -1, 1)
+    given = Tensor(logits), Tensor(labels), Tensor(np.ones(labels.shape, np.float32)), True
+    hard, soft = (losses.confident_cross_entropy(*given, None, t) for t in (None, Tensor(one_hot)))
+    assert float(soft) == pytest.approx(float(hard), rel=1e-6)
+
+
 def test_weighted_classes_without_a_labelled_pixel_give_zero():
     logits, labels = make()
     weights = Tensor(np.ones(CLASSES, np.float32))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import Trainee, context_of, step_batch
+from tiny import Trainee, context_for, context_of, step_batch
 
 from semiseg.methods import get_method
 
@@ -50,3 +50,31 @@ def test_in_the_supervised_phase_the_average_is_scored_where_there_is_one(start,
     method = Trainee("mean_teacher", context_of(*keys)).method
     assert method.evaluated(1).network is method.networks[role]
     assert method.evaluated(2).network is method.teacher.network
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "ours"])
+def test_soft_targets_are_the_teachers_probabilities_and_not_weighted_by_class(name):
+    keys = "trainer={sup_only_epoch: 0, unsupervised: {confid_thresh: 0, apply_aug: none, targets: %s}}"
+    balanced = "criterion={type: CELoss, class_balance: 1}"
+    results, targets = {}, {}
+    for kind in ("hard", "soft"):
+        trainee = Trainee(name, context_for(name, keys % kind, balanced))
+        targets[kind] = trainee.method.inputs(0, step_batch(0)).soft_u
+        results[kind] = trainee.run(0, 1)[0].terms
+    assert targets["hard"] == ()
+    (probability,) = (target.asnumpy() for target in targets["soft"])
+    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-5)
+    entropy = (
+        -(probability * np.log(probability)).sum(1).mean()
+    )  # dropout and batch statistics make the student another
+    assert results["soft"]["unsup"] > entropy
+    assert results["soft"]["unsup"] != pytest.approx(results["hard"]["unsup"], rel=1e-3)
+    assert results["soft"]["sup"] == pytest.approx(results["hard"]["sup"], rel=1e-6)
+
+
+def test_methods_with_a_loss_of_their_own_take_no_soft_targets():
+    for name in ("u2pl", "ael"):
+        method = Trainee(
+            name, context_for(name, "trainer.sup_only_epoch=0", "trainer.unsupervised.targets=soft")
+        ).method
+        assert method.teacher_labels(step_batch(0).unlabeled.images).probability is None

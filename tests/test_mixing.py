@@ -209,12 +209,32 @@ def test_only_a_batch_of_one_has_state_and_the_state_is_complete():
     restored = MixingTeacher(batch=1)
     for name, parameter in restored.state().items():
         parameter.set_data(Tensor(teacher.state()[name].asnumpy()))
-    (*mine, no_view), (*others, _) = teacher(1, images(1, 1)), restored(1, images(1, 1))
-    assert no_view is None  # nor a place for strong views in the state
-    for a, b in zip(mine, others, strict=True):
-        assert np.array_equal(a.asnumpy(), b.asnumpy())
+    mine, others = teacher(1, images(1, 1)).present(), restored(1, images(1, 1)).present()
+    assert set(mine) == set(others) == {"image", "label", "score"}  # neither strong views nor soft targets, nor a place
+    for name, a in mine.items():
+        assert np.array_equal(a.asnumpy(), others[name].asnumpy())
     with_views = MixingTeacher("dataset.train.strong={}", batch=1).state()
     assert set(with_views) - {f"previous.{k}" for k in shapes} == {"previous.strong"}
+
+
+@pytest.mark.parametrize("name", ["cutmix", "classmix", "cutout", "none"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_soft_targets_are_mixed_like_the_images(name, batch):
+    soft = MixingTeacher(f"trainer.unsupervised={{apply_aug: {name}, targets: soft}}", batch=batch)
+    hard = MixingTeacher(f"trainer.unsupervised={{apply_aug: {name}}}", batch=batch)
+    for step in range(2):  # a batch of one has a partner from the second step on
+        x = images(step, batch)
+        found, expected = soft(step, x), hard(step, x)
+        assert expected.probability is None
+        assert set(found.present()) == {*expected.present(), "probability"}
+        for field, value in expected.present().items():
+            assert np.array_equal(found.present()[field].asnumpy(), value.asnumpy())
+        probability, label = found.probability.asnumpy(), expected.label.asnumpy()
+        there = label < BLANK
+        assert np.array_equal(probability.argmax(1)[there], label[there])
+        np.testing.assert_allclose(probability.max(1)[there], expected.score.asnumpy()[there], rtol=1e-5)
+        assert not probability.max(1)[~there].any()
+    assert set(soft.state()) - set(hard.state()) == ({"previous.probability"} if hard.state() else set())
 
 
 @pytest.mark.parametrize("name", ["classmix", "cutmix"])

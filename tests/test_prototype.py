@@ -6,6 +6,7 @@ from mindspore import Tensor
 from tiny import Trainee, batch_of, context_for, context_of, same_arrays
 
 from semiseg.common.errors import CheckpointError
+from semiseg.methods.prototype import _pick_rows
 
 
 def test_one_labelled_and_one_unlabelled_image_train_and_resume():
@@ -110,3 +111,11 @@ def test_a_wrong_prototype_file_is_refused_before_the_first_step(tmp_path):
     for wrong in (path, tmp_path / "absent.pkl"):
         with pytest.raises(CheckpointError, match=wrong.name):
             Trainee("ours", context_of(f"net.proto_head.init_proto_path='{wrong}'"))
+
+
+def test_soft_targets_of_the_prototype_head_are_those_of_the_selected_pixels():
+    maps = np.random.default_rng(1).random((2, 3, 5, 7)).astype(np.float32)
+    pixels = np.array([34, 0, 8, 8], np.int32)
+    found = _pick_rows(Tensor(maps), Tensor(pixels)).asnumpy()
+    expected = [maps[image, :, pixel // 7, pixel % 7] for image in range(2) for pixel in pixels]
+    np.testing.assert_array_equal(found, expected)

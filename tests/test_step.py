@@ -126,6 +126,11 @@ CASES = {
         [START, PLAIN, "trainer.unsupervised.normalize=confident", "criterion.class_balance=1"],
     ),
     "prototypes, confident": ("ours", [START, PLAIN, "trainer.unsupervised.normalize=confident"]),
+    "soft targets, balanced": (
+        "ours",
+        [START, PLAIN, "trainer.unsupervised={targets: soft, normalize: confident}", "criterion.class_balance=1"],
+    ),
+    "soft targets": ("mean_teacher", [START, PLAIN, "trainer.unsupervised.targets=soft"]),
     "strong views": ("unimatch", [START, "trainer.weak_to_strong.partner=same_image"]),
     "strong views, balanced": (
         "unimatch",

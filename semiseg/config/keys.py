@@ -222,6 +222,11 @@ class UnsupervisedConfig(Section):
         read_if={"trainer.unsupervised.rule": "entropy", **_TAUGHT},
         **PERCENT,
     )
+    targets: Literal["hard", "soft"] = key(
+        "hard",
+        "what the student follows: the teacher's class of a pixel (published), or its probabilities of all classes",
+        read_if={"trainer.unsupervised.rule": "confidence", "method": ("mean_teacher", "ours")},
+    )
     normalize: Literal["all", "confident"] = key(
         "all", "divide by all pixels or by the confident ones", read_if=_BY_CONFIDENCE
     )
@@ -395,7 +400,7 @@ class CriterionConfig(Section):
     class_balance: float = key(
         0.0,
         "pixels weigh (median frequency / frequency of their class in the labelled images) to this power, in cross "
-        "entropies with labels and with pseudo-labels; 0: all alike, 1: median frequency balancing",
+        "entropies with labels and with hard pseudo-labels; 0: all alike, 1: median frequency balancing",
         ge=0,
         le=1,
         expected="a power, 0..1",

@@ -175,7 +175,9 @@ class Method:
 
     def supervised_counts(self, inputs: Any) -> dict[str, Tensor]:
         """Pixels of the term ``sup``, or their weights; none for OHEM, which chooses them within a micro-batch."""
-        return {} if self.context.criterion.type == "ohem" else {"sup": self.labelled_pixels(inputs.label_l)}
+        if self.context.criterion.type == "ohem":
+            return {}
+        return {"sup": self.labelled_pixels(inputs.label_l, self.class_weights)}
 
     def supervised_loss(self, pred: Tensor, aux: Tensor | None, label: Tensor) -> Tensor:
         """The criterion on the logits at label size, plus the weighted auxiliary head."""
@@ -185,10 +187,10 @@ class Method:
             loss = loss + self.context.net.aux_loss.loss_weight * self._criterion(resize(aux, size), label)
         return loss
 
-    def labelled_pixels(self, label: Tensor) -> Tensor:
-        """What a cross entropy over labels divides by: how many are classes, weighted where classes have weights."""
+    def labelled_pixels(self, label: Tensor, class_weights: Tensor | None) -> Tensor:
+        """What a cross entropy over labels divides by: how many are classes, weighted by ``class_weights`` (C)."""
         valid = ops.logical_and(label >= 0, label < self.context.net.num_classes).astype("float32")
-        return (valid * pixel_weights(label, self.class_weights)).sum()
+        return (valid * pixel_weights(label, class_weights)).sum()
 
     def dropout(self, step: int, batch: StepBatch, kinds: int = 1) -> tuple[Tensor, ...]:
         """Dropout masks of the student; ``kinds``: 2 where as many unlabelled images follow the labelled ones."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from mindspore import Parameter, Tensor, ops
+from mindspore import Parameter, Tensor, mutable, ops
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
@@ -33,6 +33,7 @@ class StudentView(NamedTuple):
     weak_u: Tensor  # B x 3 x H x W float32, the same without photometric distortion; image_u where there is none
     label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
     score_u: Tensor  # B x H x W float32, their confidence or entropy, mixed alike
+    soft_u: tuple[Tensor, ...]  # B x C x H x W float32, soft targets, mixed alike; () where the labels are the targets
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
     inside_l: np.ndarray | None  # bool B x H x W, False in the padding; None where padding counts as image
 
@@ -45,6 +46,7 @@ class MeanTeacherInputs(NamedTuple):
     image_u: Tensor  # B x 3 x H x W float32, mixed
     label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
     mask_u: Tensor  # B x H x W float32, 1 where the pseudo-label counts, else 0
+    soft_u: tuple[Tensor, ...]  # B x C x H x W float32, soft targets, mixed alike; () where the labels are the targets
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
 
 
@@ -54,6 +56,7 @@ class SemiSupervised(WithTeacher):
     uses_unlabeled = teacher_labels_images = True
     strong_views = 1
     labels_in_training = False  # with teacher_bn forward: the teacher labels with BatchNorm in training mode
+    soft_targets = False  # whether it reads trainer.unsupervised.targets
 
     def __init__(self, context: RunContext):
         super().__init__(context)
@@ -62,10 +65,14 @@ class SemiSupervised(WithTeacher):
                 "trainer.teacher_bn: with forward the teacher's statistics would be those of strong views; take ema, "
                 "or set dataset.train.strong to null"
             )
-        self.teacher_labels = TeacherLabels(self.teacher, context, self.labels_in_training)
+        unsup = context.trainer.unsupervised
+        soft = self.soft_targets and unsup.rule == "confidence" and unsup.targets == "soft"
+        # The teacher's probabilities hold the weights that it was trained with.
+        self.pseudo_label_weights = None if soft else self.class_weights
+        self.teacher_labels = TeacherLabels(self.teacher, context, self.labels_in_training, soft)
         # AEL's samplers (trainer.adaptive), which any of these methods can use.
         self.equalizer = Equalizer(context, self.teacher_labels) if context.trainer.adaptive else None
-        self.mixer = (self.equalizer and self.equalizer.mixer) or make_mixer(context)
+        self.mixer = (self.equalizer and self.equalizer.mixer) or make_mixer(context, soft)
 
     def enter_step(self, step: int) -> list[str]:
         if step == self.context.first_semi_step:
@@ -78,7 +85,7 @@ class SemiSupervised(WithTeacher):
         pseudo = self.teacher_labels(batch.unlabeled.images, batch.unlabeled.inside)
         if self.context.strong:
             pseudo = pseudo._replace(strong=Tensor(batch.unlabeled.strong[:, 0]))
-        weak_u, label_u, score_u, strong_u = self.mixer(step, pseudo, batch)
+        weak_u, label_u, score_u, strong_u, probability = self.mixer(step, pseudo, batch)
         return StudentView(
             image_l=Tensor(labeled.images),
             label_l=Tensor(labeled.labels),
@@ -86,6 +93,7 @@ class SemiSupervised(WithTeacher):
             weak_u=weak_u,
             label_u=label_u,
             score_u=score_u,
+            soft_u=() if probability is None else mutable((probability,)),
             dropout=self.dropout(step, batch, kinds=2),
             inside_l=labeled.inside,
         )
@@ -93,7 +101,8 @@ class SemiSupervised(WithTeacher):
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
         mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, view.score_u))
-        return MeanTeacherInputs(view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.dropout)
+        targets = (view.label_u, mask_u, view.soft_u)
+        return MeanTeacherInputs(view.image_l, view.label_l, view.image_u, *targets, view.dropout)
 
     def semi_objective(self) -> Objective:
         return Objective(self.consistency_function, self.linear_weights(), self.linear_counts, self.class_sums)
@@ -159,20 +168,21 @@ class SemiSupervised(WithTeacher):
         if unsup.rule == "entropy":
             return {}
         if unsup.normalize == "all":
-            return {name: self.labelled_pixels(labels)}
-        return {name: (mask * pixel_weights(labels, self.class_weights)).sum()}
+            return {name: self.labelled_pixels(labels, self.pseudo_label_weights)}
+        return {name: (mask * pixel_weights(labels, self.pseudo_label_weights)).sum()}
 
     def linear_losses(self, inputs: Mapping[str, Any], pred: Tensor, aux: Tensor | None) -> tuple:
         """(supervised loss, unsupervised loss, mask ratio) of the student's logits on both kinds.
 
         Args:
-            inputs: ``label_l``, ``label_u`` and ``mask_u`` are read. pred: 2B x C x h x w, labelled images first. aux:
-                the auxiliary head's logits or None.
+            inputs: ``label_l``, ``label_u``, ``mask_u`` and ``soft_u`` are read. pred: 2B x C x h x w, labelled images
+                first. aux: the auxiliary head's logits or None.
         """
         label_l, label_u, mask_u = inputs["label_l"], inputs["label_u"], inputs["mask_u"]
         batch = label_l.shape[0]
         sup = self.supervised_loss(pred[:batch], None if aux is None else aux[:batch], label_l)
-        unsup = self.unsupervised_loss(resize(pred[batch:], label_u.shape[1:]), label_u, mask_u)
+        logits_u = resize(pred[batch:], label_u.shape[1:])
+        unsup = self.unsupervised_loss(logits_u, label_u, mask_u, inputs["soft_u"])
         return sup, unsup, self.mask_ratio(label_u, mask_u)
 
     def mask_ratio(self, labels: Tensor, mask: Tensor) -> Tensor:
@@ -181,13 +191,18 @@ class SemiSupervised(WithTeacher):
             return mask.mean()
         return mask.sum() / ops.maximum((labels != BLANK).astype("float32").sum(), 1.0)
 
-    def unsupervised_loss(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Cross entropy with pseudo-labels where ``mask`` is 1, normalised as the configured rule says."""
+    def unsupervised_loss(self, logits: Tensor, labels: Tensor, mask: Tensor, soft: tuple[Tensor, ...]) -> Tensor:
+        """Cross entropy with pseudo-labels where ``mask`` is 1, normalised as the configured rule says.
+
+        Args:
+            logits: B x C x H x W or N x C. labels, mask: B x H x W or N. soft: the soft targets, as logits; or ().
+        """
         unsup = self.context.trainer.unsupervised
         if unsup.rule == "entropy":
             inside = labels != BLANK if self.context.mask_padding else None
             return certain_cross_entropy(logits, labels, mask, inside, self.class_weights)
-        return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all", self.class_weights)
+        weights, targets = self.pseudo_label_weights, soft[0] if soft else None
+        return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all", weights, targets)
 
     def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:
         """The fields of ``ClassConfidences`` where AEL's samplers want them, else ()."""
@@ -220,6 +235,8 @@ class SemiSupervised(WithTeacher):
 
 class MeanTeacher(SemiSupervised):
     """The method by itself: what ``ours`` is without its prototype head."""
+
+    soft_targets = True
 
     def __init__(self, context: RunContext):
         super().__init__(context)

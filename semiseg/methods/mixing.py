@@ -56,9 +56,9 @@ def class_masks(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Mixer:
-    """Base of all mixers, and the one that mixes nothing (``none``)."""
+    """Base of all mixers, and the one that mixes nothing (``none``). ``soft``: pseudo-labels come with soft targets."""
 
-    def __init__(self, context: RunContext):
+    def __init__(self, context: RunContext, soft: bool = False):
         self._seed, self._probability = context.trainer.seed, context.trainer.unsupervised.aug_prob
         self._mix = jit(_mix_pixels) if context.trainer.jit else _mix_pixels
 
@@ -68,9 +68,10 @@ class Mixer:
         if replacement is None or generator(self._seed, "mix", step).random() >= self._probability:
             return pseudo
         mask, partner = replacement
-        pairs = [pair for pair in zip(pseudo, partner, strict=True) if pair[0] is not None]
+        arrays, others = pseudo.present(), partner.present()
         # mutable: a compiled function keeps the tensors of plain tuples for ever.
-        return PseudoLabels(*self._mix(Tensor(mask), *map(mutable, zip(*pairs, strict=True))))
+        fields = (mutable(tuple(arrays.values())), mutable(tuple(others[name] for name in arrays)))
+        return PseudoLabels(**dict(zip(arrays, self._mix(Tensor(mask), *fields), strict=True)))
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels] | None:
         """Which pixels are replaced (bool B x H x W), and by what; None for nothing. Asked at every step."""
@@ -90,10 +91,12 @@ class _WithNextImage(Mixer):
     A micro-batch of one image has no such partner: it is mixed with the previous one of this device, which is state.
     """
 
-    def __init__(self, context: RunContext):
-        super().__init__(context)
+    def __init__(self, context: RunContext, soft: bool = False):
+        super().__init__(context, soft)
         image, pixels = (1, 3, *context.crop), (1, *context.crop)
         shapes = {"image": image, "label": pixels, "score": pixels} | ({"strong": image} if context.strong else {})
+        if soft:
+            shapes["probability"] = (1, context.net.num_classes, *context.crop)
         self._previous = {
             name: HostArray(
                 f"previous.{name}", np.zeros(shape, np.int32 if name == "label" else np.float32), per_device=True
@@ -115,12 +118,15 @@ class _WithNextImage(Mixer):
 
     def _partner(self, pseudo: PseudoLabels) -> PseudoLabels | None:
         if not self._previous:
-            return PseudoLabels(*(item if item is None else ops.concat((item[1:], item[:1]), 0) for item in pseudo))
-        *stored, filled = self._previous.values()
-        previous = PseudoLabels(*(Tensor(item.array.copy()) for item in stored)) if filled.array[0] else None
-        for item, value in zip(stored, pseudo, strict=False):  # no strong views, no place for them
-            item.set_data(value)
-        filled.array[0] = 1
+            present = pseudo.present().items()
+            return PseudoLabels(**{name: ops.concat((value[1:], value[:1]), 0) for name, value in present})
+        *stored, filled = self._previous.items()
+        previous = None
+        if filled[1].array[0]:
+            previous = PseudoLabels(**{name: Tensor(item.array.copy()) for name, item in stored})
+        for name, item in stored:
+            item.set_data(getattr(pseudo, name))
+        filled[1].array[0] = 1
         return previous
 
 
@@ -143,19 +149,17 @@ class Cutout(Mixer):
     """A box of half the image's area is blanked: the mean colour, no label (https://arxiv.org/abs/1708.04552)."""
 
     def replacement(self, step: int, pseudo: PseudoLabels, batch: StepBatch) -> tuple[np.ndarray, PseudoLabels]:
-        image, label, score, strong = pseudo
-        blank = PseudoLabels(ops.zeros_like(image), ops.full_like(label, CUT), ops.zeros_like(score))
-        if strong is not None:
-            blank = blank._replace(strong=blank.image)
+        blank = {name: ops.zeros_like(value) for name, value in pseudo.present().items()}
+        blank = PseudoLabels(**(blank | {"label": ops.full_like(pseudo.label, CUT)}))
         return _half_area_boxes(self._seed, step, pseudo, batch), blank
 
 
 _MIXERS: dict[str, type[Mixer]] = {"cutmix": CutMix, "classmix": ClassMix, "cutout": Cutout, "none": Mixer}
 
 
-def make_mixer(context: RunContext) -> Mixer:
+def make_mixer(context: RunContext, soft: bool = False) -> Mixer:
     """The mixer that ``trainer.unsupervised.apply_aug`` names."""
-    return _MIXERS[context.trainer.unsupervised.apply_aug](context)
+    return _MIXERS[context.trainer.unsupervised.apply_aug](context, soft)
 
 
 def _half_area_boxes(seed: int, step: int, pseudo: PseudoLabels, batch: StepBatch) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mindspore import Tensor, jit, ops
 
-from semiseg.common.platform import assign
+from semiseg.common.platform import assign, permuted
 from semiseg.losses import cross_entropy
 from semiseg.methods.ael.equalizer import ClassConfidences
 from semiseg.methods.base import Evaluated, Objective
@@ -30,6 +30,7 @@ class PrototypeInputs(NamedTuple):
     image_u: Tensor  # B x 3 x H x W float32, mixed
     label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
     mask_u: Tensor  # B x H x W float32, 1 where the pseudo-label counts, else 0
+    soft_u: tuple[Tensor, ...]  # B x C x H x W float32, soft targets, mixed alike; () where the labels are the targets
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
     neighbours: Tensor  # 4P int32, see interpolate.Points
     weights: Tensor  # 4P x 1 float32
@@ -46,6 +47,8 @@ class PrototypeSums(NamedTuple):
 
 class PrototypeConsistency(SemiSupervised):
     """The prototype method."""
+
+    soft_targets = True
 
     def __init__(self, context: RunContext):
         self._head, self._counts = context.net.proto_head, None
@@ -90,11 +93,12 @@ class PrototypeConsistency(SemiSupervised):
         label_l = _pick(inputs["label_l"], inputs["pixels"]).reshape(-1)
         label_u = _pick(inputs["label_u"], inputs["pixels"]).reshape(-1)
         mask_u = _pick(inputs["mask_u"], inputs["pixels"]).reshape(-1)
+        soft_u = tuple(_pick_rows(probability, inputs["pixels"]) for probability in inputs["soft_u"])
         labels = ops.concat((label_l, label_u), 0)
         logits = self.student.proto_net(rows)  # 2B*P x C
         labelled = label_l.shape[0]
         proto_sup = cross_entropy(logits[:labelled], label_l, self.class_weights)
-        proto_unsup = self.unsupervised_loss(logits[labelled:], label_u, mask_u)
+        proto_unsup = self.unsupervised_loss(logits[labelled:], label_u, mask_u, soft_u)
         valid = ops.concat(((label_l < logits.shape[1]).astype("float32"), mask_u), 0) > 0
         sums = prototype_sums(self.student.proto_net, ops.stop_gradient(rows), labels, valid)
         return (*linear, proto_sup, proto_unsup), (*sums, self.class_confidences(inputs, pred))
@@ -103,7 +107,7 @@ class PrototypeConsistency(SemiSupervised):
         """Pixels that the terms of ``prototype_function`` are means over."""
         label_u, mask_u = _pick(inputs.label_u, inputs.pixels), _pick(inputs.mask_u, inputs.pixels)
         counts = self.linear_counts(inputs) | self.unsupervised_counts("proto_unsup", label_u, mask_u)
-        return counts | {"proto_sup": self.labelled_pixels(_pick(inputs.label_l, inputs.pixels))}
+        return counts | {"proto_sup": self.labelled_pixels(_pick(inputs.label_l, inputs.pixels), self.class_weights)}
 
     def confidences_in(self, sums: PrototypeSums) -> ClassConfidences:
         return ClassConfidences(*sums.confidences)
@@ -129,3 +133,8 @@ class PrototypeConsistency(SemiSupervised):
 
 def _pick(values: Tensor, pixels: Tensor) -> Tensor:
     return ops.gather(values.reshape(values.shape[0], -1), pixels, 1)  # B x P
+
+
+def _pick_rows(maps: Tensor, pixels: Tensor) -> Tensor:
+    picked = ops.gather(maps.reshape(*maps.shape[:2], -1), pixels, 2)  # B x C x P
+    return permuted(picked, (0, 2, 1)).reshape(-1, maps.shape[1])  # B*P x C

@@ -20,6 +20,11 @@ class PseudoLabels(NamedTuple):
     label: Tensor  # B x H x W int32
     score: Tensor  # B x H x W float32: confidence (rule confidence) or entropy in nats (rule entropy)
     strong: Tensor | None = None  # B x 3 x H x W float32, the view for the student; None: the weak one
+    probability: Tensor | None = None  # B x C x H x W float32, soft targets; None: the labels are the targets
+
+    def present(self) -> dict[str, Tensor]:
+        """The fields that are there, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def confidence_of(logits: Tensor) -> Tensor:

@@ -118,10 +118,12 @@ class Teacher:
 
 
 class TeacherLabels:
-    """What the teacher says of images; ``training``: with BatchNorm in training mode, where teacher_bn is forward."""
+    """What the teacher says of images; ``training``: with BatchNorm in training mode, where teacher_bn is forward;
+    ``soft``: with the probability of each class.
+    """
 
-    def __init__(self, teacher: Teacher, context: RunContext, training: bool = False):
-        self._teacher, self._rule = teacher, context.trainer.unsupervised.rule
+    def __init__(self, teacher: Teacher, context: RunContext, training: bool = False, soft: bool = False):
+        self._teacher, self._rule, self._soft = teacher, context.trainer.unsupervised.rule, soft
         self._training = training and teacher.by_forward
         self._label = jit(self._label_pixels) if context.trainer.jit else self._label_pixels
 
@@ -132,11 +134,13 @@ class TeacherLabels:
         """
         image = images if isinstance(images, Tensor) else Tensor(images)
         with self._teacher.running(self._training):
-            label, score = self._label(image)
-        return PseudoLabels(image, blanked(label, inside), score)
+            label, score, *probability = self._label(image)
+        return PseudoLabels(image, blanked(label, inside), score, probability=probability[0] if self._soft else None)
 
-    def _label_pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return labels_and_scores(resize(self._teacher.network.logits(image), image.shape[2:]), self._rule)
+    def _label_pixels(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits = resize(self._teacher.network.logits(image), image.shape[2:])
+        labels = labels_and_scores(logits, self._rule)
+        return (*labels, ops.softmax(logits, 1)) if self._soft else labels
 
 
 class WithTeacher(Method):

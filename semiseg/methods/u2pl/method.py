@@ -33,6 +33,7 @@ class U2PLInputs(NamedTuple):
     image_u: Tensor  # B x 3 x H x W float32, mixed
     label_u: Tensor  # B x H x W int32, pseudo-labels, mixed alike
     mask_u: Tensor  # B x H x W float32, 1 where the pseudo-label counts, else 0
+    soft_u: tuple[()]  # no soft targets here
     dropout: tuple[Tensor, ...]  # for each layer 2B x channels x 1 x 1 float32
     anchor: Tensor  # C x Q int32, which of the M pixels
     positive: Tensor  # C x D float32, of length 1
@@ -82,7 +83,7 @@ class U2PL(SemiSupervised):
         contrast = sample_contrast(pixels, seen.representation, self._bank, self._cfg, rng)
         positive = self._mean_directions(seen.representation, Tensor(contrast.members))
         anchor, negative, class_weight = (Tensor(x) for x in (contrast.anchor, contrast.negative, contrast.weight))
-        linear = (view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.dropout)
+        linear = (view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.soft_u, view.dropout)
         return U2PLInputs(*linear, anchor, positive, negative, class_weight)
 
     def semi_objective(self) -> Objective:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.data.masks import look_at_mask, read_mask
-from semiseg.data.specs import custom_spec
+from semiseg.data.specs import custom_spec, index_palette
 from semiseg.prepare.new_classes import Wishes, decide, together
 
 
@@ -103,6 +103,93 @@ def test_palettes_that_contradict_each_other_are_read_as_colors(decided):
     classes = decided(indexed(grays(0, 1, 2), PALETTE), indexed(grays(0, 1, 2), [*PALETTE[:1], *PALETTE[:0:-1]]))
     assert classes.kind == "color"
     assert set(classes.colors) == {*PALETTE}
+
+
+VOC = index_palette(256)
+ROADS = [(255, 255, 255), (0, 0, 0), (90, 0, 0)]  # white does not count, and black is road
+
+
+@pytest.mark.parametrize(
+    ("values", "palette", "wishes", "names", "ignored"),
+    [
+        ((1, 2, 3), VOC, {}, "one two three", None),
+        ((0, 1, 2, 3), VOC, {"ignore": 0}, "aeroplane bicycle bird", 0),
+        ((0, 15, 255), VOC, {}, "other person", 255),
+        ((0, 15, 255), VOC, {"ignore": 255}, "other person", 255),
+        ((0, 15, 255), VOC, {"ignore": "none"}, "other person void", None),
+        ((0, 15, 255), VOC, {}, "other person void", None),  # as many names as indices
+        ((0, 1, 2), ROADS, {"ignore": 0}, "road car", 0),
+        ((0, 128, 255), [(i, i, i) for i in range(256)], {}, "a b c", None),  # a gray picture with a palette
+    ],
+)
+def test_names_and_ignore_mean_the_indices_of_one_palette(decided, values, palette, wishes, names, ignored):
+    masks = [indexed(grays(*some), palette) for some in (values, values[:2])]
+    classes = decided(*masks, classes=tuple(names.split()), **wishes)
+    assert classes.colors == tuple(palette[value] for value in values if value != ignored)
+    assert classes.ignore_color == (None if ignored is None else palette[ignored])
+
+
+def test_index_255_of_a_palette_does_not_count_without_names_either(decided):
+    classes = decided(indexed(grays(0, 15, 255), VOC))
+    assert (classes.colors, classes.ignore_color) == ((VOC[0], VOC[15]), VOC[255])
+    assert classes.why["ignore"].startswith("index 255 = 224,224,192, 33.3%")
+
+
+def test_index_255_of_a_palette_is_a_class_where_its_color_is_one_of_those_that_are_said(decided):
+    for values in ((0, 15, 255), (0, 1, 255)):
+        colors = tuple(VOC[value] for value in values)
+        classes = decided(indexed(grays(*values), VOC), colors=colors)
+        assert (classes.colors, classes.ignore_color) == (colors, None)
+
+
+def test_color_pictures_in_the_colors_of_a_palette_have_its_order(decided):
+    rgb = np.array(VOC, np.uint8)[grays(1, 2, 3)]
+    classes = decided(rgb, indexed(grays(1, 2, 3), VOC), classes=("one", "two", "three"))
+    assert classes.colors == VOC[1:4]
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ([indexed(grays(1, 2, 3), [*VOC[:2], VOC[3], VOC[2]])], "index 2 is 0,128,0 and 128,128,0"),
+        ([indexed(grays(1, 2, 3, 4), [*VOC[:4], VOC[3]])], "index 3 and 4 in one color, 128,128,0"),
+        ([np.array(VOC, np.uint8)[grays(1, 2)], grays(0, 0)], "others hold colors that it has not"),
+    ],
+)
+def test_names_without_an_order_are_asked_for_with_colors(decided, others, message):
+    masks = [indexed(grays(1, 2, 3), VOC), *others]
+    found = decided(*masks)
+    names = tuple("abcd"[: len(found.names)])
+    with pytest.raises(ConfigError, match=f"{message}.*--colors"):
+        decided(*masks, classes=names)
+    colors = found.colors[::-1]
+    assert decided(*masks, classes=names, colors=colors).colors == colors
+
+
+def test_an_index_beyond_the_palette_has_no_color(decided):
+    with pytest.raises(DataError, match="index 255 beyond the end of their palette"):
+        decided(indexed(grays(0, 15, 255), VOC[:21]))
+
+
+@pytest.mark.parametrize(
+    ("picture", "ignore", "message"),
+    [
+        (indexed(grays(0, 3, 9), VOC), 255, "this index; they hold index 0 = 0,0,0, index 3 = 128,128,0, index 9"),
+        (grays(0, 128, 200), 255, "this value; they hold 0, 128, 200"),
+        (np.array(VOC, np.uint8)[grays(1, 2, 3)], 255, "this color; they hold 0,128,0"),
+    ],
+)
+def test_what_no_pixel_has_cannot_be_ignored(decided, picture, ignore, message):
+    with pytest.raises(ConfigError, match=f"--ignore {ignore}: no pixel of the masks has {message}"):
+        decided(picture, ignore=ignore)
+
+
+def test_index_masks_without_an_ignored_pixel_are_noted(decided):
+    assert decided(grays(0, 1, 2)).notes == decided(grays(0, 1, 2, 255), ignore=255).notes == ()
+    (note,) = decided(grays(0, 1, 2), ignore=255).notes
+    assert note == "--ignore 255: no pixel of the masks has this index; they hold 0, 1, 2"
+    (note,) = decided(indexed(grays(0, 1, 2), [*ROADS[::-1]]), ignore=255).notes
+    assert note.endswith("the palette shows index 2 in this gray: --ignore 2")
 
 
 def test_color_pictures_are_sorted_by_color_and_white_is_a_class_until_it_is_said(decided):

@@ -57,9 +57,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", metavar="NAME", help="experiments/NAME is written; also the data set's name")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="all images, with and without a mask")
     parser.add_argument("--masks", type=Path, required=True, metavar="DIR", help="masks, named after their images")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="names, in the order of the masks' values")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="names, in the order of values, a palette's indices, or R,G,B"
+    )
     parser.add_argument("--colors", nargs="+", type=_color, metavar="R,G,B", help="colors of the classes, in order")
-    parser.add_argument("--ignore", type=_value, metavar="VALUE", help="pixels that do not count: 255, 0,0,0, none")
+    parser.add_argument(
+        "--ignore", type=_value, metavar="VALUE", help="pixels that do not count: value or index, R,G,B, none"
+    )
     parser.add_argument("--mask-name", metavar="NAME", help="how masks are named, e.g. '{id}_label.png'")
     parser.add_argument("--labels", type=int, metavar="N", help="so many images count as labelled")
     parser.add_argument("--val-count", type=int, metavar="N", help="so many images with a mask are kept for scoring")
@@ -201,7 +205,7 @@ def _span(sizes: Counter[tuple[int, int]]) -> str:
 
 def _hints(look: Look, proposal: Proposal, yaml: Path) -> list[str]:
     """What cannot be known is asked for; what may surprise is said."""
-    lines = [f"note: {note}" for note in look.notes]
+    lines = [f"note: {note}" for note in (*look.notes, *look.classes.notes)]
     unused = look.naming.unused
     if unused:
         lines.append(f"note: {counted(len(unused), 'file')} of the masks' folder fit no image: {shortened(unused)}")

@@ -4,7 +4,7 @@ A value is a whole number of a picture with one band, a colour three of them (re
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from semiseg.common.errors import ConfigError, DataError
@@ -44,7 +44,7 @@ class Wishes(NamedTuple):
 class Classes(NamedTuple):
     """The classes of a data set, in order. colors: as ``dataset.custom.colors``, or None for VOC's.
 
-    key: a mask's value (kind index) or colour -> the class. why: topic -> one sentence.
+    key: a mask's value (kind index) or colour -> the class. why: topic -> one sentence. notes: what may surprise.
     """
 
     names: tuple[str, ...]
@@ -55,6 +55,7 @@ class Classes(NamedTuple):
     key: Mapping[int | Color, int]
     why: Mapping[str, str]
     named: bool
+    notes: tuple[str, ...] = ()
 
     def of(self, mask: MaskContent) -> list[int]:
         """Indices of the classes that a mask shows."""
@@ -85,7 +86,7 @@ def decide(seen: MasksSeen, wishes: Wishes) -> Classes:
 
     Raises:
         DataError: the values cannot be classes (one alone, hundreds, smoothed edges).
-        ConfigError: names or colours do not fit what the masks hold.
+        ConfigError: names, colours or the ignored value do not fit what the masks hold.
     """
     return _by_index(seen, wishes) or _by_color(seen, wishes)
 
@@ -131,23 +132,27 @@ def _by_index(seen: MasksSeen, wishes: Wishes) -> Classes | None:
         "ignore": _why_ignored(ignore, values, wishes),
     }
     label = _WHITE if ignore is None else ignore
-    return Classes(names, "index", colors, label, None, {i: i for i in range(count)}, why, bool(wishes.classes))
+    key, notes = {i: i for i in range(count)}, _notes_on_ignored(ignore, seen, wishes)
+    return Classes(names, "index", colors, label, None, key, why, bool(wishes.classes), notes)
 
 
 def _by_color(seen: MasksSeen, wishes: Wishes) -> Classes:
     gray = seen.values is not None and not seen.palette
-    ignore = _ignored_color(seen, wishes)
-    colors = tuple(sorted(seen.colors.keys() - {ignore}))
+    _refuse_colorless(seen)
+    order = _index_of(seen)
+    ignore = _ignored_color(seen, order, wishes)
+    colors = tuple(sorted(seen.colors.keys() - {ignore}, key=order.get if order else None))
     if wishes.colors:
         others = sorted(set(colors) - set(wishes.colors))
         if others:
             raise ConfigError(
                 f"--colors: masks also hold {shortened(map(_said, others))}; give every class's color, or that of "
-                f"pixels that do not count as --ignore {_said(others[0])}"
+                f"pixels that do not count as --ignore {_option(others[0], order)}"
             )
         colors = wishes.colors
     else:
         _refuse_many(seen, "gray levels" if gray else "colors")
+    _refuse_unseen(ignore, seen, wishes)
     if len(colors) < 2:
         only = _said(colors[0]) if colors else "what is ignored"
         raise DataError(
@@ -160,12 +165,18 @@ def _by_color(seen: MasksSeen, wishes: Wishes) -> Classes:
             f"--classes: {len(names)} names, but masks hold {shortened(map(_said, colors), 8)}; name one class for each"
             ", and with --ignore what does not count"
         )
-    pairs = [(name, _said(color), seen.colors[color]) for name, color in zip(names, colors, strict=True)]
-    kind = "gray levels, read as colors" if gray else "colors"
+    if wishes.classes and not wishes.colors and seen.palette and not order:
+        raise ConfigError(
+            f"--classes: {_why_without_order(seen)}, so that the names' order is not known; say which is which with "
+            f"--colors, one for each name in their order (of {shortened(map(_said, colors), 8)})"
+        )
+    shown = [_with_index(color, order) for color in colors]
+    pairs = [(names[i], shown[i], seen.colors[color]) for i, color in enumerate(colors)]
+    kind = "gray levels, read as colors" if gray else "colors, in the order of their palette" if order else "colors"
     why = {
         "masks": f"{counted(seen.masks, 'mask')} of {kind}",
         "classes": f"{len(colors)}, one for each: {_shares(pairs, seen.colors.total())}",
-        "ignore": _why_ignored(ignore, seen.colors, wishes),
+        "ignore": _why_ignored(ignore, seen.colors, wishes, order),
     }
     if max(map(max, colors)) < 2 * _MOST:
         why["classes"] += "; predictions are drawn in these dark colors too"
@@ -207,24 +218,86 @@ def _like_indices(labels: Sequence[int]) -> bool:
     return labels[-1] + 1 - len(labels) <= max(labels[0], (len(labels) - 1) // 2) and labels[0] <= 1
 
 
-def _ignored_value(values: Counter[int], wishes: Wishes) -> int | None:
+def _ignored_value(values: Collection[int], wishes: Wishes, are_indices: bool = False) -> int | None:
     """255 in index masks, unless it was said otherwise or the names say that it is a class."""
     if isinstance(wishes.ignore, int):
         return wishes.ignore
-    others = sorted(values.keys() - {_WHITE})
+    others = sorted({*values} - {_WHITE})
     as_class = wishes.ignore == "none" or len(wishes.classes) == len(values)
-    if as_class or _WHITE not in values or len(others) < 2 or not _like_indices(others):
+    if as_class or _WHITE not in values or len(others) < 2 or not (are_indices or _like_indices(others)):
         return None
     return _WHITE
 
 
-def _ignored_color(seen: MasksSeen, wishes: Wishes) -> Color | None:
+def _ignored_color(seen: MasksSeen, order: Mapping[Color, int] | None, wishes: Wishes) -> Color | None:
+    """A plain number is an index where one palette has all colours, see ``_index_of``, else a gray level."""
     if isinstance(wishes.ignore, tuple):
         return wishes.ignore
+    if order:
+        color_of = {index: color for color, index in order.items()}
+        are_grays = all(color == (index,) * 3 for index, color in color_of.items())  # a gray picture with a palette
+        value = _ignored_value(color_of, wishes, are_indices=not are_grays)
+        if value is not None and value not in color_of:
+            raise _unseen(str(value), [_with_index(color_of[index], order) for index in sorted(color_of)], "index")
+        color = color_of.get(value)
+        return None if wishes.ignore is None and color in wishes.colors else color
     grays = Counter({color[0]: count for color, count in seen.colors.items() if len(set(color)) == 1})
     gray = len(grays) == len(seen.colors) and not wishes.colors
     value = _ignored_value(grays if gray else Counter(), wishes)
     return None if value is None else (value, value, value)
+
+
+def _index_of(seen: MasksSeen) -> dict[Color, int] | None:
+    """Index of each colour, where one palette has all of them; None where palettes differ or there is none."""
+    known = {color: index for index, colors in seen.palette.items() for color in colors}
+    one_palette = len(known) == len(seen.palette) == sum(map(len, seen.palette.values()))
+    return known if known and one_palette and seen.colors.keys() <= known.keys() else None
+
+
+def _why_without_order(seen: MasksSeen) -> str:
+    """Why ``_index_of`` knows no index of each colour of masks with a palette."""
+    for index, colors in sorted(seen.palette.items()):
+        if len(colors) > 1:
+            return f"the masks' palettes differ (index {index} is {' and '.join(map(_said, sorted(colors)))})"
+    first: dict[Color | None, int] = {}
+    for index, (color,) in sorted(seen.palette.items()):
+        if first.setdefault(color, index) != index:
+            return f"the masks' palette shows index {first[color]} and {index} in one color, {_said(color)}"
+    return "some masks have a palette, and others hold colors that it has not"
+
+
+def _refuse_colorless(seen: MasksSeen) -> None:
+    """Raises: DataError for an index that its palette does not reach: as a colour it would be another one's."""
+    beyond = sorted(index for index, colors in seen.palette.items() if None in colors)
+    if beyond:
+        raise DataError(
+            f"masks hold index {_spread(beyond)} beyond the end of their palette, which has no color; save them as "
+            "8-bit gray, or with a palette that has all indices"
+        )
+
+
+def _refuse_unseen(ignore: Color | None, seen: MasksSeen, wishes: Wishes) -> None:
+    """Raises: ConfigError where no pixel has what was said to be ignored: what was meant would be a class."""
+    if ignore is not None and wishes.ignore is not None and ignore not in seen.colors:
+        raise _unseen(_said(ignore), map(_said, sorted(seen.colors)), "value" if seen.values else "color")
+
+
+def _unseen(said: str, there: Iterable[str], what: str) -> ConfigError:
+    return ConfigError(
+        f"--ignore {said}: no pixel of the masks has this {what}; they hold {shortened(there, 8)}; name that of the "
+        "pixels that do not count, or leave --ignore out"
+    )
+
+
+def _notes_on_ignored(ignore: int | None, seen: MasksSeen, wishes: Wishes) -> tuple[str, ...]:
+    """Index masks may do without a label for what does not count; where it was named it may be meant otherwise."""
+    if wishes.ignore is None or ignore is None or ignore in seen.values:
+        return ()
+    same_gray = [index for index, colors in seen.palette.items() if (ignore,) * 3 in colors]
+    instead = f"; the palette shows index {same_gray[0]} in this gray: --ignore {same_gray[0]}" if same_gray else ""
+    return (
+        f"--ignore {ignore}: no pixel of the masks has this index; they hold {_spread(sorted(seen.values))}{instead}",
+    )
 
 
 def _colors_of(palette: Mapping[int, frozenset[Color | None]], count: int) -> tuple[Color, ...] | None:
@@ -245,12 +318,26 @@ def _named(wishes: Wishes, count: int, first_is_zero: bool) -> tuple[str, ...]:
     return tuple(f"class_{index}" for index in range(count))
 
 
-def _why_ignored(ignore: int | Color | None, pixels: Counter, wishes: Wishes) -> str:
+def _why_ignored(
+    ignore: int | Color | None, pixels: Counter, wishes: Wishes, order: Mapping[Color, int] | None = None
+) -> str:
     if ignore is None:
-        white = len(pixels) > 2 and any(value in (_WHITE, (_WHITE,) * 3) for value in pixels)
-        return "nothing" + ("; white is a class (--ignore 255 if it marks pixels that do not count)" if white else "")
+        white = next((value for value in (_WHITE, (_WHITE,) * 3) if len(pixels) > 2 and value in pixels), None)
+        if white is None:
+            return "nothing"
+        return f"nothing; white is a class (--ignore {_option(white, order)} if it marks pixels that do not count)"
     said = "as you said" if wishes.ignore is not None else "--ignore none makes it a class"
-    return f"{_said(ignore)}, {pixels[ignore] / pixels.total():.1%} of the pixels ({said})"
+    return f"{_with_index(ignore, order)}, {pixels[ignore] / pixels.total():.1%} of the pixels ({said})"
+
+
+def _with_index(value: int | Color, order: Mapping[Color, int] | None) -> str:
+    """ "index 15 = 192,128,128" of a palette; a value or colour alone as it is."""
+    return f"index {order[value]} = {','.join(map(str, value))}" if order and value in order else _said(value)
+
+
+def _option(value: int | Color, order: Mapping[Color, int] | None) -> str:
+    """As --ignore takes it."""
+    return str(order[value]) if order else _said(value)
 
 
 def _shares(pairs: Sequence[tuple[str, object, int]], total: int) -> str:

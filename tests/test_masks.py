@@ -319,7 +319,10 @@ def test_a_look_counts_values_and_colors_whatever_they_mean(tmp_path):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_a_look_takes_gray_of_few_bits_as_it_is_shown(tmp_path, bits):
     (tmp_path / "m.png").write_bytes(png_bytes(np.array([[0, 1], [0, 0]], np.uint8), bits))
-    assert look_at_mask(tmp_path / "m.png").values == {0: 3, 255 // (2**bits - 1): 1}
+    white = 255 // (2**bits - 1)
+    seen = look_at_mask(tmp_path / "m.png")
+    assert seen.colors == {(0, 0, 0): 3, (white,) * 3: 1}
+    assert (seen.values, seen.one_bit) == ({0: 3, 1 if bits == 1 else white: 1}, bits == 1)  # as indices are read
 
 
 @pytest.mark.parametrize(

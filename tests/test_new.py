@@ -151,6 +151,17 @@ def test_masks_without_an_image_and_files_that_are_no_images_are_said(capsys, cl
     assert "other files: 1 (notes.txt)" in out
 
 
+def test_masks_of_two_kinds_are_asked_about(capsys, clone, tmp_path):
+    two_kinds = {f"m{i}": np.minimum(mask_of(str(i)), 1) * (1 if i % 2 else 255) for i in range(8)}
+    images, masks = simple(tmp_path, 8, **two_kinds)
+    out = call(capsys, images, masks)[1]
+    assert (
+        "asked: are these masks of two kinds? 0 and 255 in 4 (first masks/0.png), classes in 4 others (first masks/1"
+        in out
+    )
+    assert "two kinds" not in call(capsys, images, masks, "--ignore", 255, name="said")[1]
+
+
 def test_problems_of_unlabelled_images_leave_the_files_and_give_code_1(capsys, clone, tmp_path):
     images, masks = simple(tmp_path, 8, 3)
     (images / "9.jpg").write_bytes(b"no picture")

@@ -9,7 +9,7 @@ from PIL import Image
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.data.masks import look_at_mask, read_mask
 from semiseg.data.specs import custom_spec, index_palette
-from semiseg.prepare.new_classes import Wishes, decide, together
+from semiseg.prepare.new_classes import Wishes, decide, question_of_kinds, together
 
 
 @pytest.fixture
@@ -87,6 +87,49 @@ def test_sixteen_bits_mean_the_same_as_eight(decided):
 
 def test_one_bit_masks_are_black_and_white(decided):
     assert decided(grays(0, 1, dtype=bool)).colors == ((0, 0, 0), (255, 255, 255))
+
+
+@pytest.mark.parametrize(
+    ("others", "kind"),
+    [
+        ([grays(0, 1)], "index"),
+        ([indexed(grays(0, 1), PALETTE)], "index"),
+        ([grays(0, 1), grays(0, 255)], "index"),
+        ([grays(0, 255)], "color"),
+        ([grays(0)], "color"),
+    ],
+)
+def test_one_bit_masks_among_others_are_shown_as_they_are_read(decided, others, kind):
+    classes = decided(grays(0, 1, dtype=bool), *others)
+    assert (classes.kind, len(classes.names)) == (kind, 2)
+    if len(others) == 1:
+        assert classes.why["ignore"] == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("masks", "wishes", "asked"),
+    [
+        ([(0, 1), (0, 1), (0, 255)], {}, True),
+        ([(0, 1, 2), (0, 255)], {}, True),
+        ([(0, 1), (0, 255)], {"ignore": 255}, False),
+        ([(0, 1), (0, 255), (1, 255)], {}, False),
+        ([(0, 1), (255, 255)], {}, False),  # nothing is labelled in one
+        ([(0, 1), (0, 1)], {}, False),
+        ([(0, 255), (0, 255)], {}, False),
+    ],
+)
+def test_masks_of_two_kinds_are_asked_about(tmp_path, masks, wishes, asked):
+    contents = {}
+    for index, values in enumerate(masks):
+        Image.fromarray(grays(*values)).save(tmp_path / "m.png")
+        contents[f"m/{index}.png"] = look_at_mask(tmp_path / "m.png")
+    question = question_of_kinds(contents, decide(together(contents.values()), Wishes(**wishes)), Wishes(**wishes))
+    assert bool(question) == asked
+    if asked:
+        assert (
+            f"255 in 1 (first m/{len(masks) - 1}.png), classes in {len(masks) - 1} others (first m/0.png: 0, 1"
+            in question
+        )
 
 
 def test_a_palette_gives_indices_their_colors(decided):

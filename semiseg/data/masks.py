@@ -59,13 +59,15 @@ def read_mask(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> np
 class MaskContent(NamedTuple):
     """What a mask holds before anybody has said what it means, each with its number of pixels.
 
-    values: of a picture with one band (of mode P: indices), None for a colour picture. colors: as ``read_mask`` sees
-    them where masks are colours. palette: colour of each index in use, for mode P.
+    values: of a picture with one band (of mode P: indices), None for a colour picture; as ``read_mask`` sees them where
+    masks are indices, and so are ``colors`` where they are colours. palette: colour of each index in use, for mode P.
+    one_bit: gray of 1 bit, whose white is 1 as an index.
     """
 
     values: Counter[int] | None
     colors: Counter[Color]
     palette: dict[int, Color | None]
+    one_bit: bool = False
 
 
 def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
@@ -78,7 +80,8 @@ def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
         _refuse_lossy(data, path)
         with _open(data, None, max_pixels) as picture:
             palette = used_colors(picture) if picture.mode == "P" else {}
-            values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+            one_bit = picture.mode == "1"
+            values = np.asarray(picture).astype(np.uint8) if one_bit else np.asarray(picture)
             rgb = np.asarray(picture.convert("RGB"))
     except BROKEN_PICTURE as error:
         raise not_readable(path, "mask", error, "copy or make it again") from None
@@ -87,7 +90,7 @@ def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
     bands = None
     if values.ndim == 2 and values.dtype.kind in "iub":
         bands = Counter(dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)))
-    return MaskContent(bands, Counter(dict(zip(colors, counts.tolist(), strict=True))), palette)
+    return MaskContent(bands, Counter(dict(zip(colors, counts.tolist(), strict=True))), palette, one_bit)
 
 
 def _refuse_lossy(data: bytes, path: Path) -> None:

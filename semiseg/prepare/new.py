@@ -30,7 +30,7 @@ from semiseg.data.specs import SPECS, Color, DatasetSpec, custom_spec
 from semiseg.prepare import check_data, new_files
 from semiseg.prepare.check import PartReport, inspect_part
 from semiseg.prepare.make_splits import draw_val, split_record
-from semiseg.prepare.new_classes import Classes, Wishes, decide, together
+from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds, together
 from semiseg.prepare.new_files import METHODS, Lists, Proposal
 from semiseg.prepare.new_names import Naming, find_naming
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
@@ -40,7 +40,10 @@ _TOPICS = ("images", "masks", "classes", "ignore", "split", "scale", "crop", "en
 
 
 class Look(NamedTuple):
-    """What two folders hold. classes_of: id of an image with a mask -> the classes in it. extra: ids without one."""
+    """What two folders hold. classes_of: id of an image with a mask -> the classes in it. extra: ids without one.
+
+    questions: what only the owner knows.
+    """
 
     naming: Naming
     spec: DatasetSpec
@@ -49,6 +52,7 @@ class Look(NamedTuple):
     extra: Sequence[str]
     report: PartReport
     notes: tuple[str, ...]
+    questions: tuple[str, ...]
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -129,7 +133,9 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     ids, found = find_samples(draft, naming.root)
     masked = list(with_masks(draft, naming.root, ids))
     masks = dict(zip(masked, _contents(naming, draft, masked, args.workers), strict=True))
-    classes = decide(together(masks.values()), Wishes(tuple(args.classes or ()), tuple(args.colors or ()), args.ignore))
+    wishes = Wishes(tuple(args.classes or ()), tuple(args.colors or ()), args.ignore)
+    classes = decide(together(masks.values()), wishes)
+    kinds = question_of_kinds({draft.mask_path(sample): seen for sample, seen in masks.items()}, classes, wishes)
     labels = {"mask_kind": classes.kind, "ignore_label": classes.ignore_label, "ignore_color": classes.ignore_color}
     spec = custom_spec(name, classes.names, naming.image, naming.mask, classes.colors, **labels)
     part = SegmentationDataset(spec, naming.root, masked)
@@ -137,7 +143,8 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     _refuse(report.unreadable, len(masked))
     known = set(masked)
     classes_of = {sample: classes.of(content) for sample, content in masks.items()}
-    return Look(naming, spec, classes, classes_of, [i for i in ids if i not in known], report, found.notes())
+    extra, questions = [sample for sample in ids if sample not in known], (kinds,) if kinds else ()
+    return Look(naming, spec, classes, classes_of, extra, report, found.notes(), questions)
 
 
 def _contents(naming: Naming, spec: DatasetSpec, ids: Sequence[str], workers: int) -> list[MaskContent]:
@@ -215,6 +222,7 @@ def _hints(look: Look, proposal: Proposal, yaml: Path) -> list[str]:
             f"note: {len(turned)} of {len(sample_of(look.extra))} images without a mask carry an EXIF rotation (first "
             f"{turned[0]}), and training sees them as stored; turn the files themselves (mogrify -auto-orient)"
         )
+    lines += [f"asked: {question}" for question in look.questions]
     if not look.classes.named:
         count = len(look.classes.names)
         lines.append(f"asked: what are the {count} classes called? --classes with {count} names, or edit {yaml}")

@@ -22,8 +22,9 @@ _WHITE = 255
 class MasksSeen(NamedTuple):
     """All masks together, each with its number of pixels.
 
-    values: None where one mask is a colour picture. counted_up: each mask holds 0, 1, 2, ... without a gap, up to
-    numbers that differ. palette: the colours that each index of indexed masks was seen in.
+    values: None where one mask is a colour picture; white of 1 bit is 1 where other masks hold a 1, else 255.
+    counted_up: each mask holds 0, 1, 2, ... without a gap, up to numbers that differ. palette: the colours that each
+    index of indexed masks was seen in.
     """
 
     masks: int
@@ -67,15 +68,21 @@ def together(masks: Iterable[MaskContent]) -> MasksSeen:
     """The sums over masks."""
     count, colors, palette, gaps, tops = 0, Counter(), defaultdict(set), 0, set()
     values: Counter[int] | None = Counter()
+    of_one_bit: Counter[int] = Counter()
     for mask in masks:
         count += 1
         colors.update(mask.colors)
-        values = None if values is None or mask.values is None else values + mask.values
+        if mask.one_bit:
+            of_one_bit.update(mask.values)
+        else:
+            values = None if values is None or mask.values is None else values + mask.values
         numbers = (mask.values or {}).keys() - {_WHITE}
         tops.add(max(numbers, default=0))
         gaps += max(numbers, default=-1) + 1 != len(numbers)
         for index, color in mask.palette.items():
             palette[index].add(color)
+    if values is not None:
+        values += of_one_bit if 1 in values else Counter({value * _WHITE: n for value, n in of_one_bit.items()})
     return MasksSeen(
         count, values, not gaps and len(tops) > 2, colors, {index: frozenset(seen) for index, seen in palette.items()}
     )
@@ -89,6 +96,26 @@ def decide(seen: MasksSeen, wishes: Wishes) -> Classes:
         ConfigError: names, colours or the ignored value do not fit what the masks hold.
     """
     return _by_index(seen, wishes) or _by_color(seen, wishes)
+
+
+def question_of_kinds(masks: Mapping[str, MaskContent], classes: Classes, wishes: Wishes) -> str | None:
+    """Whether 255 is what 1 is in other index masks, where no mask that holds 255 unasked holds more than 0 beside it.
+
+    ``masks``: by their files' names.
+    """
+    if classes.kind != "index" or wishes.ignore is not None:
+        return None
+    black_and_white = [name for name, mask in masks.items() if mask.values.keys() == {0, _WHITE}]
+    others = {name: max(mask.values.keys() - {_WHITE}, default=0) for name, mask in masks.items()}
+    with_class = [name for name, value in others.items() if value > 0]
+    if not black_and_white or not with_class or any(_WHITE in masks[name].values for name in with_class):
+        return None
+    first, other = black_and_white[0], with_class[0]
+    return (
+        f"are these masks of two kinds? 0 and 255 in {len(black_and_white)} (first {first}), classes in "
+        f"{len(with_class)} others (first {other}: {_spread(sorted(masks[other].values))}), in no mask both; 255 is "
+        "ignored: if it is a class, save all masks with one value for it; if it does not count, --ignore 255 says so"
+    )
 
 
 def _by_index(seen: MasksSeen, wishes: Wishes) -> Classes | None:

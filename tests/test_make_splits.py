@@ -50,6 +50,25 @@ def test_what_is_no_image_is_left_out_counted_and_named(capsys, config, tmp_path
     assert "6 labelled, 21 unlabelled" in out
 
 
+def test_names_that_end_like_two_images_are_read_back(capsys, config, tmp_path):
+    for name in ("00", "34"):
+        for path in (tmp_path / "data").glob(f"*/{name}.*"):
+            path.rename(path.with_name(f"{name}.jpg{path.suffix}"))
+    options = ("--config", config, "--count", 6, "--val-count", 8, "--class-aware")
+    assert run_tool(capsys, TOOL, *options)[0] == 0
+    split = read_split(load(config, ["dataset.split=6"]), build.data_spec(load(config)))
+    assert {"00.jpg", "34.jpg"} <= {*split.labeled, *split.unlabeled, *split.val}
+    assert "up to date" in run_tool(capsys, TOOL, "--config", config, "--count", 6, "--class-aware")[1]
+
+
+def test_an_id_that_no_list_can_hold_is_refused_before_anything_is_written(capsys, config, tmp_path):
+    (tmp_path / "data/images/34.jpg").rename(tmp_path / "data/images/34.png b.jpg")
+    code, _, err = run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)
+    assert code == 2
+    assert "unlabeled.txt: cannot be written, as no line of a list would be read as '34.png b'" in err
+    assert not (tmp_path / "splits").exists()
+
+
 def test_split_is_what_training_reads(capsys, config):
     run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)
     loaded = load(config, ["dataset.split=6"])

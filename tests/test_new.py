@@ -123,6 +123,23 @@ def test_everything_follows_from_the_folders_and_is_said(capsys, clone, tmp_path
         assert (config.net.proto_head is not None) == (method == "ours")
 
 
+def test_images_whose_names_look_like_paths_and_endings_are_found_again(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path / "ends", 8, 3)
+    for name in ("0", "9"):
+        for path in (tmp_path / "ends").glob(f"*/{name}.*"):
+            path.rename(path.with_name(f"{name}.jpg{path.suffix}"))
+    assert call(capsys, images, masks, name="ends")[0] == 0
+    split = opened(clone, "ends/6/ours")[2]
+    assert {"0.jpg", "9.jpg"} <= {*split.labeled, *split.unlabeled, *split.val}
+    for index in range(8):  # of two kinds, in a folder that is named as the one above it
+        folders = (tmp_path / f"deep/{kind}/img" for kind in ("img", "gt"))
+        save_pair(*folders, str(index), mask_of(str(index)), "{}.jpg {}.png" if index % 2 else "{}.png {}.png")
+    assert call(capsys, tmp_path / "deep/img", tmp_path / "deep/gt", name="deep")[0] == 0
+    spec, split = opened(clone, "deep/4/ours")[1:]
+    assert spec.image == "img/{id}"
+    assert sorted([*split.labeled, *split.unlabeled, *split.val])[:2] == ["img/0.png", "img/1.jpg"]
+
+
 def test_the_lists_are_those_that_make_splits_draws(capsys, clone, tmp_path):
     call(capsys, *simple(tmp_path, 16), "--labels", 5, "--val-count", 4, "--seed", 7)
     record = json.loads((clone / "experiments/mine/splits/5/split.json").read_text())

@@ -6,7 +6,7 @@ from semiseg.common.errors import DataError
 from semiseg.data import splits
 from semiseg.data.lists import Cleaner
 from semiseg.data.specs import SPECS, custom_spec, get_spec
-from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
+from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list, written_list
 
 VOC = get_spec("pascal")
 
@@ -147,6 +147,38 @@ def test_another_form_of_list_is_refused_by_its_name(tmp_path, text, form):
     with pytest.raises(DataError, match=rf"list\.txt: {form}|list\.txt: line \d .*{form}") as error:
         read_list(path, VOC.sample_id)
     assert "expected an id a line, an image's path, or an image's path and its mask's" in str(error.value)
+
+
+@pytest.mark.parametrize("image", ["img/{id}.png", "img/{id}", "{id}.png", "left_{id}.png"])
+def test_whatever_an_image_is_called_its_line_is_read_as_its_id(tmp_path, image):
+    spec = custom_spec("own", ("a", "b"), image, "gt/{id}.png")
+    clean = Cleaner(spec, tmp_path)
+    ids = [
+        "plain",
+        "u1.png",
+        "img/0.png",
+        "img/img/1",
+        "a b",
+        "it's",
+        "'quoted'",
+        "[a]",
+        "a,b",
+        "left_2",
+        "id",
+        "ü.png",
+    ]
+    for sample in ids:  # each alone, as the first line of a list is looked at more closely
+        lines = written_list(tmp_path / "list.txt", [sample], clean)
+        write_list(tmp_path / "list.txt", lines)
+        assert read_list(tmp_path / "list.txt", clean) == [sample]
+        assert lines[0].removeprefix("./") in (sample, spec.image_path(sample))
+    assert written_list(tmp_path / "list.txt", ["plain", "a b"], clean) == ["plain", "a b"]
+
+
+def test_an_id_that_no_line_can_mean_is_refused(tmp_path):
+    clean = Cleaner(custom_spec("own", ("a", "b"), "img/{id}", "gt/{stem}.png"), tmp_path)
+    with pytest.raises(DataError, match=r"labeled.txt: .*'a.png b.png'; give the image img/a.png b.png a plainer name"):
+        written_list(tmp_path / "labeled.txt", ["c.png", "a.png b.png"], clean)
 
 
 def test_writing_leaves_nothing_beside_the_list(tmp_path):

@@ -82,6 +82,10 @@ class Cleaner:
                     raise
         return sample
 
+    def path(self, sample: str) -> str:
+        """The image's path below the data root."""
+        return self._spec.image_path(sample)
+
     def keeps(self, characters: Collection[str]) -> bool:
         """Whether lines of these characters alone surely are ids as they stand, see ``DatasetSpec.are_ids``."""
         return self._spec.are_ids(characters)

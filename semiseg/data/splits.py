@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -150,6 +151,39 @@ def _other_form(line: str, sample: str, first: bool) -> str | None:
 def _is_header(line: str) -> bool:
     cells = [cell.strip(" \"'").lower() for cell in re.split("[,;\t]", line)]
     return len(cells) > 1 and set(cells) <= _HEADER
+
+
+class Clean(Protocol):
+    """From a line of a list to the id it means, and from an id to what surely means it: its image's path."""
+
+    def __call__(self, line: str) -> str: ...
+
+    def path(self, sample: str) -> str: ...
+
+    def keeps(self, characters: Collection[str]) -> bool: ...
+
+
+def written_list(path: str | os.PathLike, ids: Iterable[str], clean: Clean) -> Ids:
+    """The lines of a list at ``path`` that ``read_list`` with ``clean`` reads as ``ids``: an id as it stands, or the
+    path of its image where the id alone would be read as another one (photo.jpg of photo.jpg.jpg).
+
+    Raises: DataError for an id that no line can mean.
+    """
+    return Ids(sample if clean.keeps(sample) else _line_of(sample, Path(path), clean) for sample in ids)
+
+
+def _line_of(sample: str, path: Path, clean: Clean) -> str:
+    image = clean.path(sample)
+    for line in (sample, image, f"./{image}"):
+        try:
+            if list(_ids_of_lines(path, [(1, line)], clean, array("L"))) == [sample]:
+                return line
+        except DataError:
+            continue
+    raise DataError(
+        f"{path}: cannot be written, as no line of a list would be read as {sample!r}; give the image {image} a "
+        "plainer name"
+    )
 
 
 def write_list(path: str | os.PathLike, ids: Iterable[str]) -> None:

@@ -22,12 +22,13 @@ from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.ids import Ids
 from semiseg.data.lists import Pool, cleaner, read_pool
 from semiseg.data.masks import read_mask
 from semiseg.data.paths import data_root
 from semiseg.data.read_ahead import default_workers, over_files
 from semiseg.data.specs import DatasetSpec
-from semiseg.data.splits import labeled_count, read_list, write_list
+from semiseg.data.splits import labeled_count, read_list, write_list, written_list
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -68,7 +69,7 @@ def draw_val(pool: list[str], count: int, seed: int) -> tuple[list[str], list[st
 
 def classes_of(config: Config, spec: DatasetSpec, pool: list[str], workers: int) -> dict[str, list[int]]:
     """id -> class indices in its mask. Raises: DataError for the first mask that cannot be read."""
-    part = SegmentationDataset(spec, data_root(config, spec, "train"), pool, max_pixels=config.dataset.max_pixels)
+    part = SegmentationDataset(spec, data_root(config, spec, "train"), Ids(pool), max_pixels=config.dataset.max_pixels)
 
     def look(index: int) -> list[int]:
         mask = read_mask(part.mask_path(index), spec, part.max_pixels)
@@ -136,6 +137,12 @@ def main(arguments: Sequence[str]) -> int:
     folder = out / (args.name or str(len(labeled)))
     # Without a rest there is no list of it: an empty one would only stop training (see dataset.train.unlabeled_dir).
     lists = {"labeled.txt": labeled} | ({"unlabeled.txt": unlabeled} if unlabeled else {})
+    if config:  # as they can be read back, before anything is written
+        lists = {
+            name: written_list(folder / name, members, cleaner(config, spec, "train"))
+            for name, members in lists.items()
+        }
+        val = written_list(val_path, val, cleaner(config, spec, "val"))
     if is_there(folder, lists, args.overwrite):
         print(f"{folder}: up to date ({len(labeled)} labelled, {len(unlabeled)} unlabelled images)")
         return 0

@@ -21,6 +21,7 @@ from semiseg.common.text import counted, shortened
 from semiseg.config.weights import WEIGHTS, weights_path
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.discover import find_samples, with_masks
+from semiseg.data.ids import Ids
 from semiseg.data.image_files import is_turned
 from semiseg.data.lists import Pool
 from semiseg.data.masks import MaskContent, look_at_mask
@@ -131,7 +132,7 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     naming = find_naming(args.images, args.masks, args.mask_name)
     draft = custom_spec(name, ("a", "b"), naming.image, naming.mask)
     ids, found = find_samples(draft, naming.root)
-    masked = list(with_masks(draft, naming.root, ids))
+    masked = with_masks(draft, naming.root, ids)
     masks = dict(zip(masked, _contents(naming, draft, masked, args.workers), strict=True))
     wishes = Wishes(tuple(args.classes or ()), tuple(args.colors or ()), args.ignore)
     classes = decide(together(masks.values()), wishes)
@@ -195,7 +196,7 @@ def propose(look: Look, args: argparse.Namespace, command: str) -> Proposal:
     lists, split = draw(look, args, command)
     sizes = look.report.sizes.copy()
     if look.extra:
-        others = SegmentationDataset(look.spec, look.naming.root, sample_of(look.extra), with_mask=False)
+        others = SegmentationDataset(look.spec, look.naming.root, Ids(sample_of(look.extra)), with_mask=False)
         sizes += Counter(image_sizes(others))
     machine = this_machine(args.device, args.memory)
     recipe = recipe_for(Images(sizes, len(lists.unlabeled)), machine, args.scale, args.minutes)

@@ -13,7 +13,8 @@ from semiseg.common.files import cannot_write, replace_file
 from semiseg.config import load
 from semiseg.config.loading import one_line
 from semiseg.data.build import complete
-from semiseg.data.splits import write_list
+from semiseg.data.lists import cleaner
+from semiseg.data.splits import write_list, written_list
 from semiseg.prepare.new_classes import Classes
 from semiseg.prepare.new_recipe import Recipe
 
@@ -149,23 +150,28 @@ def leaf_yaml(method: str, split: str) -> str:
 def write(proposal: Proposal, folder: Path, clone: Path) -> None:
     """All files, which appear together or not at all.
 
-    Raises: ConfigError if ``folder`` is there, cannot be written or could not be used.
+    Raises: ConfigError if ``folder`` is there, cannot be written or could not be used. DataError for an id that no list
+        can hold.
     """
     lists, split = proposal.lists, str(len(proposal.lists.labeled))
     with _appearing(folder) as partial:
         replace_file(partial / DATA, data_yaml(proposal, folder, clone))
-        write_list(partial / "splits/val.txt", lists.val)
-        write_list(partial / f"splits/{split}/labeled.txt", lists.labeled)
-        write_list(partial / f"splits/{split}/unlabeled.txt", lists.unlabeled)
-        record = json.dumps(lists.record, indent=1, ensure_ascii=False)
-        replace_file(partial / f"splits/{split}/split.json", f"{record}\n")
         for method in METHODS:
             leaf = partial / split / method
             replace_file(leaf / "config.yaml", leaf_yaml(method, split))
             for action in ("train", "eval"):
                 replace_file(leaf / f"{action}.sh", _SCRIPT.replace("ACTION", action))
                 (leaf / f"{action}.sh").chmod(0o755)
-            complete(load(leaf))  # what could not be used must not stay
+            config, spec = complete(load(leaf))  # what could not be used must not stay
+        clean = cleaner(config, spec, "train")
+        for name, ids in (
+            ("val", lists.val),
+            (f"{split}/labeled", lists.labeled),
+            (f"{split}/unlabeled", lists.unlabeled),
+        ):
+            write_list(partial / f"splits/{name}.txt", written_list(folder / f"splits/{name}.txt", ids, clean))
+        record = json.dumps(lists.record, indent=1, ensure_ascii=False)
+        replace_file(partial / f"splits/{split}/split.json", f"{record}\n")
 
 
 @contextlib.contextmanager

@@ -113,6 +113,42 @@ def test_names_that_have_nothing_in_common_are_one_line_with_the_way_out(named):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("others", "folder", "message"),
+    [
+        (
+            [f"{n}.json" for n in NUMBERS],
+            "masks",
+            r"masks: no image in this folder, but 12 files .*\(00.json, 01.json, ",
+        ),
+        ([f"{n}.json" for n in NUMBERS], "images", r"images: no file here is a mask .*, but 12 files .*\(00.json, "),
+        (["x.png", *(f"{n}.json" for n in NUMBERS)], "masks", r"masks: no file here is a mask .*, but 12 files"),
+        (["instances.json"], "masks", r"1 file .*\(instances.json\)"),
+        ([f"{n}.txt" for n in (*NUMBERS, "notes")], "masks", "12 files"),
+        ([f"{n}.xml" for n in NUMBERS], "masks", "12 files"),
+    ],
+)
+def test_polygons_must_be_drawn_first(named, others, folder, message):
+    with pytest.raises(DataError, match=f"{message}.*polygons must be drawn as PNG masks first"):
+        named([f"{n}.jpg" for n in NUMBERS], others, mask_folder=folder)
+
+
+def test_a_file_of_polygons_in_the_place_of_a_folder_of_masks_is_told(named, tmp_path):
+    with pytest.raises(DataError):
+        named(["a.jpg"], ["instances.json"])
+    with pytest.raises(
+        DataError, match=r"instances.json: a file; expected a folder of masks, but.*must be drawn as PNG"
+    ):
+        find_naming(tmp_path / "images", tmp_path / "masks/instances.json")
+    with pytest.raises(DataError, match=r"a.jpg: a file; expected a folder of masks$"):
+        find_naming(tmp_path / "images", tmp_path / "images/a.jpg")
+
+
+def test_polygons_beside_masks_do_not_matter(named):
+    masks = [f"{n}.{ending}" for n in NUMBERS for ending in ("png", "json")]
+    assert named([f"{n}.jpg" for n in NUMBERS], masks)[1:] == ("masks/{id}.png", 12)
+
+
 @pytest.mark.parametrize("name", ["label.png", "{id}", "{id}_{id}.png"])
 def test_a_name_of_masks_without_id_or_ending_is_refused(named, name):
     with pytest.raises(ConfigError, match=r"--mask-name: expected \{id\} once and an ending"):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.text import counted, shortened
-from semiseg.data.discover import find_images
+from semiseg.data.discover import OTHER, find_images, scan
 
 _LOOKED_AT = 300  # masks whose names are compared with those of all images
 _SEPARATORS = "_-. "
+_OUTLINES = (".json", ".geojson", ".ndjson")
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
@@ -47,15 +48,22 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
     """How masks are named. ``mask_name``: that said by hand, "{id}_label.png" below ``masks``.
 
     Raises:
-        DataError: a folder is not there or empty, no mask belongs to an image, or several masks belong to each.
+        DataError: a folder is not there or empty, no mask belongs to an image (polygons are none), or several masks
+            belong to each.
         ConfigError: ``mask_name`` does not hold {id} once.
     """
     images, masks = (Path(os.path.normpath(folder.absolute())) for folder in (images, masks))
-    image_files, mask_files = _files(images, masks), _files(masks, images)
+    image_files = _files(images, masks)
+    outlines = _outlines(masks, image_files)
+    if masks.is_file():
+        raise DataError(f"{masks}: a file; expected a folder of masks{_drawn_first(outlines)}")
+    mask_files = _files(masks, images, outlines)
     said = None if mask_name is None else _parsed(mask_name)
     one_folder = images == masks
     before, after, best = _best(image_files, mask_files, one_folder, said)
     if best is None:
+        if outlines:
+            raise DataError(f"{masks}: no file here is a mask of an image in {images}{_drawn_first(outlines)}")
         example = PurePosixPath(image_files[0])
         raise DataError(
             f"{masks}: no file here is named after an image in {images} ({example.name} wants {example.stem}.png, "
@@ -79,8 +87,10 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
     )
 
 
-def _files(folder: Path, other: Path) -> list[str]:
+def _files(folder: Path, other: Path, outlines: Sequence[str] = ()) -> list[str]:
     """Pictures below a folder, without those of the ``other`` folder where that lies in this one."""
+    if outlines and not scan(folder).images:
+        raise DataError(f"{folder}: no image in this folder{_drawn_first(outlines)}")
     found = list(find_images(folder).images)
     if other != folder and other.is_relative_to(folder):
         inside = _below(other, folder)
@@ -88,6 +98,27 @@ def _files(folder: Path, other: Path) -> list[str]:
     if not found:
         raise DataError(f"{folder}: no image in this folder, beside those in {other}")
     return found
+
+
+def _outlines(masks: Path, image_files: Sequence[str]) -> list[str]:
+    """Files in the place of masks that describe polygons or boxes: JSON, or XML and text named after an image."""
+    if not masks.is_dir():
+        return [masks.name] if _ending(masks.name).lower() in _OUTLINES else []
+    stems = {PurePosixPath(name).stem for name in image_files}
+    others = [
+        name for name in scan(masks).left_out.get(OTHER, ()) if _ending(name).lower() in (*_OUTLINES, ".xml", ".txt")
+    ]
+    return [name for name in others if _ending(name).lower() in _OUTLINES or PurePosixPath(name).stem in stems]
+
+
+def _drawn_first(outlines: Sequence[str]) -> str:
+    if not outlines:
+        return ""
+    return (
+        f", but {counted(len(outlines), 'file')} of annotations ({shortened(outlines, 2)}): polygons must be drawn as "
+        "PNG masks first, one for each image, whose pixels hold 0, 1, 2, ... (LabelMe: labelme2voc.py; COCO: annToMask "
+        "of pycocotools)"
+    )
 
 
 def _below(folder: Path, root: Path) -> str:

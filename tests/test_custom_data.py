@@ -1,6 +1,8 @@
 """Data of one's own from a YAML alone: description, masks of every kind, a folder of unlabelled images, a whole run."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -257,6 +259,59 @@ def test_folder_with_nothing_left_or_no_images_is_one_line(folder):
         open_data(path)
     with pytest.raises(DataError, match="no image in this folder"):
         open_data(write_config(folder, split="4", train={"unlabeled_dir": "splits"}))
+
+
+@pytest.fixture
+def two_roots(tmp_path):
+    """Keys of twelve training and three other validation images of the same names, each in a root of their own."""
+    make_set(tmp_path / "train", count=12)
+    make_set(tmp_path / "val", count=3)
+    for name in NAMES[:3]:
+        Image.fromarray(np.full((40, 44, 3), int(name), np.uint8)).save(tmp_path / f"val/images/{name}.jpg")
+    write_split(tmp_path, "4", NAMES[:4], NAMES[4:], NAMES[:3])
+    return {"data_root": None, "train": {"data_root": "train"}, "val": {"data_root": "val"}}
+
+
+@pytest.mark.parametrize(("keys", "labeled"), [({"labeled_ratio": 0.5}, 6), ({"split": "4"}, 4)])
+def test_equal_names_in_two_roots_are_different_pictures(tmp_path, two_roots, keys, labeled):
+    config, spec, split = open_data(write_config(tmp_path, **two_roots, **keys))
+    assert [len(ids) for ids in split.lists().values()] == [labeled, 12 - labeled, 3]
+    assert (
+        "3 training images named as validation images (00, 01, ... and 1 more) count as other pictures"
+        in split.notes[0]
+    )
+    data_build.quick_check(config, spec, split)
+
+
+@pytest.mark.parametrize("copy", [shutil.copy, os.symlink])
+def test_validation_images_in_two_roots_are_known_by_file_and_content(tmp_path, two_roots, copy):
+    (tmp_path / "val/images/01.jpg").unlink()
+    copy(tmp_path / "train/images/01.jpg", tmp_path / "val/images/01.jpg")
+    config, spec, split = open_data(write_config(tmp_path, labeled_ratio=0.5, **two_roots))
+    assert sorted([*split.labeled, *split.unlabeled]) == [name for name in NAMES if name != "01"]
+    data_build.quick_check(config, spec, split)
+    with pytest.raises(DataError, match="the labeled and the val list share 1 sample: 01"):
+        open_data(write_config(tmp_path, split="4", **two_roots))
+
+
+def test_a_validation_root_below_the_training_root_is_left_out_by_file(tmp_path, two_roots):
+    shutil.move(tmp_path / "val", tmp_path / "train/images/val")
+    for name in NAMES[:3]:
+        mask = tmp_path / f"train/masks/val/images/{name}.png"
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask_of(name)).save(mask)
+    two_roots["val"]["data_root"] = "train/images/val"
+    config, spec, split = open_data(write_config(tmp_path, labeled_ratio=0.5, **two_roots))
+    assert [*sorted([*split.labeled, *split.unlabeled])] == NAMES
+    data_build.quick_check(config, spec, split)
+
+
+def test_two_keys_for_one_root_change_nothing(folder):
+    roots = {"data_root": None, "train": {"data_root": "data"}, "val": {"data_root": "./splits/../data"}}
+    assert len(open_data(write_config(folder, labeled_ratio=0.5, **roots))[2].labeled) == 5
+    write_split(folder, "4", NAMES[:4], NAMES[4:10], NAMES[3:6])
+    with pytest.raises(DataError, match="the labeled and the val list share 1 sample: 03"):
+        open_data(write_config(folder, split="4", **roots))
 
 
 def test_images_without_masks_are_unlabelled_by_themselves(folder):

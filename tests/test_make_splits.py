@@ -147,6 +147,20 @@ def test_validation_images_are_never_drawn(capsys, tmp_path):
     assert sorted(labeled + unlabeled) == ["a", "c", "d"]
 
 
+def test_equal_names_in_two_roots_are_different_pictures(capsys, tmp_path):
+    for part, count in (("train", 12), ("val", 3)):
+        make_set(tmp_path / part, count)
+    for name in ("00", "01"):  # 02 is a copy
+        Image.fromarray(np.full((40, 44, 3), int(name), np.uint8)).save(tmp_path / f"val/images/{name}.jpg")
+    write_ids(tmp_path / "splits/val.txt", ["00", "01", "02"])
+    roots = {"data_root": None, "train": {"data_root": "train"}, "val": {"data_root": "val"}}
+    config = write_config(tmp_path, **roots)
+    code, out, _ = run_tool(capsys, TOOL, "--config", config, "--ratio", 0.5)
+    assert code == 0
+    assert "note: 2 training images named as validation images (00, 01) count as other pictures" in out
+    assert "6 labelled, 5 unlabelled images" in out
+
+
 def test_all_labelled_leaves_no_empty_list(capsys, tmp_path):
     path = write_ids(tmp_path / "all.txt", "ab")
     assert run_tool(capsys, TOOL, "--list", path, "--count", 2, "--out", tmp_path)[0] == 0

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
 from semiseg.data.discover import MaskFiles, find_images, find_samples, with_masks
-from semiseg.data.ids import Ids
-from semiseg.data.paths import data_root, how_to_get_lists, list_path, origin_of, split_folders
-from semiseg.data.presence import RealFiles, real_files
+from semiseg.data.ids import Ids, compact, shared
+from semiseg.data.paths import data_root, how_to_get_lists, list_path, origin_of, roots_of, split_folders
+from semiseg.data.scored import alike_notes, real_paths, scored
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.splits import check_disjoint, draw_labeled, labeled_count, read_list, write_list
 
@@ -55,8 +55,15 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
     lists = split.lists()
     if data.train.unlabeled_dir:  # its ids are paths in that folder; overlap was left out by path
         del lists["unlabeled"]
+    roots = roots_of(config)
+    if not roots.differ:
+        check_disjoint(**lists)
+        return split
+    trained = [compact(part) for name, part in lists.items() if name != "val"]
+    alike = Ids(sorted({sample for part in trained for sample in shared(part, val)}))
+    lists["val"] = Ids(sorted(scored(roots, spec, alike, alike)))
     check_disjoint(**lists)
-    return split
+    return replace(split, notes=(*split.notes, *alike_notes(alike)))
 
 
 def read_val(config: Config, spec: DatasetSpec) -> list[str]:
@@ -93,7 +100,7 @@ class Cleaner:
 
 def cleaner(config: Config, spec: DatasetSpec, part: str) -> Cleaner:
     """That of a list of ``part`` (train or val)."""
-    return Cleaner(spec, getattr(config.dataset, part).data_root or config.dataset.data_root)
+    return Cleaner(spec, getattr(roots_of(config), part))
 
 
 def _read_labeled(config: Config, spec: DatasetSpec) -> Ids:
@@ -131,11 +138,8 @@ def _images_of_folder(config: Config, spec: DatasetSpec, labeled: Ids, val: Ids)
 def _files_of(config: Config, spec: DatasetSpec, ids: Ids, part: str) -> Iterator[str]:
     """Image and mask of each id, links resolved."""
     root = data_root(config, spec, part)
-    for names in (Ids(map(spec.image_path, ids)), Ids(map(spec.mask_path, ids))):
-        looks = real_files((f"{root}/{name}" for name in names), len(names))
-        there = enumerate(zip(names, looks, strict=True))
-        links = {index: real for index, (name, real) in there if real not in (None, f"{root}/{name}")}
-        yield from RealFiles(root, names, "{id}", links)
+    yield from real_paths(root, Ids(map(spec.image_path, ids)))
+    yield from real_paths(root, Ids(map(spec.mask_path, ids)))
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class Pool:
 
 def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     """All training images: the written ``data_list``, else ``train.txt`` beside val.txt, else labelled + unlabelled of
-    the first split there is. Of own data without the first two: every image that is not in ``val``, those without a
+    the first split there is. Of own data without the first two: every image that is not ``scored``, those without a
     mask as extra.
 
     Raises: DataError if there is none of these.
@@ -168,7 +172,7 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     if data.splits and (data.splits / "train.txt").is_file():
         return Pool(read_list(data.splits / "train.txt", clean), [])
     if data.type == "custom":
-        return _discovered_pool(spec, data_root(config, spec, "train"), val)
+        return _discovered_pool(config, spec, val)
     folders = split_folders(data.splits)
     if not folders:
         raise DataError(f"{data.splits}: no split to take the pool of images from; {how_to_get_lists(data.type)}")
@@ -177,9 +181,10 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     return Pool(Ids(sorted({*parts[0], *parts[1]})), [])
 
 
-def _discovered_pool(spec: DatasetSpec, root: Path, val: Collection[str]) -> Pool:
-    known = set(val)
+def _discovered_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
+    root = data_root(config, spec, "train")
     every, found = find_samples(spec, root)
+    known = scored(roots_of(config), spec, every, val)
     masked = with_masks(spec, root, every)
     known_or_masked = known.union(masked)
     extra = Ids(sample for sample in every if sample not in known_or_masked)

@@ -5,6 +5,7 @@ from pathlib import Path
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.files import matching
 from semiseg.config.keys import Config
+from semiseg.data.scored import Roots
 from semiseg.data.specs import DatasetSpec
 
 _DATA_HELP = "docs/datasets.md tells how to get it; dataset.data_root says where it lies"
@@ -44,13 +45,19 @@ def data_root(config: Config, spec: DatasetSpec, part: str) -> Path:
 
     Raises: ConfigError if none is configured, DataError if it is not there.
     """
-    root = getattr(config.dataset, part).data_root or config.dataset.data_root
+    root = getattr(roots_of(config), part)
     if not root:
         raise ConfigError(f"dataset.data_root: expected the folder of {spec.name}, got nothing; {_DATA_HELP}")
     if not root.is_dir():
         make = f"{_IMAGE_TOOLS[spec.name]} makes it" if spec.name in _IMAGE_TOOLS else _DATA_HELP
         raise DataError(f"{root}: no such folder for the images of {spec.name}; {make}")
     return root
+
+
+def roots_of(config: Config) -> Roots:
+    """The data roots of train and val as the keys say them."""
+    data = config.dataset
+    return Roots(data.train.data_root or data.data_root, data.val.data_root or data.data_root)
 
 
 def list_path(config: Config, written: Path | None, name: str) -> Path:

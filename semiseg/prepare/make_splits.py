@@ -25,8 +25,9 @@ from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.ids import Ids
 from semiseg.data.lists import Pool, cleaner, read_pool
 from semiseg.data.masks import read_mask
-from semiseg.data.paths import data_root
+from semiseg.data.paths import data_root, roots_of
 from semiseg.data.read_ahead import default_workers, over_files
+from semiseg.data.scored import alike_notes, scored
 from semiseg.data.specs import DatasetSpec
 from semiseg.data.splits import labeled_count, read_list, write_list, written_list
 
@@ -124,10 +125,10 @@ def main(arguments: Sequence[str]) -> int:
     val_path = (config and config.dataset.val.data_list) or out / "val.txt"
     known = read_list(val_path, cleaner(config, spec, "val") if config else None) if val_path.is_file() else []
     pool = read_pool(config, spec, known) if config else Pool(read_list(args.list), [])
-    for note in pool.notes:
+    used = scored(roots_of(config), spec, pool.ids, known) if config else {*known}
+    ids, val = [sample for sample in pool.ids if sample not in used], []
+    for note in [*pool.notes, *alike_notes(sorted({*known}.intersection([*ids, *pool.extra])))]:
         print(f"note: {note}")
-    scored = set(known)
-    ids, val = [sample for sample in pool.ids if sample not in scored], []
     if args.val_count and not known:
         val, ids = draw_val(ids, args.val_count, args.seed)
     count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)

@@ -113,7 +113,7 @@ def trained_network(config: Config, checkpoint: Path, own: bool = False, note: s
     if file.identity is None:
         raise CheckpointError(f"{checkpoint}: does not say what it was trained as; leave --as-trained out")
     taken = tuple(key for key, _, _ in differing(file.identity, here))
-    config, spec = data_build.complete(build.as_trained(config, file.identity, checkpoint, "classes" in taken))
+    config, spec = data_build.complete(build.as_trained(config, file.identity, checkpoint, taken))
     require_same(file.identity, identity_of(flatten(config), spec.classes), str(checkpoint), "Mend these keys")
     return with_learnt_heads(TrainedNetwork(config, spec, checkpoint, file, note, taken))
 

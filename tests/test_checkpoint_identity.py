@@ -356,6 +356,70 @@ def test_masks_in_another_order_are_not_read_under_the_checkpoints_names(tmp_pat
     assert (taken.spec.classes, taken.spec.palette) == (CLASSES, tuple(tuple(colors[c]) for c in CLASSES))
 
 
+RED, GREEN, BLUE, BLACK = [9, 0, 0], [0, 9, 0], [0, 0, 9], [0, 0, 0]
+
+
+def colored(tmp_path, colors, *more, ignored="null", name="own"):
+    """The identity of a data set with colour masks."""
+    keys = {"name": name, "mask_kind": "color", "colors": colors, "ignore_color": ignored}
+    config = described(tmp_path, CLASSES, *(f"dataset.custom.{key}={value}" for key, value in keys.items()), *more)
+    config, spec = complete(config)
+    return identity_of(flatten(config), spec.classes)
+
+
+def test_a_mask_color_that_means_another_class_is_refused_and_shown_by_class(tmp_path):
+    trained = colored(tmp_path, [RED, GREEN, BLUE])
+    with pytest.raises(IdentityError) as error:
+        require_same(trained, colored(tmp_path, [RED, BLUE, GREEN]), "best.ckpt", "Mend it")
+    assert [re.split(r"  +", line.strip()) for line in str(error.value).splitlines()[1:-1]] == [
+        ["in the checkpoint", "in the configuration"],
+        ["color of sea", "[0, 9, 0]", "[0, 0, 9]"],
+        ["color of land", "[0, 0, 9]", "[0, 9, 0]"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("colors", "ignored", "name"),
+    [
+        ([BLUE, RED, GREEN], "null", "another"),  # the same colours, whatever the data set is called
+        ([RED, GREEN, BLACK], str(BLUE), "own"),  # a class became ignored, and the other way round
+        ([[1, 1, 1], RED, [2, 2, 2]], "null", "own"),  # one colour is enough where the data are the same
+    ],
+)
+def test_colors_that_change_their_meaning_count(tmp_path, colors, ignored, name):
+    trained = colored(tmp_path, [RED, GREEN, BLUE], ignored=BLACK)
+    here = colored(tmp_path, colors, ignored=ignored, name=name)
+    assert [key for key, _, _ in differing(trained, here)] == ["dataset.custom.colors"]
+
+
+def test_masks_of_the_same_classes_in_another_form_are_scored(tmp_path):
+    trained = colored(tmp_path, [RED, GREEN, BLUE], ignored=BLACK)
+    by_index = "dataset.custom.mask_kind=index"
+    for here in (
+        colored(tmp_path, [[1, 1, 1], [2, 2, 2], [3, 3, 3]]),  # other colours: a mask that holds none is refused itself
+        colored(tmp_path, [RED, GREEN, BLUE]),  # without ignored pixels, or with others
+        colored(tmp_path, [RED, GREEN, BLUE], ignored=[5, 5, 5]),
+        colored(tmp_path, [BLACK, RED, [3, 3, 3]], name="another"),  # another data set with colours of its own
+        colored(tmp_path, [GREEN, RED, BLUE], by_index),  # colours of index masks are for drawing
+    ):
+        assert differing(trained, here) == differing(here, trained) == []
+
+
+def test_the_checkpoints_own_colors_are_taken_with_their_ignored_pixels(tmp_path):
+    def with_colors(colors, ignored):
+        keys = ("mask_kind=color", f"colors={colors}", f"ignore_color={ignored}")
+        return described(tmp_path, CLASSES, *(f"dataset.custom.{key}" for key in keys))
+
+    checkpoint = saved(tmp_path, with_colors([RED, GREEN, BLUE], BLACK))
+    other = with_colors([RED, BLACK, BLUE], GREEN)
+    with pytest.raises(IdentityError, match="color of sea"):
+        load_network(other, checkpoint)
+    taken = evaluate.trained_network(other, checkpoint, own=True)
+    assert taken.spec.palette == tuple(map(tuple, (RED, GREEN, BLUE)))
+    assert taken.spec.ignore_color == tuple(BLACK)
+    assert taken.lines()[1].startswith("as trained: dataset.custom.colors (the checkpoint's")
+
+
 def test_a_network_of_other_heads_is_taken_as_it_was(tmp_path):
     head = "net.proto_head={num_micro_proto: 2}"
     checkpoint = saved(tmp_path, described(tmp_path, CLASSES, head))

@@ -15,6 +15,7 @@ from semiseg.config.schema import Leaf, Node, merge
 Identity = Mapping[str, Any]  # dotted key -> value, as JSON holds it
 RECORD = "identity"  # its name in the record of a checkpoint
 CLASSES = "classes"
+COLORS = "dataset.custom.colors"  # compared for colour masks alone, see ``_moved_colors``
 
 # What must be the same for a score to mean anything. Of a section that may be null, whether it is.
 SAME = (
@@ -43,6 +44,7 @@ _RECORDED = (
 )
 _NOT_RECORDED = ("net.encoder.pretrained", "net.proto_head.init_proto_path")
 _SET = "set"  # a section that is not null, in comparisons
+_IGNORED = "ignored pixels"
 _CLASS_ROWS = 3  # class names shown in the table of differences
 
 
@@ -79,9 +81,13 @@ def compared(identity: Identity) -> dict[str, Any]:
 def differing(trained: Identity, here: Identity) -> list[tuple[str, Any, Any]]:
     """(key, value in the checkpoint, value here) of all that must be the same and is not. A key that one side does not
     know is passed over: the section that it belongs to is compared, and other versions know other keys.
+
+    Of ``COLORS`` the values are those of the classes that have another colour, by name.
     """
     first, second = compared(trained), compared(here)
-    return [(key, first[key], second[key]) for key in first if key in second and first[key] != second[key]]
+    rows = [(key, first[key], second[key]) for key in first if key in second and first[key] != second[key]]
+    same_classes = first.get(CLASSES) == second.get(CLASSES)
+    return [*rows, *(_moved_colors(trained, here) if same_classes else [])]
 
 
 def require_same(trained: Identity | None, here: Identity, source: str, advice: str) -> None:
@@ -109,6 +115,36 @@ def tree_of(identity: Identity, origin: str, keys: Iterable[str] | None = None) 
     return tree
 
 
+def _moved_colors(trained: Identity, here: Identity) -> list[tuple[str, Any, Any]]:
+    """The row of ``COLORS`` where a colour of the masks has another meaning here, be it a class or ignored pixels.
+
+    Another data set may have masks of another kind or in other colours; then the names of the classes decide. Colours
+    that change their meaning are wrong in the data set of the training, by its name, and wherever the classes have the
+    same colours as there.
+    """
+    before, now = _by_color(trained), _by_color(here)
+    moved = any(before[color] != now[color] for color in before.keys() & now.keys())
+    same_data = trained.get("dataset.custom.name") == here.get("dataset.custom.name")
+    if not moved or not (same_data or _class_colors(trained).keys() == _class_colors(here).keys()):
+        return []
+    first, second = ({name: list(color) for color, name in side.items()} for side in (before, now))
+    other = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    return [(COLORS, {name: first.get(name) for name in other}, {name: second.get(name) for name in other})]
+
+
+def _class_colors(identity: Identity) -> dict[tuple[int, ...], str]:
+    """Colour -> class; {} where masks hold indices, and colours are for drawing alone."""
+    if identity.get("dataset.custom.mask_kind") != "color":
+        return {}
+    return dict(zip(map(tuple, identity.get(COLORS) or ()), identity[CLASSES], strict=False))
+
+
+def _by_color(identity: Identity) -> dict[tuple[int, ...], str]:
+    """As ``_class_colors``, with that of ignored pixels."""
+    colors, ignored = _class_colors(identity), identity.get("dataset.custom.ignore_color")
+    return {**colors, tuple(ignored): _IGNORED} if colors and ignored else colors
+
+
 def _plain(value: Any) -> Any:
     """Tuples as the lists that JSON makes of them."""
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
@@ -117,7 +153,8 @@ def _plain(value: Any) -> Any:
 def _table(rows: Sequence[tuple[str, Any, Any]]) -> str:
     lines = [("", "in the checkpoint", "in the configuration")]
     for key, trained, here in rows:
-        lines += _class_rows(trained, here) if key == CLASSES else [(key, _text(trained), _text(here))]
+        rows_of = {CLASSES: _class_rows, COLORS: _color_rows}.get(key)
+        lines += rows_of(trained, here) if rows_of else [(key, _text(trained), _text(here))]
     widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
     return "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in lines)
 
@@ -128,8 +165,19 @@ def _class_rows(trained: Sequence[str], here: Sequence[str]) -> list[tuple[str, 
     longest = max(len(trained), len(here))
     names = [[*side, *["-"] * (longest - len(side))] for side in (trained, here)]
     other = [(f"class {index}", str(a), str(b)) for index, (a, b) in enumerate(zip(*names, strict=True)) if a != b]
-    rest = [("other classes that differ", str(len(other) - _CLASS_ROWS), "")] if len(other) > _CLASS_ROWS else []
-    return [*rows, *other[:_CLASS_ROWS], *rest]
+    return [*rows, *_first_rows(other)]
+
+
+def _color_rows(
+    trained: Mapping[str, Sequence[int] | None], here: Mapping[str, Sequence[int] | None]
+) -> list[tuple[str, str, str]]:
+    return _first_rows([(f"color of {name}", _text(trained[name]), _text(here[name])) for name in trained])
+
+
+def _first_rows(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The first ones, and how many more there are."""
+    rest = [("other classes that differ", str(len(rows) - _CLASS_ROWS), "")] if len(rows) > _CLASS_ROWS else []
+    return [*rows[:_CLASS_ROWS], *rest]
 
 
 def _text(value: Any) -> str:

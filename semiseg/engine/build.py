@@ -4,7 +4,7 @@ Used by the command lines alone; everything below takes its own part of the conf
 ``data.build``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from typing import Literal
 import mindspore as ms
 import numpy as np
 
-from semiseg.checkpoints.identity import Identity, tree_of
+from semiseg.checkpoints.identity import CLASSES, COLORS, Identity, tree_of
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import ConfigError
 from semiseg.config import dump, schema
@@ -64,20 +64,23 @@ def from_identity(identity: Identity, checkpoint: Path, overrides: Sequence[str]
     return config
 
 
-def as_trained(config: Config, identity: Identity, checkpoint: Path, with_classes: bool) -> Config:
+def as_trained(config: Config, identity: Identity, checkpoint: Path, taken: Collection[str]) -> Config:
     """``config`` with the network and the preprocessing of a checkpoint. Scoring and the places of images stay.
 
-    ``with_classes``: also the classes and their colours. Of a described data set the places of its files stay too.
+    ``taken``: keys that differ. Where classes or their colours are among them, both are taken. Of a described data set
+    the places of its files stay too.
 
     Raises:
         ConfigError: what the checkpoint carries does not fit this version or the rest.
     """
     keys = ["net.", "dataset.mean", "dataset.std", "dataset.ignore_label"]
-    if with_classes:
+    if CLASSES in taken or COLORS in taken:
         described = config.dataset.custom is not None and identity.get("dataset.type") == "custom"
         if described:
             _refuse_another_order(config, identity, checkpoint)
-        one = ["dataset.custom.classes", "dataset.custom.colors"]
+        one = ["dataset.custom.classes", COLORS]
+        if COLORS in taken:  # a colour's meaning has changed, and that of ignored pixels may be what it was or is
+            one.append("dataset.custom.ignore_color")
         keys += one if described else ["dataset.type", "dataset.custom"]
     written = schema.annotate(parse_scalar_or_tree(dump(config), str(checkpoint)), str(checkpoint))
     made = from_tree(schema.merge(written, tree_of(identity, str(checkpoint), keys)))
@@ -92,7 +95,7 @@ def _refuse_another_order(config: Config, identity: Identity, checkpoint: Path) 
     custom, trained = config.dataset.custom, identity.get("dataset.custom.classes") or ()
     if list(custom.classes) == list(trained) or sorted(custom.classes) != sorted(trained):
         return
-    colors = identity.get("dataset.custom.colors") or ()
+    colors = identity.get(COLORS) or ()
     here, there = zip(custom.classes, custom.colors or (), strict=False), zip(trained, map(tuple, colors), strict=False)
     if custom.mask_kind != "color" or dict(here) != dict(there):
         raise ConfigError(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config, EvaluationConfig
 from semiseg.data import build as data_build
+from semiseg.data.build import open_part
 from semiseg.data.lists import read_val
+from semiseg.data.presence import file_states
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
@@ -134,7 +136,7 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Names
         scores = json.loads(cache.read_text(encoding="utf-8"))
         kept = scores["made_of"]
         same = all(kept.get(key, value) == value for key, value in made_of.items())  # earlier versions said less
-        if same and ("images" in kept or "images" not in made_of):
+        if same and kept.keys() >= made_of.keys() & {"images", "files"}:
             return scores
     if args.no_scoring:
         raise ConfigError("nothing is kept from an earlier report (--no-scoring)")
@@ -145,15 +147,30 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Names
 
 
 def scored_images(config: Config, spec: DatasetSpec) -> dict[str, Any]:
-    """``images``: what tells the scored images from others; nothing where their list is not here."""
-    data = config.dataset
+    """What tells the scored images from others: ``images``, which they are and how their masks are read, nothing where
+    their list is not here; ``files``, a digest of sizes and times of change, nothing where none of the files is here.
+    """
+    data, found = config.dataset, {}
     with contextlib.suppress(UserError):
-        ids = "\n".join(read_val(config, spec)).encode(errors="surrogateescape")
-        where = str(data.val.data_root or data.data_root)
-        return {
-            "images": {"ids": hashlib.sha256(ids).hexdigest(), "data_root": where, "crop": list(data.val.crop.size)}
+        ids = read_val(config, spec)
+        found["images"] = {
+            "ids": _digest(ids),
+            "data_root": str(data.val.data_root or data.data_root),
+            "crop": list(data.val.crop.size),
+            **{key: getattr(spec, key) for key in ("image", "mask", "mask_kind")},
+            "colors": [list(color) for color in spec.palette],
+            "ignore_color": spec.ignore_color and list(spec.ignore_color),
         }
-    return {}
+        part = open_part(config, spec, ids, "val")
+        paths = [str(path) for index in range(len(part)) for path in part.files(index)]
+        states = list(file_states(paths, len(paths)))
+        if any(states):
+            found["files"] = _digest(map(str, states))
+    return found
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 class LastSampleLoader:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from mindspore import Tensor
 from pages import Page
 from runs import write_run
@@ -16,6 +17,8 @@ from runs import write_run
 from semiseg import cli, report
 from semiseg.checkpoints.io import read, save
 from semiseg.common.errors import CheckpointError
+from semiseg.config import load
+from semiseg.data.build import complete
 from semiseg.engine.lock import RunLock
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -84,6 +87,57 @@ def test_scores_of_another_list_or_crop_are_not_shown_for_these(folder, tmp_path
     assert found["images"] == 3
     assert run(folder, "dataset.val.crop.size=[17, 17]") == 0
     assert json.loads(kept.read_text())["made_of"]["images"]["crop"] == [17, 17] != found["made_of"]["images"]["crop"]
+
+
+def scored_anew(folder, *overrides):
+    """Whether a report scores, and does not take what is kept."""
+    kept = folder / "evaluation.json"
+    before = kept.stat().st_mtime_ns, kept.read_bytes()
+    assert run(folder, *overrides) == 0
+    return (kept.stat().st_mtime_ns, kept.read_bytes()) != before
+
+
+@pytest.fixture
+def own_data(folder, tmp_path):
+    """A run scored on a copy of its images, described as one's own data; and the folder of the masks."""
+    written = folder / "config.resolved.yaml"
+    config, spec = complete(load(written))
+    root = tmp_path / "data"
+    shutil.copytree(config.dataset.data_root, root)
+    custom = {"name": "own", "classes": list(spec.classes), "image": spec.image, "mask": spec.mask}
+    content = yaml.safe_load(written.read_text())
+    content["dataset"] |= {"type": "custom", "custom": custom, "data_root": str(root)}
+    written.write_text(yaml.safe_dump(content))
+    assert run(folder) == 0
+    return folder, root / Path(spec.mask).parent
+
+
+def test_scores_of_masks_that_were_corrected_are_made_anew(own_data):
+    folder, masks = own_data
+    assert not scored_anew(folder)
+    corrected = masks / f"{(folder / 'lists/val.txt').read_text().split()[0]}.png"
+    corrected.write_bytes(corrected.read_bytes())
+    assert scored_anew(folder)
+    assert not scored_anew(folder)
+    untouched = masks / f"{(folder / 'lists/labeled.txt').read_text().split()[0]}.png"
+    untouched.write_bytes(untouched.read_bytes())
+    assert not scored_anew(folder)
+
+
+def test_scores_of_other_masks_are_not_shown_for_these(own_data):
+    folder, masks = own_data
+    shutil.copytree(masks, masks.with_name("corrected"), copy_function=shutil.copy2)
+    assert scored_anew(folder, "dataset.custom.mask=corrected/{id}.png")
+    assert scored_anew(folder)
+    assert scored_anew(folder, f"dataset.custom.colors={[[i, 1, 2] for i in range(6)]}")
+    assert scored_anew(folder, "dataset.custom.ignore_color=[1, 2, 3]")
+
+
+def test_kept_scores_are_shown_where_the_images_are_gone(own_data, capsys):
+    folder, masks = own_data
+    shutil.rmtree(masks.parent)
+    assert run(folder) == 0
+    assert "not scored" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"made_of": 3}', "{}"])

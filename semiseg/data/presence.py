@@ -3,6 +3,7 @@
 On a network drive a look takes a millisecond and more, nearly all of it waiting: threads wait side by side.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -55,6 +56,18 @@ def real_files(paths: Iterable[str], count: int, title: str | None = None) -> It
     With ``title`` under a progress bar. Raises: OSError where one may not look.
     """
     return _in_threads(_real_file, paths, count, title)
+
+
+def file_states(paths: Iterable[str], count: int) -> Iterator[str | None]:
+    """For each of ``count`` paths, in order, its size and time of change as one text; None where it cannot be seen."""
+    return _in_threads(_file_state, paths, count)
+
+
+def _file_state(path: str) -> str | None:
+    with contextlib.suppress(OSError, ValueError):
+        found = Path(path).stat()
+        return f"{found.st_size} {found.st_mtime_ns}"
+    return None
 
 
 def _in_threads(

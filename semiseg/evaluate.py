@@ -3,6 +3,7 @@ runs side by side: ``python -m semiseg.evaluate --compare A.json B.json``.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from semiseg import cli
 from semiseg.checkpoints.identity import differing, identity_of, require_same
-from semiseg.common.errors import CheckpointError, ConfigError
+from semiseg.common.errors import CheckpointError, ConfigError, DataError
 from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.config import flatten, load
@@ -225,8 +226,15 @@ def scores_text(scores: Mapping[str, Any], images: Mapping[str, np.ndarray]) -> 
 def outputs_of(args: argparse.Namespace) -> list[Output]:
     """What --save and --json write; the folders of the predictions are named, so that no file takes their place."""
     folders = [args.save, args.save / "index", args.save / "color"] if args.save else []
-    files = [Output("--json", args.json, replace=True)] if args.json else []
+    files = [Output("--json", args.json, replace=True, is_ours=_is_scores, kind="JSON of scores")] if args.json else []
     return [*(Output("--save", folder, is_folder=True) for folder in folders), *files]
+
+
+def _is_scores(path: Path) -> bool:
+    """Whether --json wrote a file, or nothing is in it."""
+    with contextlib.suppress(DataError):
+        return path.stat().st_size == 0 or bool(paired.read_counts(path).ids)
+    return False
 
 
 def inputs_of(args: argparse.Namespace, checkpoint: Path) -> tuple[Path, ...]:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from semiseg.common.errors import ConfigError
 from semiseg.doctor import command, serving, steps
 from semiseg.doctor.operators import OPERATORS, SMALL
 from semiseg.doctor.report import OperatorRow, Report, StepRow
@@ -144,6 +145,16 @@ def test_the_command_prints_tables_and_writes_a_report(quick, capsys, tmp_path):
     assert report["machine"]["packages"]["mindspore"]
     assert [row["name"] for row in report["operators"]] == [operator.name for operator in SOME]
     assert report["steps"][0]["mib"] > 50
+    assert command.main(["--device", "cpu", "--small", "--json", str(tmp_path / "report.json")]) == 0
+
+
+@pytest.mark.parametrize("content", ["mine", "[1]", '{"ok": true}'])
+def test_a_file_that_is_no_report_is_not_replaced(quick, tmp_path, content):
+    other = tmp_path / "mine.json"
+    other.write_text(content)
+    with pytest.raises(ConfigError, match="is there already and no report of ours; name another file with --json"):
+        command.main(["--device", "cpu", "--small", "--json", str(other)])
+    assert other.read_text() == content
 
 
 def test_a_device_that_does_not_initialise_is_exit_code_1_with_the_whole_reason(quick, capsys):

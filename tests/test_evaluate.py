@@ -1,6 +1,7 @@
 """Scores, reports and saved predictions, with networks that know the answer; then the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import mindspore as ms
@@ -212,6 +213,27 @@ def test_scores_may_lie_in_the_folder_of_the_predictions(ready, tmp_path, capsys
     assert json.loads((out / "scores/x.json").read_text())["images"] == 3
     assert run(path, overrides, "--save", str(out), "--json", str(tmp_path / "x.json")) == 2
     assert "holds files already" in capsys.readouterr().err
+
+
+def test_the_scores_replace_earlier_scores_and_no_other_file(ready, tmp_path, capsys):
+    path, overrides, best = ready
+    out = tmp_path / "x.json"
+    out.touch()  # as mktemp makes it: there is nothing to lose
+    for _ in range(2):
+        assert run(path, overrides, "--json", str(out)) == 0
+    data = Path(load(path, overrides).dataset.data_root)
+    mask, others_run = tmp_path / "mask.png", best.with_name("last.ckpt")
+    shutil.copyfile(next(data.glob("SegmentationClassAug/*")), mask)
+    shutil.copyfile(best, others_run)
+    kept = tmp_path / "evaluation.json"  # as a report keeps it
+    kept.write_text(json.dumps({"made_of": {}, "miou": 3.0, "iou": {}}))
+    for name in (mask, others_run, kept):
+        before = name.read_bytes()
+        capsys.readouterr()
+        assert run(path, overrides, "--json", str(name)) == 2
+        error = f"error: {name}: is there already and no JSON of scores of ours; name another file with --json\n"
+        assert capsys.readouterr() == ("", error)
+        assert name.read_bytes() == before
 
 
 def test_outputs_that_would_replace_each_other_or_an_input_are_refused_and_leave_nothing(ready, tmp_path, capsys):

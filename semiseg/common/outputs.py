@@ -1,7 +1,7 @@
 """What a command writes: refused before the work where it cannot be written, so that no result is lost after it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -14,7 +14,8 @@ from semiseg.common.files import real_path
 class Output:
     """A file, or a folder of files. ``option``: what named it; ``replace``: what is there already may be replaced.
 
-    ``otherwise``: what else a user can do where it is not, for the end of the message.
+    ``otherwise``: what else a user can do where it is not, for the end of the message. ``is_ours``: tells an earlier
+    file of the same kind, which is called ``kind``, where no other file may be replaced.
     """
 
     option: str
@@ -22,6 +23,8 @@ class Output:
     is_folder: bool = False
     replace: bool = False
     otherwise: str = ""
+    is_ours: Callable[[Path], bool] | None = None
+    kind: str = ""
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path] = ()) -> None:
@@ -30,8 +33,8 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path] = ()) -> Non
     ``inputs``: files that the command reads; none of them may be replaced.
 
     Raises:
-        ConfigError: an output is an input, is there already and is not to be replaced, is a folder and should be a file
-            or the other way round, or lies below a file, be it there already or another output.
+        ConfigError: an output is an input, is there already and is not to be replaced (or no file of ours), is a folder
+            and should be a file or the other way round, or lies below a file, be it there already or another output.
     """
     read = {real_path(path) for path in inputs}
     for output in outputs:
@@ -74,6 +77,10 @@ def _check_file(output: Output) -> None:
         raise ConfigError(f"{output.path}: is a device or a pipe; {output.option} expects the name of a file")
     if output.path.exists() and not output.replace:
         raise ConfigError(f"{output.path}: is there already; name another file{output.otherwise}")
+    if output.path.exists() and output.is_ours and not output.is_ours(output.path):
+        raise ConfigError(
+            f"{output.path}: is there already and no {output.kind} of ours; name another file with {output.option}"
+        )
 
 
 def _check_folder(output: Output) -> None:

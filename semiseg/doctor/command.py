@@ -14,7 +14,7 @@ from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
 from semiseg.doctor import steps, trials
 from semiseg.doctor.operators import OF_SEVERAL_DEVICES, OPERATORS, PUBLISHED, SMALL, Operator, Sizes
-from semiseg.doctor.report import OperatorRow, Report, StepRow, machine_lines, operator_table, step_table
+from semiseg.doctor.report import OperatorRow, Report, StepRow, is_report, machine_lines, operator_table, step_table
 from semiseg.doctor.serving import read_trial
 from semiseg.doctor.versions import machine
 from semiseg.doctor.worker import Died, Worker, why_not
@@ -39,7 +39,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Exit code 1 if anything differs beyond its tolerance or does not run."""
     args = parse(arguments)
-    outputs = [Output("--json", args.json, replace=True)] if args.json else []
+    outputs = [Output("--json", args.json, replace=True, is_ours=is_report, kind="report")] if args.json else []
     check_outputs(outputs)
     make_folders(outputs)
     here = machine()

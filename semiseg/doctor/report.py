@@ -1,8 +1,11 @@
 """What the doctor saw, as tables for people and JSON for a bug report."""
 
+import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from semiseg.common.files import read_file
 from semiseg.doctor.versions import Machine
 
 
@@ -83,6 +86,15 @@ class Report:
             **rows,
             "problems": self.problems(),
         }
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file holds what ``as_json`` gives, or nothing."""
+    try:
+        content = read_file(path)
+        return not content or json.loads(content).keys() >= {"machine", "operators", "steps", "problems"}
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _beyond(row: OperatorRow) -> str:

@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from semiseg.common.errors import ConfigError
 from semiseg.common.files import open_file
 from semiseg.common.outputs import Output, check_outputs
 from semiseg.data.specs import DatasetSpec
@@ -98,10 +97,9 @@ def check_out(out: Path, kind: str) -> None:
     """Raises ConfigError unless ``out`` can be written and is free or an earlier page of ours; ``kind``: what such a
     page is called.
     """
-    check_outputs([Output("--out", out, replace=True)])
-    if not out.exists():
-        return
-    with open_file(out) as file:
-        ours = _GENERATOR.encode() in file.read(2000)
-    if not ours:
-        raise ConfigError(f"{out}: is there already and no {kind} of ours; name another file with --out")
+    check_outputs([Output("--out", out, replace=True, is_ours=_is_page, kind=kind)])
+
+
+def _is_page(path: Path) -> bool:
+    with open_file(path) as file:
+        return _GENERATOR.encode() in file.read(2000)

@@ -12,6 +12,7 @@ from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.averaged import is_averaged, prefixes_in
 from semiseg.interop.network_files import read_file
+from semiseg.interop.published import load_evaluated
 
 TRAINED, AVERAGED = np.zeros(3, np.float32), np.ones(3, np.float32)
 
@@ -72,6 +73,24 @@ def test_statistics_that_only_the_trained_network_has_belong_to_both(tmp_path):
     file = read_file(write_ckpt(tmp_path / "x.ckpt", both))
     assert file.state.keys() == {*state(TRAINED), "encoder.bn.moving_mean"}
     assert file.state["decoder.head.0.weight"][0] == 1
+
+
+@pytest.mark.parametrize("trained", ["", "student."])
+def test_averaged_weights_of_a_part_are_not_filled_up_with_trained_ones(tmp_path, trained):
+    whole = arrays_of(network())
+    part = {f"ema.{name}": array + 1 for name, array in whole.items() if name.startswith("encoder.")}
+    path = write_ckpt(tmp_path / "x.ckpt", {f"{trained}{name}": array for name, array in whole.items()} | part)
+    with pytest.raises(CheckpointError, match=r"does not fit the network: \d+ parameters fit, \d+ missing .*decoder"):
+        load_evaluated(network(seed=3), path)
+    assert read_file(path, "student").state.keys() == whole.keys()
+
+
+def test_averaged_weights_beside_a_part_that_is_not_averaged_are_refused(tmp_path):
+    mixed = {name if "decoder" in name else f"ema.{name}": array for name, array in arrays_of(network()).items()}
+    path = write_ckpt(tmp_path / "x.ckpt", mixed)
+    with pytest.raises(CheckpointError, match=r"averaged weights under ema\. and decoder\..* is not averaged"):
+        read_file(path)
+    assert read_file(write_ckpt(tmp_path / "y.ckpt", state(AVERAGED, "ema.") | {"step": np.float32(3)})).state
 
 
 def test_numbers_and_schedules_with_such_names_are_no_weights(tmp_path):

@@ -189,6 +189,20 @@ def test_broken_inputs(tmp_path, run):
 
 
 @pytest.mark.parity
+def test_quantised_weights_are_refused_and_counters_are_not(run, tmp_path):
+    whole, name = torch_state(arrays_of(network())), "decoder.classifier.8.weight"
+    path = tmp_path / "x.safetensors"
+    save_file(whole | {name: whole[name].astype(np.float16)}, path)
+    assert run(path, tmp_path / "x.ckpt")[0] == 0
+    save_file(whole | {name: (100 * whole[name]).astype(np.int8)}, path)
+    code, _, err = run(path, tmp_path / "y.ckpt")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"x.safetensors: {name} holds whole numbers (int8)" in err
+    assert not (tmp_path / "y.ckpt").exists()
+    with pytest.raises(CheckpointError, match="holds whole numbers"):
+        load_evaluated(network(), path)
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.ckpt"])
 def test_safetensors_are_known_by_name_and_by_content(tmp_path, name):
     save_file({"decoder.x": np.ones(2, np.float32)}, tmp_path / name)

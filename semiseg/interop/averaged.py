@@ -19,6 +19,7 @@ TRAINED = ("model_state", "state_dict", "model")  # keys of trained weights
 _TRAINED_PREFIXES = ("student", "model", "net", "network", "online")
 _AVERAGED = {"teacher", "ema", "swa", "average", "averaged", "avg", "shadow", "polyak"}
 _NO_WEIGHTS = {"optimizer", "optim", "scheduler", "scaler"}
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance")  # BatchNorm's
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+")
 
 
@@ -47,10 +48,11 @@ def select_by_prefix(state: Mapping[str, np.ndarray], which: Which | None, sourc
     """One network of a flat state that may hold two by prefix; None takes the averaged one, and an only one as it is.
 
     Names of neither stay, to be refused with the rest or to be used: BatchNorm's statistics beside averaged weights
-    that have none.
+    that have none. Averaged weights are filled up with nothing else: trained ones beside them would make a mixture.
 
     Raises:
-        CheckpointError: the wanted one is not there. ``source``: the file's name.
+        CheckpointError: the wanted one is not there, or weights of no prefix stand beside averaged ones that have no
+            counterpart for any. ``source``: the file's name.
     """
     prefixes = prefixes_in(state)
     if not prefixes:
@@ -65,7 +67,22 @@ def select_by_prefix(state: Mapping[str, np.ndarray], which: Which | None, sourc
     prefix = prefixes[wanted]
     chosen = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
     chosen = chosen if prefix else {}  # the bare names are what is left
+    if wanted == "teacher":
+        left = _without_trained(left, prefixes, source)
     return Selected(left | chosen, prefix.removesuffix(".") or key, wanted == "teacher")
+
+
+def _without_trained(left: State, prefixes: Mapping[Which, str], source: str) -> State:
+    """What stands beside averaged weights without a prefix, less the weights of the trained network."""
+    learned = {name for name, array in left.items() if array.ndim and not name.endswith(_STATISTICS)}
+    if prefixes.get("student") == "":
+        return {name: array for name, array in left.items() if name not in learned}
+    if learned:
+        raise CheckpointError(
+            f"{source}: holds averaged weights under {prefixes['teacher']} and {min(learned)} beside them, which is "
+            "not averaged; save the weights of one network"
+        )
+    return left
 
 
 def prefixes_in(names: Iterable[str]) -> dict[Which, str]:

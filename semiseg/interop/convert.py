@@ -22,7 +22,7 @@ from semiseg.config import flatten, load
 from semiseg.data import build
 from semiseg.interop.architecture import infer_encoder, infer_network
 from semiseg.interop.averaged import Which
-from semiseg.interop.network_files import NetworkFile, check_finite, read_file, with_zero_bias
+from semiseg.interop.network_files import NetworkFile, check_values, read_file, with_zero_bias
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL
 from semiseg.models import build_encoder, build_model
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"network: {name}{f' ({file.note})' if file.note else ''}")
     print(report.table())
     report.require_complete(str(args.source))
-    check_finite(arrays, report, args.source)
+    check_values(arrays, report, args.source)
     tensors = {checkpoint_io.PREFIX + key: Tensor(np.asarray(arrays[key], np.float32)) for key in report.matched}
     record = recorded({"converted_from": args.source.name}, file.identity)
     checkpoint_io.save(args.target, tensors, record)

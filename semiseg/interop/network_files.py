@@ -103,12 +103,13 @@ def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorab
     """Puts arrays into the parameters of the same names, all or nothing; returns how they matched.
 
     Raises:
-        CheckpointError: a name or shape differs (beyond the patterns in ``ignorable``), or a value is not finite.
+        CheckpointError: a name or shape differs (beyond the patterns in ``ignorable``), or values are whole numbers or
+            not finite.
     """
     check_stem(arrays, parameters, str(path))
     arrays = with_zero_bias(arrays, parameters)
     report = require_match(shapes_of(arrays), shapes_of(parameters), str(path), ignorable)
-    check_finite(arrays, report, path)
+    check_values(arrays, report, path)
     for name in report.matched:
         parameters[name].set_data(Tensor(np.asarray(arrays[name], np.float32)))
     return report
@@ -123,10 +124,15 @@ def with_zero_bias(arrays: State, names: Iterable[str]) -> State:
     return arrays | added
 
 
-def check_finite(arrays: State, report: MatchReport, path: Path) -> None:
-    """Raises CheckpointError at the first matched array with a NaN or an infinity: a file without a checksum may be
-    damaged where nothing else shows it.
+def check_values(arrays: State, report: MatchReport, path: Path) -> None:
+    """Raises CheckpointError at the first matched array of whole numbers (quantised weights, whose scale is unknown),
+    or with a NaN or an infinity: a file without a checksum may be damaged where nothing else shows it.
     """
     for name in report.matched:
+        if arrays[name].dtype.kind in "iub":
+            raise CheckpointError(
+                f"{path}: {name} holds whole numbers ({arrays[name].dtype}), as quantised weights do; expected float32 "
+                "or float16; save the network before it is quantised"
+            )
         if not np.isfinite(arrays[name]).all():
             raise CheckpointError(f"{path}: {name} holds values that are not finite; fetch or convert the file again")

@@ -247,6 +247,22 @@ def test_a_published_checkpoint_is_never_overwritten(tiny_config, tiny_overrides
     assert "saver.name=mine" in line
 
 
+def test_a_damaged_best_checkpoint_is_named_as_such_and_the_run_goes_on_without_it(
+    tiny_config, tiny_overrides, tmp_path, monkeypatch, capsys
+):
+    path, best = tiny_config(), tmp_path / "run/checkpoints/best.ckpt"
+    tiny = [*tiny_overrides, "trainer.epochs=2", "trainer.eval_every=1"]  # 6 steps, scores after 3
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(path, tiny) == 130
+    os.truncate(best, best.stat().st_size // 2)
+    line = refused(capsys, tmp_path, path, tiny)
+    assert f"{best}: damaged, cut off or no checkpoint of this run; remove it or move it away" in line
+    best.unlink()
+    assert run(path, tiny) == 0
+    assert "continues after step 5 of 6" in (tmp_path / "run/log.txt").read_text()
+
+
 def test_a_run_folder_that_cannot_be_made_is_one_line(tiny_config, tiny_overrides, tmp_path, capsys):
     (tmp_path / "file").write_text("keep")
     line = refused(capsys, tmp_path, tiny_config(), tiny_overrides, f"saver.main_dir={tmp_path}/file/run")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from semiseg.checkpoints import io as checkpoint_io
-from semiseg.common.errors import ConfigError
+from semiseg.common.errors import CheckpointError, ConfigError
 from semiseg.common.text import shortened
 from semiseg.config import load
 from semiseg.config.keys import WEAK_TO_STRONG, Config
@@ -126,17 +126,12 @@ def check_folder(folder: Path, config: Config) -> int | None:
     Returns trainer.epochs of the run that is there, where trainer.resume=extend makes it longer; else None.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, or a best.ckpt that no run of ours wrote; or there
-            is no run to extend.
+        ConfigError: the folder holds a run of another configuration, or a best.ckpt that is damaged or that no run of
+            ours wrote; or there is no run to extend.
     """
     extend, epochs = config.trainer.resume == "extend", config.trainer.epochs
     written = folder / "config.resolved.yaml"
-    best = folder / config.saver.snapshot_dir / "best.ckpt"
-    if best.is_file() and not (written.is_file() and checkpoint_io.is_ours(best)):
-        raise ConfigError(
-            f"{best}: there is a checkpoint that this run did not write (a published one?) and training would "
-            "overwrite it; choose another folder, e.g. saver.name=mine"
-        )
+    _check_best(folder / config.saver.snapshot_dir / "best.ckpt", written.is_file())
     if not written.is_file():
         if extend:
             raise ConfigError(f"{folder}: trainer.resume is extend, but no run is there to prolong; leave the key out")
@@ -155,6 +150,29 @@ def check_folder(folder: Path, config: Config) -> int | None:
             "another folder, e.g. saver.name=mine, or move this one away"
         )
     return before.trainer.epochs if extend and longer else None
+
+
+def _check_best(best: Path, has_run: bool) -> None:
+    """Raises ConfigError for a best.ckpt that is not the run's own, or cannot be read. ``has_run``: a run is there."""
+    if not best.is_file() or (has_run and checkpoint_io.is_ours(best)):
+        return
+    if has_run and not _is_readable(best):
+        raise ConfigError(
+            f"{best}: damaged, cut off or no checkpoint of this run; remove it or move it away, and the same command "
+            "continues the run (best.ckpt is written again when a score is above the best so far)"
+        )
+    raise ConfigError(
+        f"{best}: there is a checkpoint that this run did not write (a published one?) and training would "
+        "overwrite it; choose another folder, e.g. saver.name=mine"
+    )
+
+
+def _is_readable(checkpoint: Path) -> bool:
+    try:
+        checkpoint_io.read(checkpoint)
+    except CheckpointError:
+        return False
+    return True
 
 
 def learning_rate_factor(config: Config, spec: DatasetSpec, images: int) -> tuple[float, list[str]]:

@@ -80,7 +80,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
                 replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
                 save_lists(plan.folder, plan.split)
-            for line in (*opening_lines(plan, device, group, progress.step), *plan.extension(progress.step), *lines):
+            for line in (*opening_lines(plan, device, group, progress.step), *plan.continued(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)
             for line in closing_lines(progress, work):

@@ -289,6 +289,8 @@ def test_a_run_goes_on_with_its_images_divided_otherwise_but_not_with_others(
         line = refused(capsys, tmp_path, path, tiny, *other)
         assert "this run takes 4 labelled images a step (on 1 device(s)), now it would be" in line
     assert run(path, tiny, "dataset.batch_size=4") == 0
+    told = "note: BatchNorm takes its statistics from 4 images at once from here on, from 2 until now"
+    assert told in (tmp_path / "run/log.txt").read_text()
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert "2 epochs of 2 steps = 4 steps" in (tmp_path / "run/log.txt").read_text()

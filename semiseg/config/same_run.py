@@ -3,8 +3,9 @@
 from semiseg.config.fields import flatten
 from semiseg.config.keys import Config
 
-# What does not touch the result. How a step's images are divided may change too; that their number stays is checked
-# when last.ckpt is read.
+# What does not touch the result. How a step's images are divided may change too, for whoever runs out of memory or
+# devices: BatchNorm then sees others at once, which the log says. That their number stays is checked when last.ckpt is
+# read.
 _FREE = (
     *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
     "dataset.max_pixels",

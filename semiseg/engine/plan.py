@@ -6,7 +6,7 @@ from typing import Literal
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError, ConfigError
-from semiseg.common.text import shortened
+from semiseg.common.text import counted, shortened
 from semiseg.config import load
 from semiseg.config.keys import WEAK_TO_STRONG, Config
 from semiseg.config.same_run import changed_keys
@@ -28,8 +28,8 @@ _UNIMATCH_BATCH = 8  # labelled images a step that UniMatch's learning rates bel
 class Plan:
     """A run that the configuration and the files allow.
 
-    notes: lines for the log. warnings: what may make the whole run worthless. epochs_before: of the run that
-    trainer.resume=extend prolongs, None where none is.
+    notes: lines for the log. warnings: what may make the whole run worthless. before: the configuration of the run that
+    is in the folder, None where none is.
     """
 
     config: Config
@@ -42,24 +42,45 @@ class Plan:
     lr_factor: float
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    epochs_before: int | None = None
+    before: Config | None = None
 
     @property
     def steps(self) -> int:
         """All steps of the run."""
         return self.config.trainer.epochs * self.steps_per_epoch
 
-    def extension(self, step: int) -> list[str]:
-        """What a run that is prolonged after ``step`` steps says of its schedules; nothing of any other."""
-        if self.epochs_before is None or not step:
+    def continued(self, step: int) -> list[str]:
+        """What a run that goes on after ``step`` steps says of what is another from here on."""
+        return [*self._extension(step), *self._division()] if step and self.before else []
+
+    def _extension(self, step: int) -> list[str]:
+        """The schedules, where trainer.resume=extend prolongs the run."""
+        trainer, epochs = self.config.trainer, self.before.trainer.epochs
+        if trainer.epochs == epochs:
             return []
-        trainer, steps = self.config.trainer, self.epochs_before * self.steps_per_epoch
+        steps = epochs * self.steps_per_epoch
         base, power = trainer.optimizer.kwargs.lr * self.lr_factor, trainer.lr_scheduler.kwargs.power
         before, now = (base * poly(min(step, end), end, power) for end in (steps, self.steps))
         return [
-            f"prolonged (trainer.resume=extend): trainer.epochs {self.epochs_before} -> {trainer.epochs}, {steps} -> "
+            f"prolonged (trainer.resume=extend): trainer.epochs {epochs} -> {trainer.epochs}, {steps} -> "
             f"{self.steps} steps; every schedule goes by the new length from here on: at step {step} the learning rate "
             f"jumps from {before:.3g} to {now:.3g}"
+        ]
+
+    def _division(self) -> list[str]:
+        """How many images BatchNorm sees at once, where they are divided otherwise over micro-batches and devices."""
+
+        def of_norm(config: Config) -> int:
+            devices = self.images // (config.dataset.batch_size * config.trainer.accumulate)  # a step's images stay
+            return _images_at_once(config, self.method, devices)
+
+        before, now = of_norm(self.before), of_norm(self.config)
+        if before == now:
+            return []
+        return [
+            f"note: BatchNorm takes its statistics from {counted(now, 'image')} at once from here on, from {before} "
+            "until now (dataset.batch_size, trainer.accumulate, devices): a step's images stay the same, its result "
+            "does not"
         ]
 
 
@@ -73,7 +94,7 @@ def make_plan(config: Config, world: int) -> Plan:
     if config.monitor.tracker != "none":
         require_package(config.monitor.tracker)
     folder = run_folder(config, spec)
-    epochs_before = check_folder(folder, config)
+    before = check_folder(folder, config)
     split = read_split(config, spec)
     check_lists(folder, split)
     method = get_method(config.method, config.net.proto_head is not None)
@@ -90,7 +111,7 @@ def make_plan(config: Config, world: int) -> Plan:
         few_images_warning(images_of_norm(config, method, world), config.net.decoder.kwargs.pool_norm),
     )
     warnings = tuple(filter(None, said))
-    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warnings, epochs_before)
+    return Plan(config, spec, split, folder, method, steps, images, factor, notes, warnings, before)
 
 
 def steps_per_epoch(split: Split, images: int, epoch_of: Literal["unlabeled", "labeled"] = "unlabeled") -> int:
@@ -109,8 +130,7 @@ def images_of_norm(config: Config, method: type[Method], world: int) -> int:
     Raises:
         ConfigError: one image, and BatchNorm behind image pooling, which sees one number of it.
     """
-    kinds = 1 if config.trainer.sup_only_epoch > 0 else method.kinds_in_smallest_pass(config.trainer)
-    images = config.dataset.batch_size * kinds * (world if config.net.sync_bn else 1)
+    images = _images_at_once(config, method, world)
     if images == 1 and config.net.decoder.kwargs.pool_norm:
         raise ConfigError(
             "dataset.batch_size: expected at least 2 where images of one kind go through the network alone (BatchNorm "
@@ -120,10 +140,15 @@ def images_of_norm(config: Config, method: type[Method], world: int) -> int:
     return images
 
 
-def check_folder(folder: Path, config: Config) -> int | None:
+def _images_at_once(config: Config, method: type[Method], world: int) -> int:
+    kinds = 1 if config.trainer.sup_only_epoch > 0 else method.kinds_in_smallest_pass(config.trainer)
+    return config.dataset.batch_size * kinds * (world if config.net.sync_bn else 1)
+
+
+def check_folder(folder: Path, config: Config) -> Config | None:
     """A run folder belongs to one configuration; another one is refused with what differs.
 
-    Returns trainer.epochs of the run that is there, where trainer.resume=extend makes it longer; else None.
+    Returns the configuration of the run that is there, or None.
 
     Raises:
         ConfigError: the folder holds a run of another configuration, or a best.ckpt that is damaged or that no run of
@@ -149,7 +174,7 @@ def check_folder(folder: Path, config: Config) -> int | None:
             f"{folder}: holds a run of another configuration ({shortened(changed.values(), 4, '; ')}); {prolong}choose "
             "another folder, e.g. saver.name=mine, or move this one away"
         )
-    return before.trainer.epochs if extend and longer else None
+    return before
 
 
 def _check_best(best: Path, has_run: bool) -> None:

@@ -93,6 +93,15 @@ def test_averaged_weights_beside_a_part_that_is_not_averaged_are_refused(tmp_pat
     assert read_file(write_ckpt(tmp_path / "y.ckpt", state(AVERAGED, "ema.") | {"step": np.float32(3)})).state
 
 
+def test_a_network_behind_one_prefix_alone_is_read(tmp_path):
+    wrapped = {f"model.{name}": array for name, array in state(TRAINED).items()}
+    for path in (
+        write_pth(tmp_path / "lightning.ckpt", {"state_dict": wrapped, "epoch": 3, "global_step": 7}),
+        write_ckpt(tmp_path / "theirs.ckpt", wrapped),
+    ):
+        assert taken(path) == ("trained", "")
+
+
 def test_numbers_and_schedules_with_such_names_are_no_weights(tmp_path):
     content = {"model": state(TRAINED), "ema": None, "ema_decay": 0.99, "teacher_temp": TRAINED, "ema_optimizer": {}}
     content |= {"ema_scheduler": {"rates": {"a": AVERAGED}}}

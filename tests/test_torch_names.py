@@ -14,6 +14,7 @@ from semiseg.interop.torch_names import (
     place_backbone,
     select_state,
     stem_of,
+    strip_common,
     strip_prefix,
     to_mindspore_names,
 )
@@ -49,6 +50,22 @@ def test_batch_norm_is_found_by_its_data():
     assert {"decoder.classifier.8.weight", "decoder.classifier.8.bias", "proto_net.proto_list"} <= renamed.keys()
     assert not any(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in renamed)
     assert len(renamed) == len(network()) - 2
+
+
+@pytest.mark.parametrize("prefix", ["model.", "model.module.", "module.net.", "segmentor."])
+def test_what_all_names_have_in_common_is_left_out(prefix):
+    wrapped = {f"{prefix}{name}": array for name, array in network().items()}
+    for content in (wrapped, {"state_dict": wrapped, "epoch": 3}):
+        assert from_torch(content, "x.ckpt").state.keys() == to_mindspore_names(network()).keys()
+    encoder = {f"{prefix}layer1.0.conv1.weight": np.zeros(1), f"{prefix}conv1.0.weight": np.zeros(1)}
+    assert from_torch(encoder, "x.ckpt").state.keys() == {"encoder.layer1.0.conv1.weight", "encoder.conv1.0.weight"}
+
+
+def test_names_with_nothing_in_common_or_of_a_part_stay():
+    wrapped = {f"model.{name}": array for name, array in network().items()}
+    alone = {name: array for name, array in network().items() if name.startswith("encoder.")}
+    for state in ({**wrapped, "criterion.weight": np.zeros(3)}, alone, {"other.x": np.zeros(1)}, {}):
+        assert strip_common(state).keys() == state.keys()
 
 
 def test_a_module_named_bn_without_statistics_keeps_its_names():

@@ -19,7 +19,7 @@ from semiseg.common.files import open_file
 from semiseg.interop.averaged import State, Which, prefixes_in, select_by_prefix
 from semiseg.interop.safetensors_file import read_safetensors
 from semiseg.interop.torch_checkpoint import read_torch
-from semiseg.interop.torch_names import check_stem, from_torch, place_backbone, strip_prefix
+from semiseg.interop.torch_names import check_stem, from_torch, place_backbone, strip_common, strip_prefix
 
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
 _NETWORKS = ("teacher.", "student.")  # before the names in our last.ckpt
@@ -75,7 +75,8 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
     identity = identity_in(record)
     silent = record is not None and "step" in record and identity is None
     note = ", ".join(filter(None, (selected.note, early, _SAYS_NOTHING if silent else "")))
-    return NetworkFile(place_backbone(strip_prefix(selected.state, str(path))), note, identity)
+    state = strip_common(strip_prefix(selected.state, str(path)))
+    return NetworkFile(place_backbone(state), note, identity)
 
 
 def _networks(arrays: State) -> State:

@@ -51,6 +51,8 @@ _UNIMATCH = {
 # Parts of published files that our networks rightly have no place for: ImageNet classifiers.
 IGNORABLE_BACKBONE = ("encoder.fc.*", "encoder.classifier.*", "encoder.head_conv.*", "encoder.head_bn.*")
 IGNORABLE_U2PL = ("decoder.representation.*",)
+# First parts of the names by which ``place_backbone`` and our networks know their parameters.
+_FIRST = {"encoder", "decoder", "backbone", "layer1", "_conv_stem"}
 
 
 def select_state(checkpoint: Mapping[str, Any], choice: Which | None, source: str) -> Selected:
@@ -94,6 +96,21 @@ def strip_prefix(state: Mapping[str, np.ndarray], source: str, prefix: str = "mo
         twice = next(name for name in state if name.startswith(prefix) and name.removeprefix(prefix) in state)
         raise CheckpointError(f"{source}: holds both {twice} and {twice.removeprefix(prefix)}; delete one of them")
     return stripped
+
+
+def strip_common(state: Mapping[str, np.ndarray]) -> State:
+    """Names without what all have in common before the parts of a network: Lightning's ``model.``, or the attribute
+    that a wrapper holds its network under. Names that have nothing in common, or begin with a part, pass unchanged.
+    """
+    first = next(iter(state), "").split(".")
+    for depth in range(len(first)):
+        prefix = "".join(f"{part}." for part in first[:depth])
+        inner = {name: name.removeprefix(prefix) for name in state if name.startswith(prefix)}
+        if len(inner) < len(state):
+            break
+        if any(name.partition(".")[0] in _FIRST for name in inner.values()):
+            return {inner[name]: array for name, array in state.items()}
+    return dict(state)
 
 
 def place_backbone(state: Mapping[str, np.ndarray]) -> State:
@@ -166,4 +183,5 @@ def from_torch(checkpoint: Mapping[str, Any], source: str, choice: Which | None 
     """All of the above in order: a checkpoint as ``read_torch`` gives it -> arrays under our parameter names."""
     selected = select_state(checkpoint, choice, source)
     state = {name: array for name, array in selected.state.items() if name != "n_averaged"}  # torch's AveragedModel
-    return selected._replace(state=to_mindspore_names(place_backbone(strip_prefix(state, source))))
+    state = strip_common(strip_prefix(state, source))
+    return selected._replace(state=to_mindspore_names(place_backbone(state)))

@@ -85,7 +85,8 @@ def _add_size_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.5,
         metavar="MP",
-        help="larger images, in megapixels, go through the sliding window of evaluation.crop_size (%(default)s)",
+        help="images that the network sees larger than this, in megapixels (at the largest of evaluation.scales), go "
+        "through the sliding window of evaluation.crop_size (%(default)s)",
     )
 
 

@@ -68,6 +68,14 @@ def test_large_images_go_through_the_window(network):
     assert np.abs(within.astype(float) - above).max() > 0.01
 
 
+@pytest.mark.parametrize(("scales", "seen"), [((0.5,), 1200), ((0.25, 2.0), 19200)])
+def test_the_largest_size_that_the_network_sees_decides_on_the_window(network, scales, seen):
+    image, mode = picture(60, 80), WHOLE.model_copy(update={"scales": scales})
+    within, above = (Predictor(network, mode, MEAN, STD, whole_pixels=n)(image, True)[1] for n in (seen, seen - 1))
+    np.testing.assert_allclose(within, evaluated(network, image, mode), atol=2e-3)
+    np.testing.assert_allclose(above, evaluated(network, image, mode.model_copy(update={"mode": "slide"})), atol=2e-3)
+
+
 def test_another_long_side_is_what_the_network_sees_and_results_keep_their_size(network):
     image = picture(60, 80)
     slide = WHOLE.model_copy(update={"mode": "slide", "base_size": 500})  # what the evaluation would take

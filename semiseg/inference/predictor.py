@@ -19,7 +19,8 @@ class Predictor:
 
     long_side: images are brought to this long side (pixels) first, in place of the middle one of the mode's scales;
         results have the image's own size all the same.
-    whole_pixels: mode whole turns to the sliding window above so many pixels, so that any image fits into memory.
+    whole_pixels: mode whole turns to the sliding window where the network would see more pixels at the largest scale,
+        so that any image fits into memory.
     """
 
     network: Network
@@ -57,7 +58,8 @@ class Predictor:
             middle = float(np.median(mode.scales))
             scales = tuple(scale / middle for scale in mode.scales)
             mode = mode.model_copy(update={"base_size": None, "scales": scales})
-        if mode.mode == "whole" and image.shape[0] * image.shape[1] > self.whole_pixels:
+        seen = image.shape[0] * image.shape[1] * max(mode.scales) ** 2
+        if mode.mode == "whole" and seen > self.whole_pixels:
             return mode.model_copy(update={"mode": "slide"})
         return mode
 

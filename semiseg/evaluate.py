@@ -27,6 +27,7 @@ from semiseg.data.pictures import PredictionWriter
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
 from semiseg.engine.device import set_device
+from semiseg.engine.learnt import learnt_notes
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.evaluation import compare, evaluate, report, table
 from semiseg.interop.network_files import NetworkFile, read_file
@@ -177,7 +178,8 @@ def main(argv: Sequence[str]) -> int:
     outputs = outputs_of(args)
     check_outputs(outputs, inputs_of(args, trained.checkpoint))
     loader = build.EvalLoader(config, spec)
-    for line in (*config.notes, *unread_keys(as_scored(config))):
+    learnt = learnt_notes(loader.images, trained.checkpoint)
+    for line in (*config.notes, *unread_keys(as_scored(config)), *learnt):
         print(f"note: {line}")
     print(f"device: {set_device(config.device)}")
     print("\n".join(trained.lines()))

@@ -240,13 +240,13 @@ class EvalLoader:
     """(id, float32 3 x H x W normalised, uint8 H x W mask) of each image that is scored, at its own size.
 
     A group shares the images out: rank r takes every world-th from the r-th on. With ``skip`` images that cannot be
-    read are left out; ``skipped`` tells which, of the last pass.
+    read are left out; ``skipped`` tells which, of the last pass. ``images``: those of all devices.
     """
 
     def __init__(self, config: Config, spec: DatasetSpec, group: Group = ALONE, skip: bool = False):
-        self._data = dataset(config, spec, read_val(config, spec), "val", skip=skip)
+        self.images = dataset(config, spec, read_val(config, spec), "val", skip=skip)
         self._mean, self._std, self._workers = config.dataset.mean, config.dataset.std, config.dataset.workers
-        self._indices = range(group.rank, len(self._data), group.world)
+        self._indices = range(group.rank, len(self.images), group.world)
         self._skip = skip
         self.num_classes, self.ignore_label = spec.num_classes, spec.ignore_label
         self.center_size = config.dataset.val.crop.size
@@ -258,7 +258,7 @@ class EvalLoader:
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         self.skipped = []
         on_error = (lambda error: self.skipped.append(str(error))) if self._skip else None
-        for name, image, mask in eval_samples(self._data, self._workers, self._indices, on_error):
+        for name, image, mask in eval_samples(self.images, self._workers, self._indices, on_error):
             yield name, normalize(image, self._mean, self._std), mask
 
 

@@ -54,7 +54,7 @@ def test_in_the_supervised_phase_the_average_is_scored_where_there_is_one(start,
 
 @pytest.mark.parametrize("name", ["mean_teacher", "ours"])
 def test_soft_targets_are_the_teachers_probabilities_and_not_weighted_by_class(name):
-    keys = "trainer={sup_only_epoch: 0, unsupervised: {confid_thresh: 0, apply_aug: none, targets: %s}}"
+    keys = "trainer={sup_only_epoch: 0, unsupervised: {apply_aug: none, targets: %s}}"
     balanced = "criterion={type: CELoss, class_balance: 1}"
     results, targets = {}, {}
     for kind in ("hard", "soft"):
@@ -68,6 +68,7 @@ def test_soft_targets_are_the_teachers_probabilities_and_not_weighted_by_class(n
         -(probability * np.log(probability)).sum(1).mean()
     )  # dropout and batch statistics make the student another
     assert results["soft"]["unsup"] > entropy
+    assert results["soft"]["mask_ratio"] == 1 > results["hard"]["mask_ratio"]
     assert results["soft"]["unsup"] != pytest.approx(results["hard"]["unsup"], rel=1e-3)
     assert results["soft"]["sup"] == pytest.approx(results["hard"]["sup"], rel=1e-6)
 

@@ -203,8 +203,12 @@ class SchedulerConfig(Section):
     kwargs: PolyKwargs = PolyKwargs()
 
 
-_BY_CONFIDENCE = {"trainer.unsupervised.rule": "confidence", "method": ("mean_teacher", "u2pl", "ours")}
-_BY_THRESHOLD = (_BY_CONFIDENCE, {"method": WEAK_TO_STRONG})
+_MAY_BE_SOFT = {"trainer.unsupervised.rule": "confidence", "method": ("mean_teacher", "ours")}
+_BY_CONFIDENCE = (
+    {"trainer.unsupervised.targets": "hard", **_MAY_BE_SOFT},
+    {"trainer.unsupervised.rule": "confidence", "method": "u2pl"},
+)
+_BY_THRESHOLD = (*_BY_CONFIDENCE, {"method": WEAK_TO_STRONG})
 _MIXED = (
     {"trainer.unsupervised.apply_aug": ("cutmix", "classmix", "cutout"), **_TAUGHT},
     {"trainer.adaptive.cutmix": SET, **_TAUGHT},
@@ -224,8 +228,9 @@ class UnsupervisedConfig(Section):
     )
     targets: Literal["hard", "soft"] = key(
         "hard",
-        "what the student follows: the teacher's class of a pixel (published), or its probabilities of all classes",
-        read_if={"trainer.unsupervised.rule": "confidence", "method": ("mean_teacher", "ours")},
+        "what the student follows: the teacher's class of each confident pixel (published), or at every pixel its "
+        "probabilities of all classes",
+        read_if=_MAY_BE_SOFT,
     )
     normalize: Literal["all", "confident"] = key(
         "all", "divide by all pixels or by the confident ones", read_if=_BY_CONFIDENCE

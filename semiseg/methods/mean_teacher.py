@@ -19,7 +19,14 @@ from semiseg.methods.ael.equalizer import ClassConfidences, Equalizer
 from semiseg.methods.base import Evaluated, Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mixing import make_mixer
-from semiseg.methods.pseudo_labels import BLANK, PseudoLabels, blanked, labels_and_scores, reliable_pixels
+from semiseg.methods.pseudo_labels import (
+    BLANK,
+    PseudoLabels,
+    blanked,
+    labelled,
+    labels_and_scores,
+    reliable_pixels,
+)
 from semiseg.methods.teacher import TeacherLabels, WithTeacher
 from semiseg.models.interpolate import resize
 
@@ -66,7 +73,7 @@ class SemiSupervised(WithTeacher):
                 "or set dataset.train.strong to null"
             )
         unsup = context.trainer.unsupervised
-        soft = self.soft_targets and unsup.rule == "confidence" and unsup.targets == "soft"
+        self._soft = soft = self.soft_targets and unsup.rule == "confidence" and unsup.targets == "soft"
         # The teacher's probabilities hold the weights that it was trained with.
         self.pseudo_label_weights = None if soft else self.class_weights
         self.teacher_labels = TeacherLabels(self.teacher, context, self.labels_in_training, soft)
@@ -224,6 +231,8 @@ class SemiSupervised(WithTeacher):
 
     def reliable(self, step: int, pseudo: PseudoLabels) -> Tensor:
         """float32 B x H x W, 1 where a pseudo-label counts at this step."""
+        if self._soft:  # a probability says by itself how sure it is
+            return labelled(pseudo.label).astype("float32")
         unsup = self.context.trainer.unsupervised
         return reliable_pixels(pseudo.score, pseudo.label, unsup, self.entropy_percent(step))
 

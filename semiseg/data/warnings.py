@@ -43,7 +43,7 @@ def lost_by_unlabeled(supervised: float, final: float) -> str:
         return ""
     return (
         f"unlabelled images made it worse: mIoU {supervised:.2f} at the end of the supervised phase, {final:.2f} at "
-        "the end. Try a longer supervised phase (trainer.sup_only_epoch), fewer and surer pseudo-labels (a larger "
-        'trainer.unsupervised.confid_thresh) or a smaller trainer.unsupervised.loss_weight; docs/faq.md, "Unlabelled '
-        'images make it worse"'
+        "the end. Try a longer supervised phase (trainer.sup_only_epoch), a smaller trainer.unsupervised.loss_weight, "
+        "trainer.unsupervised.targets=soft or, with hard ones, a larger trainer.unsupervised.confid_thresh; "
+        'docs/faq.md, "Unlabelled images make it worse"'
     )

@@ -2,6 +2,7 @@
 
 from semiseg.config.fields import flatten
 from semiseg.config.keys import Config
+from semiseg.config.unread import unread_in
 
 # What does not touch the result. How a step's images are divided may change too, for whoever runs out of memory or
 # devices: BatchNorm then sees others at once, which the log says. That their number stays is checked when last.ckpt is
@@ -16,9 +17,12 @@ _BOUND = ("saver.snapshot_dir",)  # all the same: elsewhere no last.ckpt would b
 
 
 def changed_keys(before: Config, now: Config) -> dict[str, str]:
-    """Keys that make ``now`` another run than ``before``, each with a sentence on its two values."""
+    """Keys that make ``now`` another run than ``before``, each with a sentence on its two values; not those that
+    nothing reads in either, such as pseudo-labels of a supervised run.
+    """
     was, is_now = flatten(before), flatten(now)
     # A section that is null on one side has its keys on the other only.
     differing = [key for key in is_now | was if was.get(key) != is_now.get(key)]
-    bound = [key for key in differing if key in _BOUND or not key.startswith(_FREE)]
+    unread = dict(unread_in(before)).keys() & dict(unread_in(now)).keys()
+    bound = [key for key in differing if key in _BOUND or not (key.startswith(_FREE) or key in unread)]
     return {key: f"{key} was {was.get(key)}, now {is_now.get(key)}" for key in bound}

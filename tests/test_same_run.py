@@ -29,6 +29,13 @@ def test_a_key_that_one_of_both_reads_makes_another_run():
 
 
 def test_what_touches_no_result_is_free_but_for_the_folder_of_checkpoints():
-    free = ["dataset.workers=3", "saver.every=7", "monitor.tracker=none", "trainer.log_every=9"]
+    free = [
+        "dataset.workers=3",
+        "dataset.splits=/moved/splits",
+        "dataset.data_root=/moved",
+        "saver.every=7",
+        "monitor.tracker=none",
+        "trainer.log_every=9",
+    ]
     assert changed("suponly", [], free) == {}
     assert set(changed("suponly", [], ["saver.snapshot_dir=elsewhere"])) == {"saver.snapshot_dir"}

@@ -4,11 +4,11 @@ from semiseg.config.fields import flatten
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
 
-# What does not touch the result. How a step's images are divided may change too, for whoever runs out of memory or
-# devices: BatchNorm then sees others at once, which the log says. That their number stays is checked when last.ckpt is
-# read.
+# What does not touch the result. Where images and lists lie may change: a run keeps its ids, which are compared. How a
+# step's images are divided may change too, for whoever runs out of memory or devices: BatchNorm then sees others at
+# once, which the log says. That their number stays is checked when last.ckpt is read.
 _FREE = (
-    *("device", "dataset.workers", "dataset.data_root", "dataset.batch_size", "dataset.on_error"),
+    *("device", "dataset.workers", "dataset.data_root", "dataset.splits", "dataset.batch_size", "dataset.on_error"),
     "dataset.max_pixels",
     *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic", "trainer.recompute"),
     *("saver.", "monitor.", "expected"),

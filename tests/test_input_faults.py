@@ -173,7 +173,7 @@ def test_labels_that_are_all_ignored_work(start, own):
 
 
 def test_no_confident_pixel_works(start, tmp_path):
-    assert start("trainer.unsupervised={confid_thresh: 1.0, normalize: confident}")[0] == 0
+    assert start("trainer.unsupervised={targets: hard, confid_thresh: 1.0, normalize: confident}")[0] == 0
     last = [record for record in records(tmp_path / "run") if "eval" not in record][-1]
     assert (last["mask_ratio"], last["unsup"], last["proto_unsup"]) == (0, 0, 0)
     assert np.isfinite(last["loss"])

@@ -249,6 +249,6 @@ def test_the_weight_of_rule_entropy_is_over_the_pixels_that_padding_leaves():
     losses = []
     for masked in (True, False):
         made = replace(context("u2pl"), mask_padding=masked)
-        losses.append(float(Trainee("u2pl", made).method.unsupervised_loss(logits, label, mask)))
+        losses.append(float(Trainee("u2pl", made).method.unsupervised_loss(logits, label, mask, ())))
     # The weight is pixels by pixels that count: all of them, or those inside.
     assert losses[0] / losses[1] == pytest.approx(inside().mean(), rel=1e-5)

@@ -10,7 +10,7 @@ from semiseg.config.fields import Section
 from semiseg.config.keys import METHODS, Config, CustomConfig
 from semiseg.config.loading import one_line
 from semiseg.config.unread import unread_in, unread_keys
-from semiseg.engine import plan
+from semiseg.engine import learnt, plan
 from semiseg.methods import METHODS as REAL
 
 LEAF_KEYS = set(flatten(reference.filled(Config())))
@@ -65,7 +65,7 @@ def notes_of(tmp_path, text, *overrides):
             ["method=ours", "trainer.unsupervised.rule=entropy"],
             "trainer.unsupervised.rule is entropy, not confidence",
         ),
-        ("trainer.unsupervised.confid_thresh=0.9", ["method=ael"], "method is ael, not mean_teacher, u2pl or ours"),
+        ("trainer.unsupervised.confid_thresh=0.9", ["method=ael"], "method is ael, not mean_teacher or ours"),
         (
             "trainer.unsupervised.drop_percent=90",
             ["method=ours"],
@@ -184,7 +184,11 @@ RUNS = {
     ],
     "fixmatch": ["trainer.weak_to_strong.box_prob=1", "trainer.eval_on=false"],
     "unimatch": ["trainer.weak_to_strong.box_prob=1", "trainer.eval_on=false"],
-    "ours again": [*FEW_PROTOTYPES, "trainer.eval_on=false", "trainer.unsupervised.apply_aug=classmix"],
+    "ours again": [
+        *FEW_PROTOTYPES,
+        "trainer.eval_on=false",
+        "trainer.unsupervised={apply_aug: classmix, targets: hard}",
+    ],
 }
 
 
@@ -209,7 +213,9 @@ class Reads:
             (train, "load"),
             (evaluate, "load"),
             (plan, "load"),
+            (learnt, "load"),
             (plan, "unread_keys"),
+            (plan, "changed_keys"),
             (evaluate, "unread_keys"),
         ):
             monkeypatch.setattr(module, function, self._unseen(getattr(module, function)))

@@ -205,7 +205,7 @@ class SchedulerConfig(Section):
 
 _MAY_BE_SOFT = {"trainer.unsupervised.rule": "confidence", "method": ("mean_teacher", "ours")}
 _BY_CONFIDENCE = (
-    {"trainer.unsupervised.targets": "hard", **_MAY_BE_SOFT},
+    {**_MAY_BE_SOFT, "trainer.unsupervised.targets": "hard"},
     {"trainer.unsupervised.rule": "confidence", "method": "u2pl"},
 )
 _BY_THRESHOLD = (*_BY_CONFIDENCE, {"method": WEAK_TO_STRONG})

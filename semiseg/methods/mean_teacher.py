@@ -174,7 +174,7 @@ class SemiSupervised(WithTeacher):
         unsup = self.context.trainer.unsupervised
         if unsup.rule == "entropy":
             return {}
-        if unsup.normalize == "all":
+        if self._soft or unsup.normalize == "all":
             return {name: self.labelled_pixels(labels, self.pseudo_label_weights)}
         return {name: (mask * pixel_weights(labels, self.pseudo_label_weights)).sum()}
 
@@ -209,7 +209,8 @@ class SemiSupervised(WithTeacher):
             inside = labels != BLANK if self.context.mask_padding else None
             return certain_cross_entropy(logits, labels, mask, inside, self.class_weights)
         weights, targets = self.pseudo_label_weights, soft[0] if soft else None
-        return confident_cross_entropy(logits, labels, mask, unsup.normalize == "all", weights, targets)
+        over_all = self._soft or unsup.normalize == "all"
+        return confident_cross_entropy(logits, labels, mask, over_all, weights, targets)
 
     def class_confidences(self, inputs: Mapping[str, Any], pred: Tensor) -> tuple:
         """The fields of ``ClassConfidences`` where AEL's samplers want them, else ()."""

@@ -17,12 +17,10 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         (loss, valid), both float32 in the shape of labels; the loss is 0 where valid is 0.
     """
-    num_classes = logits.shape[1]
-    valid = ops.logical_and(labels >= 0, labels < num_classes)
+    valid = is_class(labels, logits.shape[1])
     target = ops.where(valid, labels, 0).astype("int32")
     valid = valid.astype("float32")
-    # log(sum(exp)) by hand: on CPU the gradient of log_softmax over axis 1 has no fast kernel.
-    shifted = logits - ops.stop_gradient(kept_max(logits, 1))
+    shifted = _shifted(logits)
     picked = ops.gather_elements(shifted, 1, with_axis(target, 1)).squeeze(1)
     return (ops.log(ops.exp(shifted).sum(1)) - picked) * valid, valid
 
@@ -32,8 +30,20 @@ def pixel_soft_cross_entropy(logits: Tensor, probability: Tensor) -> Tensor:
 
     Its gradient is (softmax of the logits - probability), where the probabilities of a pixel sum to 1.
     """
-    shifted = logits - ops.stop_gradient(kept_max(logits, 1))
+    shifted = _shifted(logits)
     return ops.log(ops.exp(shifted).sum(1)) * probability.sum(1) - (probability * shifted).sum(1)
+
+
+def _shifted(logits: Tensor) -> Tensor:
+    """Logits less their largest, for log(sum(exp)) by hand: on CPU the gradient of log_softmax over axis 1 has no fast
+    kernel.
+    """
+    return logits - ops.stop_gradient(kept_max(logits, 1))
+
+
+def is_class(labels: Tensor, num_classes: int) -> Tensor:
+    """bool in the shape of ``labels``, True where a label is one of the classes."""
+    return ops.logical_and(labels >= 0, labels < num_classes)
 
 
 def _mean(loss: Tensor, weight: Tensor) -> Tensor:
@@ -54,7 +64,7 @@ def pixel_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor | floa
     """
     if class_weights is None:
         return 1.0
-    valid = ops.logical_and(labels >= 0, labels < class_weights.shape[0])
+    valid = is_class(labels, class_weights.shape[0])
     index = ops.where(valid, labels, 0).astype("int32").reshape(-1)
     return ops.gather(class_weights, index, 0).reshape(labels.shape) * valid.astype("float32")
 
@@ -95,9 +105,10 @@ def confident_cross_entropy(
         class_weights: C float32, what a pixel counts by its label; None: all alike.
         probability: soft targets, shape of logits; labels then only say which pixels have a target.
     """
-    loss, valid = pixel_cross_entropy(logits, labels)
-    if probability is not None:
-        loss = pixel_soft_cross_entropy(logits, probability)
+    if probability is None:
+        loss, valid = pixel_cross_entropy(logits, labels)
+    else:
+        loss, valid = pixel_soft_cross_entropy(logits, probability), is_class(labels, logits.shape[1]).astype("float32")
     valid = valid * pixel_weights(labels, class_weights)
     weight = valid * confident.astype("float32")
     if over_all:

@@ -20,6 +20,7 @@ from semiseg.data.decode import MAX_PIXELS
 from semiseg.data.discover import MaskFiles
 from semiseg.data.image_files import read_image
 from semiseg.data.lists import read_split
+from semiseg.data.paths import roots_of
 from semiseg.data.read_ahead import over_files
 from semiseg.engine.device import set_device
 from semiseg.evaluate import TrainedNetwork, add_network_options, inputs_of, named_network
@@ -118,11 +119,10 @@ def items_of(args: argparse.Namespace, trained: TrainedNetwork) -> Sequence[Item
         ConfigError, DataError: see ``find_items`` and ``read_split``.
     """
     config, spec = trained.config, trained.spec
-    data = config.dataset
     if not args.inputs:
         unlabeled = read_split(config, spec).unlabeled
         return ListedItems(open_part(config, spec, unlabeled, "train", with_mask=False))
-    masks = MaskFiles(spec, data.train.data_root or data.data_root)
+    masks = MaskFiles(spec, roots_of(config).train)
     return find_items(args.inputs, args.out, masks, lambda note: print(f"note: {note}"))
 
 

@@ -24,6 +24,7 @@ from semiseg.config.keys import Config, EvaluationConfig
 from semiseg.data import build as data_build
 from semiseg.data.build import open_part
 from semiseg.data.lists import read_val
+from semiseg.data.paths import roots_of
 from semiseg.data.presence import file_states
 from semiseg.data.specs import DatasetSpec
 from semiseg.engine import build
@@ -150,13 +151,13 @@ def scored_images(config: Config, spec: DatasetSpec) -> dict[str, Any]:
     """What tells the scored images from others: ``images``, which they are and how their masks are read, nothing where
     their list is not here; ``files``, a digest of sizes and times of change, nothing where none of the files is here.
     """
-    data, found = config.dataset, {}
+    found = {}
     with contextlib.suppress(UserError):
         ids = read_val(config, spec)
         found["images"] = {
             "ids": _digest(ids),
-            "data_root": str(data.val.data_root or data.data_root),
-            "crop": list(data.val.crop.size),
+            "data_root": str(roots_of(config).val),
+            "crop": list(config.dataset.val.crop.size),
             **{key: getattr(spec, key) for key in ("image", "mask", "mask_kind")},
             "colors": [list(color) for color in spec.palette],
             "ignore_color": spec.ignore_color and list(spec.ignore_color),

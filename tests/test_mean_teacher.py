@@ -64,9 +64,8 @@ def test_soft_targets_are_the_teachers_probabilities_and_not_weighted_by_class(n
     assert targets["hard"] == ()
     (probability,) = (target.asnumpy() for target in targets["soft"])
     np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-5)
-    entropy = (
-        -(probability * np.log(probability)).sum(1).mean()
-    )  # dropout and batch statistics make the student another
+    # Dropout and the statistics of the batch make the student another.
+    entropy = -(probability * np.log(probability)).sum(1).mean()
     assert results["soft"]["unsup"] > entropy
     assert results["soft"]["mask_ratio"] == 1 > results["hard"]["mask_ratio"]
     assert results["soft"]["unsup"] != pytest.approx(results["hard"]["unsup"], rel=1e-3)

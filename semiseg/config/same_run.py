@@ -1,5 +1,9 @@
 """Whether two configurations are of one run: what may change between two starts of it."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from semiseg.common.text import shortened
 from semiseg.config.fields import flatten
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
@@ -26,3 +30,8 @@ def changed_keys(before: Config, now: Config) -> dict[str, str]:
     unread = dict(unread_in(before)).keys() & dict(unread_in(now)).keys()
     bound = [key for key in differing if key in _BOUND or not (key.startswith(_FREE) or key in unread)]
     return {key: f"{key} was {was.get(key)}, now {is_now.get(key)}" for key in bound}
+
+
+def another_run(folder: Path, changed: Mapping[str, str]) -> str:
+    """The beginning of a message on a ``folder`` whose run differs in keys, see ``changed_keys``."""
+    return f"{folder}: holds a run of another configuration ({shortened(changed.values(), 4, '; ')})"

@@ -6,10 +6,10 @@ from typing import Literal
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError, ConfigError
-from semiseg.common.text import counted, shortened
+from semiseg.common.text import counted
 from semiseg.config import load
 from semiseg.config.keys import WEAK_TO_STRONG, Config
-from semiseg.config.same_run import changed_keys
+from semiseg.config.same_run import another_run, changed_keys
 from semiseg.config.unread import unread_keys
 from semiseg.data.build import complete, parts_of, quick_check
 from semiseg.data.lists import Split, check_lists, read_split
@@ -171,8 +171,8 @@ def check_folder(folder: Path, config: Config) -> Config | None:
             "trainer.resume=extend prolongs the run, else " if list(changed) == ["trainer.epochs"] and longer else ""
         )
         raise ConfigError(
-            f"{folder}: holds a run of another configuration ({shortened(changed.values(), 4, '; ')}); {prolong}choose "
-            "another folder, e.g. saver.name=mine, or move this one away"
+            f"{another_run(folder, changed)}; {prolong}choose another folder, e.g. saver.name=mine, or move this one "
+            "away"
         )
     return before
 

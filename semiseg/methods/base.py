@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from mindspore import Parameter, Tensor, ops
+from mindspore import Parameter, Tensor
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of
 from semiseg.config.keys import TrainerConfig
-from semiseg.losses import cross_entropy, ohem_cross_entropy, pixel_weights
+from semiseg.losses import cross_entropy, is_class, ohem_cross_entropy, pixel_weights
 from semiseg.methods.class_balance import class_weights
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.sampling import dropout_masks
@@ -189,7 +189,7 @@ class Method:
 
     def labelled_pixels(self, label: Tensor, class_weights: Tensor | None) -> Tensor:
         """What a cross entropy over labels divides by: how many are classes, weighted by ``class_weights`` (C)."""
-        valid = ops.logical_and(label >= 0, label < self.context.net.num_classes).astype("float32")
+        valid = is_class(label, self.context.net.num_classes).astype("float32")
         return (valid * pixel_weights(label, class_weights)).sum()
 
     def dropout(self, step: int, batch: StepBatch, kinds: int = 1) -> tuple[Tensor, ...]:

@@ -120,13 +120,13 @@ class _WithNextImage(Mixer):
         if not self._previous:
             present = pseudo.present().items()
             return PseudoLabels(**{name: ops.concat((value[1:], value[:1]), 0) for name, value in present})
-        *stored, filled = self._previous.items()
+        *stored, (_, filled) = self._previous.items()
         previous = None
-        if filled[1].array[0]:
+        if filled.array[0]:
             previous = PseudoLabels(**{name: Tensor(item.array.copy()) for name, item in stored})
         for name, item in stored:
             item.set_data(getattr(pseudo, name))
-        filled[1].array[0] = 1
+        filled.array[0] = 1
         return previous
 
 

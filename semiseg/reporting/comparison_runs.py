@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
-from semiseg.common.text import shortened
 from semiseg.config import load
-from semiseg.config.same_run import changed_keys
+from semiseg.config.same_run import another_run, changed_keys
 from semiseg.data.build import complete
 from semiseg.data.lists import check_lists, read_split
 
@@ -103,10 +102,7 @@ class Job:
         before = load(written)
         changed = changed_keys(before, config)
         if changed:
-            raise ConfigError(
-                f"{self.folder}: holds a run of another configuration ({shortened(changed.values(), 4, '; ')}); take "
-                "another --out, or move this one away"
-            )
+            raise ConfigError(f"{another_run(self.folder, changed)}; take another --out, or move this one away")
         images_before, images = (c.dataset.batch_size * c.trainer.accumulate for c in (before, config))
         if images_before != images:
             raise ConfigError(

@@ -11,6 +11,7 @@ COLORS = ((0, 0, 0), (0, 200, 0), (200, 0, 0))
 # Overrides for a run of a few steps in seconds.
 QUICK = (
     *TINY_NET,
+    "net.encoder.pretrained=null",
     "dataset.train.crop.size=[33, 33]",
     "dataset.workers=0",
     "trainer.jit=false",

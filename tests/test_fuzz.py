@@ -92,7 +92,7 @@ def raises(error):
         (raises(DataError("/x.png: two\nlines")), "no single line"),
         (raises(MemoryError()), "asks for memory without end"),
         (lambda _: pixels()._replace(pixels=np.zeros((2, 2), np.uint8)), "gives pixels of uint8 (2, 2)"),
-        (lambda _: np.ones(40 << 20, np.uint8)[:0].tolist() or pixels(), "MiB are needed"),
+        (lambda _: np.ones(256 << 20, np.uint8)[:0].tolist() or pixels(), "MiB are needed"),
         (lambda _: ["", "a"], "lines that are no ids"),
     ],
     ids=lambda value: "" if callable(value) else value,

@@ -95,7 +95,7 @@ def test_large_pictures_with_masks_in_colors(capsys, clone, tmp_path):
     config, spec, _ = opened(clone, "mine/3/mean_teacher")
     assert sorted(spec.palette) == sorted(COLORS)
     assert spec.ignore_color == (255, 255, 255)
-    assert config.dataset.train.rand_resize == (0.24, 0.96)
+    assert config.dataset.train.rand_resize == (0.24, 0.72)
     assert config.evaluation.scales == (0.48,)
 
 

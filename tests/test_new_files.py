@@ -55,7 +55,7 @@ def test_every_guess_has_its_reason_beside_it(proposal, folder):
     for topic in ("crop", "scale", "epochs", "batch", "encoder", "masks", "ignore"):
         assert proposal.why[topic] in text, topic
     tree = read_yaml(folder / "_base/data.yaml")
-    assert tree["dataset"]["train"] == {"rand_resize": [0.08, 0.32], "crop": {"size": [257, 257]}}
+    assert tree["dataset"]["train"] == {"rand_resize": [0.08, 0.24], "crop": {"size": [257, 257]}}
     assert tree["evaluation"]["scales"] == [0.16]
 
 

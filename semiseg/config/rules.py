@@ -72,7 +72,8 @@ def _weight_rules(encoder: EncoderConfig) -> Iterator[tuple[str, bool, str]]:
         wanted = {"net.encoder.type": weights.encoder, "net.encoder.kwargs.stem": weights.stem}
         chosen = {"net.encoder.type": encoder.type, "net.encoder.kwargs.stem": encoder.kwargs.stem}
         for key, value in wanted.items():
-            of = f"{value} (net.encoder.pretrained is {name}: set {key}={value})"
+            mend = f"set {key}={value}, or net.encoder.pretrained to weights of your encoder or to null"
+            of = f"{value} (net.encoder.pretrained is {name}: {mend})"
             yield key, value in (None, chosen[key]), of
 
 

@@ -26,18 +26,10 @@ _SCRIPT = (
 )
 
 
-class _Settings(NamedTuple):
-    """Values that go with an encoder, those of experiments/_base."""
-
-    rate: float
-    sync_bn: bool
-    dilation: Sequence[bool]
-    decoder: str
-
-
-_NETWORKS = {
-    "efficientnet_lite0": _Settings(0.05, False, [False, False, True], "inner_planes: 64, dilations: [6, 12, 18]"),
-    "resnet101": _Settings(0.01, True, [False, True, True], "inner_planes: 256, dilations: [12, 24, 36]"),
+# Of the recipe in experiments/_base that goes with an encoder.
+_BASES = {
+    "efficientnet_lite0": "../../_base/recipes/photographs.yaml",
+    "resnet101": "[../../_base/recipes/photographs.yaml, ../../_base/recipes/photographs_resnet101.yaml]",
 }
 
 
@@ -80,10 +72,9 @@ def data_yaml(proposal: Proposal, folder: Path, clone: Path) -> str:
         *([f"colors: {_said([list(c) for c in classes.colors])}"] if classes.colors else []),
         *([f"ignore_color: {_said(list(classes.ignore_color))}"] if classes.ignore_color else []),
     ]
-    network = _NETWORKS[recipe.encoder]
     lines = [
         "# yaml-language-server: $schema=../../schema.json",
-        "base: ../../_base/recipes/semiseg.yaml",
+        f"base: {_BASES[recipe.encoder]}",
         f"# {' '.join(proposal.command.split())}",
         "# wrote this file, which all folders beside it share. Beside every guess stands why: mend what is wrong.",
         "dataset:",
@@ -106,29 +97,12 @@ def data_yaml(proposal: Proposal, folder: Path, clone: Path) -> str:
         f"  epochs: {recipe.epochs}",
         f"  sup_only_epoch: {recipe.sup_only}",
         f"  eval_every: {recipe.epochs}  # at the end alone: nothing is chosen on the images that are scored",
-        "  optimizer:",
-        f"    kwargs: {{lr: {network.rate}, momentum: 0.9, weight_decay: 0.0001}}",
-        "    decoder_lr_times: 1",
-        "  unsupervised: {aug_prob: 1.0}",
-        "criterion:",
-        "  type: CELoss",
-        "  class_balance: 0.5  # rare classes weigh more, by the root of their frequency",
         "net:",
-        f"  sync_bn: {_said(network.sync_bn)}",
         "  encoder:",
         f"    # {why['encoder']}",
         f"    type: {recipe.encoder}",
         f"    pretrained: {recipe.weights}  # semiseg weights {recipe.weights} fetches it",
-        f"    kwargs: {{replace_stride_with_dilation: {_said(network.dilation)}}}",
-        "  decoder:",
-        "    # without BatchNorm behind image pooling: few images share it",
-        f"    kwargs: {{{network.decoder}, pool_norm: false}}",
-        "  proto_head: {num_micro_proto: 4, select_granularity: 16}  # of the methods that have one",
-        "evaluation:",
-        "  mode: whole",
-        *([f"  scales: [{recipe.scale:g}]  # as training sees them"] if recipe.scale != 1 else []),
-        "saver:",
-        "  root: ../../../ckpt",
+        *(["evaluation:", f"  scales: [{recipe.scale:g}]  # as training sees them"] if recipe.scale != 1 else []),
     ]
     return "\n".join(lines) + "\n"
 

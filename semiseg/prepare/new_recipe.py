@@ -1,7 +1,7 @@
 """Settings for a first run on images of one's own, from their sizes and the machine. Sizes are pixels, memory is GB.
 
-A CPU gets the network and rates of experiments/_base/data/camvid.yaml with fewer steps; a GPU or an Ascend those of
-recipes/camvid_resnet101.yaml. Both were made for photographs of 480 x 360 px.
+What does not depend on them stands in experiments/_base/recipes/photographs.yaml; a GPU or an Ascend gets the network and
+rates of photographs_resnet101.yaml. Both were made for photographs of 480 x 360 px.
 """
 
 import os
@@ -16,6 +16,7 @@ from semiseg.common.accelerators import DEV, driver_files
 
 _ENVIRONMENT = {"ascend": ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME", "ASCEND_OPP_PATH"), "gpu": ("CUDA_HOME",)}
 _NEEDS = {"ascend": "CANN's set_env.sh was not sourced", "gpu": "CUDA_HOME is not set"}
+_RESIZE = (0.5, 1.5)
 _SHARE = 0.6  # of the memory that a run may take
 
 
@@ -57,8 +58,8 @@ class Recipe(NamedTuple):
 
     @property
     def rand_resize(self) -> list[float]:
-        """Half to twice the scale."""
-        return [round(self.scale / 2, 4), round(self.scale * 2, 4)]
+        """Half to one and a half of the scale."""
+        return [round(self.scale * factor, 4) for factor in _RESIZE]
 
 
 class _Network(NamedTuple):
@@ -140,7 +141,7 @@ def _scale(images: Images, network: _Network, said: float | None) -> tuple[float
     side = images.short_side
     large = side > 2 * network.side
     scale = said if said else round(network.side / side, 2) if large else 1.0
-    low, high = scale / 2, scale * 2
+    low, high = (scale * factor for factor in _RESIZE)
     seen = f"images are seen at {low:.3g} to {high:.3g} of their size"
     if said:
         return scale, f"{seen} (--scale {said:g})"

@@ -1,7 +1,7 @@
 """Settings for a first run on images of one's own, from their sizes and the machine. Sizes are pixels, memory is GB.
 
-What does not depend on them stands in experiments/_base/recipes/photographs.yaml; a GPU or an Ascend gets the network and
-rates of photographs_resnet101.yaml. Both were made for photographs of 480 x 360 px.
+What does not depend on them stands in experiments/_base/recipes/photographs.yaml; a GPU or an Ascend gets the network
+and rates of photographs_resnet101.yaml. Both were made for photographs of 480 x 360 px.
 """
 
 import os

@@ -1,6 +1,7 @@
 """tools/compare.py: what it makes of finished runs, what it skips, and one run for real."""
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -65,10 +66,21 @@ def test_finished_runs_become_a_table_a_csv_and_a_chart(compare, runs):
     assert "5 of 8 runs" in done.stdout
     rows = list(csv.DictReader((runs / "synthetic.csv").read_text().splitlines()))
     assert [row["miou"] for row in rows if row["method"] == "ours"] == ["66.0000", "64.0000"]
-    assert rows[0]["proto_miou"] == ""
+    assert rows[0]["proto_miou"] == rows[0]["checkpoint_sha256"] == ""
+    ours = next(row for row in rows if row["method"] == "ours")
+    assert (ours["seed"], ours["disk"], ours["bar"]) == ("0", "66.0000", "56.0000")
     with Image.open(runs / "synthetic.png") as picture:
         assert min(picture.size) > 300
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
+def test_the_csv_says_which_checkpoint_was_scored(compare, runs):
+    scores, checkpoint = runs / "synthetic/16_s1/ours/scores.json", runs / "moved best.ckpt"
+    checkpoint.write_bytes(b"weights")
+    scores.write_text(json.dumps(json.loads(scores.read_text()) | {"checkpoint": str(checkpoint)}))
+    assert compare("--collect", "--out", runs, "--seeds", 2, "--methods", "ours").returncode == 0
+    rows = list(csv.DictReader((runs / "synthetic.csv").read_text().splitlines()))
+    assert [row["checkpoint_sha256"] for row in rows] == ["", hashlib.sha256(b"weights").hexdigest()]
 
 
 def test_differences_to_the_baselines_have_intervals_where_counts_by_image_are_there(compare, tmp_path):

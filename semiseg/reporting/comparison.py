@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pooch
 from matplotlib.figure import Figure
 
 from semiseg.common.errors import DataError
@@ -20,7 +21,11 @@ COLORS = {"suponly": "#9aa5b1", "mean_teacher": "#4c78a8", "u2pl": "#54a24b", "a
 
 @dataclass(frozen=True)
 class Score:
-    """One finished run; percent. ``rare``: mean IoU of the rarest third of the classes, by pixels of the labels."""
+    """One finished run; percent.
+
+    rare: mean IoU of the rarest third of the classes, by pixels of the labels. iou: class -> IoU. checkpoint: what was
+    scored, None if the file does not say.
+    """
 
     split: str
     method: str
@@ -28,6 +33,8 @@ class Score:
     miou: float
     proto_miou: float | None
     rare: float
+    iou: Mapping[str, float]
+    checkpoint: Path | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ def read_score(path: Path, split: str, method: str, seed: int) -> Score:
         by_share = sorted(scores["iou"], key=lambda name: scores["label_pixels"][name])
         rarest = by_share[: max(1, len(by_share) // 3)]
         rare = statistics.mean(scores["iou"][name] for name in rarest)
-        return Score(split, method, seed, scores["miou"], scores["proto_miou"], rare)
+        checkpoint = Path(scores["checkpoint"]) if scores.get("checkpoint") else None
+        return Score(split, method, seed, scores["miou"], scores["proto_miou"], rare, scores["iou"], checkpoint)
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path}: not the scores of a run; remove it, and compare.py scores anew") from None
 
@@ -116,13 +124,17 @@ def intervals(files: Mapping[tuple[str, str, int], Path]) -> Iterator[str]:
 
 
 def write_csv(scores: Sequence[Score], path: Path) -> None:
-    """A line a run."""
+    """A line a run, with the SHA-256 of the checkpoint that was scored, where that is still there."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("split", "method", "seed", "miou", "proto_miou", "rare_miou"))
+    writer = csv.writer(text, lineterminator="\n")
+    classes = list(dict.fromkeys(name for score in scores for name in score.iou))
+    writer.writerow(("split", "method", "seed", "miou", "proto_miou", "rare_miou", *classes, "checkpoint_sha256"))
     for s in scores:
-        proto = "" if s.proto_miou is None else f"{s.proto_miou:.4f}"
-        writer.writerow((s.split, s.method, s.seed, f"{s.miou:.4f}", proto, f"{s.rare:.4f}"))
+        there = s.checkpoint is not None and s.checkpoint.is_file()
+        digest = pooch.file_hash(str(s.checkpoint)) if there else ""
+        numbers = [s.miou, s.proto_miou, s.rare, *map(s.iou.get, classes)]
+        cells = ["" if number is None else f"{number:.4f}" for number in numbers]
+        writer.writerow((s.split, s.method, s.seed, *cells, digest))
     replace_file(path, text.getvalue())
 
 

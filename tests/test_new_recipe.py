@@ -3,7 +3,9 @@
 from collections import Counter
 
 import pytest
+from tiny import ROOT
 
+from semiseg.config import load
 from semiseg.prepare.new_recipe import Images, Machine, recipe_for, this_machine
 
 CPU = Machine("cpu", 24, "here")
@@ -30,6 +32,15 @@ def test_half_of_the_images_decide():
     assert recipe_for(Images(sizes, 10), CPU).crop == 193
 
 
+def test_camvid_would_get_the_recipe_that_it_has():
+    found, shipped = recipe(360, 480, unlabeled=337), load(ROOT / "experiments/camvid/30/ours")
+    assert (found.crop, found.crop) == shipped.dataset.train.crop.size
+    assert tuple(found.rand_resize) == shipped.dataset.train.rand_resize
+    assert (found.epochs, found.sup_only) == (shipped.trainer.epochs, shipped.trainer.sup_only_epoch)
+    assert (found.batch, found.accumulate) == (shipped.dataset.batch_size, shipped.trainer.accumulate)
+    assert (found.encoder, found.weights) == (shipped.net.encoder.type, shipped.net.encoder.pretrained)
+
+
 def test_large_images_are_seen_smaller_and_it_is_said_what_that_costs():
     found = recipe(3000, 4000)
     assert (found.scale, found.rand_resize, found.crop) == (0.16, [0.08, 0.24], 257)
@@ -52,7 +63,7 @@ def test_little_memory_means_fewer_images_at_once_then_smaller_ones(memory, crop
     assert (found.crop, found.batch, found.batch * found.accumulate) == (crop, batch, 4)
 
 
-@pytest.mark.parametrize(("unlabeled", "epochs"), [(337, 9), (24, 133), (3, 800), (10_000, 2)])
+@pytest.mark.parametrize(("unlabeled", "epochs"), [(337, 12), (24, 170), (3, 1020), (10_000, 2)])
 def test_a_run_on_a_cpu_ends_in_reasonable_time(unlabeled, epochs):
     found = recipe(360, 480, unlabeled=unlabeled)
     assert found.epochs == epochs

@@ -82,7 +82,7 @@ class _Network(NamedTuple):
 
 # Measured on a CPU: CamVid's runs (`ours`, 193 px, 4 + 4 images, two cores) take 2 s a step and 2.3 GB; 4 images of 321
 # px take 8.9 GB with ResNet-101 (docs/performance.md). What a device takes is reckoned from that.
-_LITE = _Network("efficientnet_lite0", "efficientnet_lite0", 4, 257, 33, 480, 800, 1.3, 1.2)
+_LITE = _Network("efficientnet_lite0", "efficientnet_lite0", 4, 257, 33, 480, 1020, 1.3, 1.2)
 _RESNET = _Network("resnet101", "resnet101s_timm", 8, 513, 65, 960, 4000, 5.0, 2.0)
 _SECONDS = 2.1  # a step of _LITE at 193 px, 4 + 4 images, on two cores
 MINUTES = 40.0  # of a first run on a CPU

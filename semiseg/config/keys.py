@@ -139,8 +139,8 @@ class DatasetConfig(Section):
 
     type: Text = key(
         "synthetic",
-        "pascal, cityscapes, synthetic, synthetic_longtail or custom",
-        examples=["pascal", "cityscapes", "synthetic", "synthetic_longtail", "custom"],
+        "pascal, cityscapes, camvid, synthetic, synthetic_longtail or custom",
+        examples=["pascal", "cityscapes", "camvid", "synthetic", "synthetic_longtail", "custom"],
     )
     custom: CustomConfig | None = None
     data_root: Path | None = key(

@@ -21,6 +21,7 @@ from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.config.unread import unread_in
 from semiseg.data import build as data_build
 from semiseg.data.build import open_part
 from semiseg.data.lists import read_val
@@ -107,6 +108,7 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
         folder=folder,
         spec=spec,
         flat=flatten(config),
+        unread=dict(unread_in(config)),
         points=points,
         evaluations=evaluations,
         lists=list_sizes(folder),

@@ -12,6 +12,7 @@ from semiseg.common.distributed import Group
 from semiseg.common.files import replace_file
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
+from semiseg.config.unread import unread_in
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
 from semiseg.data.warnings import lost_by_unlabeled
@@ -76,6 +77,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
             group=group,
             identity=identity,
         )
+        if config.trainer.resume == "never":  # before the log is cut: it is the other run's
+            lines += filter(None, [checkpoints.set_aside()])
         with log_of(plan, progress, group) as log:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
                 replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
@@ -83,7 +86,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
             for line in (*opening_lines(plan, device, group, progress.step), *plan.continued(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)
-            for line in closing_lines(progress, work):
+            for line in closing_lines(progress, work, config):
                 log.line(line)
     group.any(False)  # nobody leaves while rank 0 still writes
     return 0
@@ -99,7 +102,6 @@ def begin(
     """
     if plan.config.trainer.resume == "never":
         progress, lines = fresh, []
-        checkpoints.start_over()
     else:
         progress, lines = checkpoints.resume(fresh)
     weights = plan.config.net.encoder.pretrained
@@ -152,7 +154,7 @@ def opening_lines(plan: Plan, device: str, group: Group, step: int) -> list[str]
     return lines
 
 
-def closing_lines(progress: Progress, work: loop.Run) -> list[str]:
+def closing_lines(progress: Progress, work: loop.Run, config: Config) -> list[str]:
     """The end of the log: the best score, and what unlabelled images added to labels alone."""
     scored = work.evaluate is not None
     best = f"best mIoU {progress.best:.2f} at step {progress.best_step}" if scored else "not evaluated"
@@ -162,7 +164,8 @@ def closing_lines(progress: Progress, work: loop.Run) -> list[str]:
     warning, gain = "", ""
     if progress.supervised is not None and progress.score is not None:
         gain = f", {progress.score:.2f} at the end after {progress.supervised:.2f} at the end of the supervised phase"
-        warning = lost_by_unlabeled(progress.supervised, progress.score)
+        unread = dict(unread_in(config))
+        warning = lost_by_unlabeled(progress.supervised, progress.score, flatten(config), unread)
     lines = [
         f"finished: {progress.step} steps, {best}{gain}{skipped}; {work.best if scored else work.checkpoints.last}"
     ]

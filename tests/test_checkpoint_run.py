@@ -91,15 +91,41 @@ def test_without_a_whole_checkpoint_the_damage_is_named(tmp_path):
         Holder(tmp_path).resume()
 
 
-def test_a_run_that_starts_over_leaves_nothing_of_the_one_before(tmp_path):
+def test_a_run_that_starts_over_puts_the_one_before_aside(tmp_path):
     Holder(tmp_path, 3).save(10, 20, 30)
+    (tmp_path / "metrics.jsonl").write_text("of the first")
+    (tmp_path / "checkpoints/best.ckpt").write_text("of the first")
     holder = Holder(tmp_path, 3)
-    holder.checkpoints.start_over()
-    assert len(names(tmp_path)) == 3  # until there is something new
-    holder.save(5)
-    assert names(tmp_path) == ["last.ckpt"]
-    holder.save(8)
-    assert names(tmp_path) == ["last.ckpt", "step_00000005.ckpt"]
+    place = tmp_path / "checkpoints/replaced"
+    assert holder.checkpoints.set_aside() == (
+        f"trainer.resume is never: the run that was here lies in {place}, until the next one is replaced"
+    )
+    assert holder.resume() == (Progress(images=4), [])  # what is killed now begins anew
+    assert sorted(path.name for path in place.iterdir()) == [
+        *("best.ckpt", "last.ckpt", "metrics.jsonl", "step_00000010.ckpt", "step_00000020.ckpt")
+    ]
+    assert not (tmp_path / "metrics.jsonl").exists()
+    holder.save(5, 8)
+    assert Holder(tmp_path, 3).checkpoints.set_aside()
+    assert sorted(path.name for path in place.iterdir()) == ["last.ckpt", "step_00000005.ckpt"]
+
+
+def test_where_no_run_is_nothing_is_put_aside(tmp_path):
+    assert Holder(tmp_path).checkpoints.set_aside() == ""
+    assert not (tmp_path / "checkpoints/replaced").exists()
+
+
+def test_what_cannot_be_put_aside_stays_and_is_one_line(tmp_path, monkeypatch):
+    Holder(tmp_path).save(10)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    with pytest.raises(CheckpointError, match=r"replaced: cannot be written \(No space left on device\); choose"):
+        Holder(tmp_path).checkpoints.set_aside()
+    monkeypatch.undo()
+    assert Holder(tmp_path).resume()[0].step == 10
 
 
 def test_nothing_to_continue_is_a_fresh_run(tmp_path):

@@ -103,6 +103,15 @@ def test_differences_to_the_baselines_have_intervals_where_counts_by_image_are_t
     assert not any(line.startswith("32: ") for line in compare(*arguments, "--splits", 32).stdout.splitlines())
 
 
+def test_a_class_that_no_scored_mask_shows_is_not_among_the_rare(compare, runs):
+    path = runs / "synthetic/16_s0/ours/scores.json"
+    scores = json.loads(path.read_text())
+    scores["iou"]["bar"], scores["label_pixels"]["bar"] = 0.0, 0
+    path.write_text(json.dumps(scores))
+    done = compare("--collect", "--out", runs, "--seeds", 1, "--methods", "ours")
+    assert "| 16 | ours | 66.0 | 66.0 | 0.0 | - | 67.0 | 56.0 |" in done.stdout
+
+
 def test_the_gain_is_over_common_seeds(compare, runs):
     finished(runs, "32", "ours", 1, 99.0)
     done = compare("--collect", "--out", runs, "--splits", 32, "--methods", "suponly", "ours", "--seeds", 2)

@@ -83,6 +83,7 @@ def test_a_folder_that_may_be_entered_but_not_listed_is_looked_into(tmp_path, mo
 @pytest.mark.parametrize("template", ["images/{id}.jpg", "{id}/image.jpg", "{id}"])
 @pytest.mark.parametrize("ids", [["a", "b"], ["a/x", "linked/x", "linked/deep/y"]])
 def test_real_paths_are_those_of_the_system(tmp_path, template, ids):
+    tmp_path = tmp_path / "a folder {id}"
     for folder in ("images/a", "elsewhere/deep", "a", "b"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")

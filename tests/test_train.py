@@ -315,3 +315,21 @@ def test_operators_are_made_deterministic_before_the_devices_connect(monkeypatch
     monkeypatch.setattr(train.distributed, "connect", lambda: done.append("connect"))
     train.prepare(config_of(f"trainer.deterministic={wanted}"))
     assert done == calls
+
+
+def test_a_run_that_starts_over_and_is_killed_at_once_is_not_taken_for_the_one_before(
+    tiny_config, tiny_overrides, tmp_path, monkeypatch, capsys
+):
+    path, tiny = tiny_config(), [*tiny_overrides, "trainer.epochs=1", "trainer.sup_only_epoch=0", "saver.every=100"]
+    assert run(path, tiny) == 0
+    metrics, records, _ = outcome(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, crash)
+        with pytest.raises(MemoryError):
+            run(path, tiny, "trainer.resume=never")
+    assert (tmp_path / "run/checkpoints/replaced/best.ckpt").is_file()
+    assert "the run that was here lies in" in (tmp_path / "run/log.txt").read_text()
+    capsys.readouterr()
+    assert run(path, tiny) == 0
+    assert "this run is finished" not in capsys.readouterr().out
+    assert outcome(tmp_path / "run")[:2] == (metrics, records)

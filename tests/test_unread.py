@@ -1,5 +1,7 @@
 """Keys that nothing reads in a run are named, and what the fields say about that is what a run does."""
 
+from collections.abc import Iterator
+
 import pytest
 from tiny import ROOT, TINY_NET
 
@@ -211,6 +213,7 @@ class Reads:
         monkeypatch.setattr(Section, "__getattribute__", look, raising=False)
         for module, function in (
             (train, "load"),
+            (train, "unread_in"),
             (evaluate, "load"),
             (plan, "load"),
             (learnt, "load"),
@@ -224,7 +227,8 @@ class Reads:
         def call(*args):
             self._off = True
             try:
-                return function(*args)
+                result = function(*args)
+                return list(result) if isinstance(result, Iterator) else result
             finally:
                 self._off = False
 

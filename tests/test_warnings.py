@@ -2,8 +2,18 @@
 
 from pathlib import Path
 
+import pytest
+from tiny import config_of
+
+from semiseg.config import flatten
+from semiseg.config.unread import unread_in
 from semiseg.data.specs import get_spec
-from semiseg.data.warnings import few_images_warning, lost_by_unlabeled, random_weights_warning
+from semiseg.data.warnings import (
+    few_images_warning,
+    labels_alone_warning,
+    lost_by_unlabeled,
+    random_weights_warning,
+)
 
 
 def test_without_pretrained_weights_only_published_data_sets_are_warned_of():
@@ -18,10 +28,34 @@ def test_few_images_behind_image_pooling_are_warned_of_unless_no_batchnorm_is_th
     assert "each channel by 2 numbers" in few_images_warning(2, pool_norm=True)
 
 
+def test_a_method_that_never_gets_to_unlabelled_images_is_warned_of():
+    assert labels_alone_warning(epochs=3, sup_only_epoch=2) == ""
+    assert labels_alone_warning(3, 3).startswith(
+        "no step learns from unlabelled images: trainer.sup_only_epoch is 3, of 3"
+    )
+
+
 def test_a_score_that_fell_after_the_supervised_phase_is_said_with_what_to_try():
-    assert lost_by_unlabeled(60.0, 60.0) == lost_by_unlabeled(60.0, 61.0) == ""
-    said = lost_by_unlabeled(60.6, 56.9)
+    values = {"trainer.unsupervised.targets": "hard"}
+    assert lost_by_unlabeled(60.0, 60.0, values, ()) == lost_by_unlabeled(60.0, 61.0, values, ()) == ""
+    said = lost_by_unlabeled(60.6, 56.9, values, ())
     assert said.startswith(
         "unlabelled images made it worse: mIoU 60.60 at the end of the supervised phase, 56.90 at the end"
     )
-    assert "trainer.sup_only_epoch" in said
+    assert "(trainer.sup_only_epoch), a smaller trainer.unsupervised.loss_weight, trainer.unsup" in said
+    assert "targets=soft or a larger trainer.unsupervised.confid_thresh;" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "advised"),
+    [
+        (["method=mean_teacher"], (True, True)),
+        (["method=mean_teacher", "trainer.unsupervised.targets=soft"], (False, False)),
+        (["method=ael", "trainer.adaptive={}"], (False, False)),
+        (["method=u2pl", "trainer.unsupervised.rule=confidence"], (False, True)),
+    ],
+)
+def test_no_key_is_advised_that_the_run_does_not_read_or_has_already(overrides, advised):
+    config = config_of(*overrides)
+    said = lost_by_unlabeled(60.6, 56.9, flatten(config), dict(unread_in(config)))
+    assert ("targets=soft" in said, "confid_thresh" in said) == advised

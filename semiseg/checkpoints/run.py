@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from semiseg.checkpoints import io as checkpoint_io
 from semiseg.checkpoints.io import Saved
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.errors import CheckpointError
+from semiseg.common.files import cannot_write
 from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of
 from semiseg.config.keys import SaverConfig
@@ -67,14 +69,33 @@ class Checkpoints:
         own = (name for name, value in state.items() if getattr(value, "per_device", False))
         self._own = frozenset(own if group.world > 1 else ())
         # The step of a whole last.ckpt that this run wrote or continued from. Any other is replaced and never kept: a
-        # damaged one, or that of a run that was started over.
+        # damaged one.
         self._last_step: int | None = None
-        self._start_over = False
+        self._folder = folder
         self._rows: dict[str, HostArray] = {}  # of ``own``, those of all devices, while a run is being continued
 
-    def start_over(self) -> None:
-        """Says that what is there belongs to a run that will not be continued: the first save replaces it."""
-        self._start_over = True
+    def set_aside(self) -> str:
+        """Moves a run that will not be continued to ``replaced`` in the folder of its checkpoints, in place of an
+        earlier one there, so that whatever ends the new run early nothing passes for it; a line for the log, or "".
+
+        Raises:
+            CheckpointError: it cannot be moved.
+        """
+        best, metrics = self.last.with_name("best.ckpt"), self._folder / "metrics.jsonl"
+        # last.ckpt when no older one can be taken for it any more, best.ckpt when nothing says that a run is finished.
+        there = [path for path in (*self._older(), self.last, best, metrics) if path.is_file()]
+        if not there or not self._group.first:
+            return ""
+        place = self.last.with_name("replaced")
+        try:
+            if place.is_dir():
+                shutil.rmtree(place)
+            place.mkdir()
+            for path in there:
+                path.rename(place / path.name)
+        except OSError as error:
+            raise cannot_write(place, error, "choose another folder, e.g. saver.name=mine", CheckpointError) from error
+        return f"trainer.resume is never: the run that was here lies in {place}, until the next one is replaced"
 
     def save(self, progress: Progress) -> None:
         """Writes last.ckpt; the one before stays as step_<n>.ckpt, the oldest beyond ``keep`` goes. All ranks call it.
@@ -90,10 +111,9 @@ class Checkpoints:
         record = checkpoint_identity.recorded(vars(progress), self._identity)
         checkpoint_io.save(self.last, arrays, record, before=self._retain)
         self._last_step = progress.step
-        for path in self._older()[0 if self._start_over else self._keep - 1 :]:
+        for path in self._older()[self._keep - 1 :]:
             with contextlib.suppress(OSError):
                 path.unlink()
-        self._start_over = False
 
     def resume(self, fresh: Progress) -> tuple[Progress, list[str]]:
         """Continues from last.ckpt if there is one: fills the state, says where the run stands, and lines for the log.

@@ -153,8 +153,9 @@ class RealFiles:
     def __iter__(self) -> Iterator[str]:
         if self._in_one and not self._links:  # a million of them in a fraction of a second
             folder, name = self._split("{id}")
-            before, after = f"{self._folders[folder]}/{name}".split("{id}")
-            return (f"{before}{sample}{after}" for sample in self._ids)
+            before, after = name.split("{id}")  # not of the whole path: a folder of the root may be called {id}
+            place = self._folders[folder]
+            return (f"{place}/{before}{sample}{after}" for sample in self._ids)
         return (self._path(index, sample) for index, sample in enumerate(self._ids))
 
     @cached_property

@@ -127,7 +127,7 @@ def _bare(text: str, roots: Collection[str]) -> str:
 
 def _check_classes(spec: DatasetSpec) -> None:
     where = f"dataset {spec.name}"
-    if not spec.name or not spec.folder or any(c in spec.folder for c in "/\\"):
+    if not spec.name or spec.folder in ("", ".", "..") or any(c in spec.folder for c in "/\\"):
         raise ConfigError(f"{where}: name and folder must be plain names, got {spec.name!r} and {spec.folder!r}")
     if len(spec.classes) < 2 or not all(isinstance(c, str) and c for c in spec.classes):
         raise ConfigError(f"{where}: classes must be a list of at least two names, got {list(spec.classes)!r}")
@@ -168,10 +168,12 @@ def _check_palette(spec: DatasetSpec) -> None:
 def _check_template(spec: DatasetSpec, key: str, value: str, allowed: set[str]) -> None:
     example = {"image": "images/{id}.jpg", "mask": "masks/{id}.png"}[key]
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
+        parts = list(string.Formatter().parse(value))
     except (ValueError, TypeError):  # an unclosed brace, or not a text at all
-        fields = []
-    if len(fields) != 1 or fields[0] not in allowed:
+        parts = []
+    fields = [(field, form, conversion) for _, field, form, conversion in parts if field is not None]
+    plain = "{{" not in value and "}}" not in value  # ids are put in by replacing, so a brace is a brace
+    if not plain or len(fields) != 1 or fields[0] not in [(name, "", None) for name in allowed]:
         raise ConfigError(f"dataset {spec.name}: {key} must hold {{id}} once, such as {example!r}, got {value!r}")
     if value.startswith("/") or ".." in PurePosixPath(value).parts:
         raise ConfigError(f"dataset {spec.name}: {key} must be a path below the data root, got {value!r}")

@@ -1,8 +1,10 @@
 """What may make a run worth little: random weights where tables have pretrained ones, too few images for the BatchNorm
-of image pooling, pseudo-labels that mislead.
+of image pooling, no step with unlabelled images, pseudo-labels that mislead.
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from semiseg.data.specs import DatasetSpec
 
@@ -37,13 +39,31 @@ def few_images_warning(images: int, pool_norm: bool) -> str:
     )
 
 
-def lost_by_unlabeled(supervised: float, final: float) -> str:
-    """What to say of a run whose score (percent) fell after the supervised phase; "" where it did not."""
-    if final >= supervised:
+def labels_alone_warning(epochs: int, sup_only_epoch: int) -> str:
+    """What to say of a method that learns from unlabelled images and never gets to them; else ""."""
+    if sup_only_epoch < epochs:
         return ""
     return (
+        f"no step learns from unlabelled images: trainer.sup_only_epoch is {sup_only_epoch}, of {epochs} epochs "
+        "(trainer.epochs). Set it to 0.4 times as many, or take the method suponly"
+    )
+
+
+def lost_by_unlabeled(supervised: float, final: float, values: Mapping[str, Any], unread: Collection[str]) -> str:
+    """What to say of a run whose score (percent) fell after the supervised phase; "" where it did not.
+
+    values: of the configuration, by dotted key. unread: keys that nothing reads in this run: no use to change them.
+    """
+    if final >= supervised:
+        return ""
+    targets, threshold = "trainer.unsupervised.targets", "trainer.unsupervised.confid_thresh"
+    advice = ["a longer supervised phase (trainer.sup_only_epoch)", "a smaller trainer.unsupervised.loss_weight"]
+    if targets not in unread and values.get(targets) == "hard":
+        advice.append(f"{targets}=soft")
+    if threshold not in unread:
+        advice.append(f"a larger {threshold}")
+    return (
         f"unlabelled images made it worse: mIoU {supervised:.2f} at the end of the supervised phase, {final:.2f} at "
-        "the end. Try a longer supervised phase (trainer.sup_only_epoch), a smaller trainer.unsupervised.loss_weight, "
-        "trainer.unsupervised.targets=soft or, with hard ones, a larger trainer.unsupervised.confid_thresh; "
+        f"the end. Try {', '.join(advice[:-1])} or {advice[-1]}; "
         'docs/faq.md, "Unlabelled images make it worse"'
     )

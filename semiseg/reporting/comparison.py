@@ -23,7 +23,7 @@ COLORS = {"suponly": "#9aa5b1", "mean_teacher": "#4c78a8", "u2pl": "#54a24b", "a
 class Score:
     """One finished run; percent.
 
-    rare: mean IoU of the rarest third of the classes, by pixels of the labels. iou: class -> IoU. checkpoint: what was
+    rare: mean IoU of the rarest third of the labelled classes, by pixels. iou: class -> IoU. checkpoint: what was
     scored, None if the file does not say.
     """
 
@@ -63,9 +63,10 @@ def read_score(path: Path, split: str, method: str, seed: int) -> Score:
     """
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
-        by_share = sorted(scores["iou"], key=lambda name: scores["label_pixels"][name])
+        pixels = scores["label_pixels"]
+        by_share = sorted(filter(pixels.get, scores["iou"]), key=pixels.get)  # a class that no mask shows is not rare
         rarest = by_share[: max(1, len(by_share) // 3)]
-        rare = statistics.mean(scores["iou"][name] for name in rarest)
+        rare = statistics.mean(scores["iou"][name] for name in rarest) if rarest else 0.0
         checkpoint = Path(scores["checkpoint"]) if scores.get("checkpoint") else None
         return Score(split, method, seed, scores["miou"], scores["proto_miou"], rare, scores["iou"], checkpoint)
     except (ValueError, KeyError, TypeError):

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class RunRecord:
     flat: every key of the configuration with its value. points and evaluations: the lines of metrics.jsonl, those of
     training and those of scoring. lists: name -> number of ids. scores: what ``score`` found, None where nothing was
     scored; then ``why_not`` says why. steps: of the whole run, None where log.txt does not say it; running: whether it
-    is training just now.
+    is training just now. unread: keys that nothing reads in it.
     """
 
     name: str
@@ -40,6 +40,7 @@ class RunRecord:
     why_not: str = ""
     steps: int | None = None
     running: bool = False
+    unread: Collection[str] = ()
 
     @property
     def last_step(self) -> int:

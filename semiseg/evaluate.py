@@ -18,6 +18,7 @@ from semiseg.checkpoints.identity import differing, identity_of, require_same
 from semiseg.common.errors import CheckpointError, ConfigError, DataError
 from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
+from semiseg.common.text import counted
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_keys
@@ -189,6 +190,8 @@ def main(argv: Sequence[str]) -> int:
     make_folders(outputs)
     writer = PredictionWriter(args.save, spec) if args.save else None
     evaluation = evaluate(network, loader, config.evaluation, writer)
+    if not evaluation.linear.counts.any():
+        raise DataError(f"no labelled pixel in {counted(len(loader), 'mask')} of {spec.name}: nothing can be scored")
     scores = report(evaluation, spec.classes)
     scores |= {"checkpoint": str(trained.checkpoint), "images": len(loader), "mode": config.evaluation.mode}
     try:

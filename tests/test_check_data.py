@@ -196,6 +196,14 @@ def test_class_that_no_labelled_image_shows_is_noted(capsys, config):
     assert "no pixel of crop, weed in the labeled part" in out
 
 
+def test_nothing_labelled_among_what_is_scored_is_a_problem(capsys, config):
+    for name in VAL:
+        Image.fromarray(np.full((40, 44), 255, np.uint8)).save(data(config) / f"masks/{name}.png")
+    code, out, _ = check(capsys, config)
+    assert code == 1
+    assert "problem: no labelled pixel in the val part: nothing can be scored" in out
+
+
 def test_quick_opens_no_image(capsys, config):
     cut(config)
     assert check(capsys, config, "--quick")[0] == 0

@@ -183,6 +183,19 @@ def test_the_command_line_writes_table_json_and_pictures(ready, tmp_path, capsys
     assert 100 * matrix.compute().miou == pytest.approx(found["miou"])
 
 
+def test_masks_without_a_labelled_pixel_are_no_score_of_zero(ready, tmp_path, capsys):
+    path, overrides, _ = ready
+    root, out = tmp_path / "data", tmp_path / "scores.json"
+    shutil.copytree(load(path).dataset.data_root, root)
+    for mask in root.glob("SegmentationClassAug/val_*.png"):
+        with Image.open(mask) as picture:
+            size = picture.size
+        Image.new("L", size, 255).save(mask)
+    assert run(path, [*overrides, f"dataset.data_root={root}"], "--json", str(out)) == 2
+    assert "no labelled pixel in 3 masks of synthetic: nothing can be scored" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_outputs_that_cannot_be_written_are_refused_before_the_work(ready, tmp_path, capsys, monkeypatch):
     path, overrides, _ = ready
     monkeypatch.setattr(module, "evaluate", None)

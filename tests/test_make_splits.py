@@ -98,6 +98,17 @@ def test_seed_decides_and_a_second_run_changes_nothing(capsys, config, tmp_path)
     assert lists(tmp_path / "splits/6") == lists(tmp_path / "splits/6_b")
 
 
+def test_a_lost_validation_list_is_made_again_and_another_count_is_not_passed_over(capsys, config, tmp_path):
+    run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)
+    before = snapshot(tmp_path / "splits")
+    (tmp_path / "splits/val.txt").unlink()
+    out = run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)[1]
+    assert "val.txt: 8 validation images" in out
+    assert snapshot(tmp_path / "splits").keys() == before.keys()
+    out = run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 9)[1]
+    assert "val.txt has 8 images and stays; --val-count 9 is not used" in out
+
+
 def test_images_that_came_later_are_in_the_next_draw(capsys, config, tmp_path):
     run_tool(capsys, TOOL, "--config", config, "--count", 6, "--val-count", 8)
     make_set(tmp_path / "data", count=40)

@@ -159,6 +159,18 @@ def test_the_one_image_of_a_rare_class_is_labelled_unless_it_is_for_scoring(caps
         assert "3" in [*split.labeled, *split.val]
 
 
+def test_masks_that_label_nothing_are_neither_learnt_from_nor_scored(capsys, clone, tmp_path):
+    nothing = np.full((40, 44), 255, np.uint8)
+    folders = simple(tmp_path, **{f"m{index}": nothing for index in range(4)})
+    code, out, _ = call(capsys, *folders)
+    assert code == 0
+    assert "note: 4 masks without a labelled pixel: 0, 1, 2" in out
+    assert "their images are unlabelled ones" in out
+    split = opened(clone, "mine/3/ours")[2]
+    assert {"0", "1", "2", "3"} <= {*split.unlabeled}
+    assert not {"0", "1", "2", "3"} & {*split.labeled, *split.val}
+
+
 def test_masks_without_an_image_and_files_that_are_no_images_are_said(capsys, clone, tmp_path):
     images, masks = simple(tmp_path)
     (images / "notes.txt").touch()

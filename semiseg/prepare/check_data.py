@@ -95,11 +95,14 @@ def notes(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
 
 
 def label_problems(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
-    """A class that is not labelled while ignored pixels are there."""
-    labeled = next(report for report in reports if report.name == "labeled")
+    """A class that is not labelled while ignored pixels are there; nothing labelled at all among what is scored."""
+    labeled, val = (next(report for report in reports if report.name == name) for name in ("labeled", "val"))
     masks = sum(labeled.sizes.values())
     problem = label_problem(spec, LabelsSeen(labeled.pixels, masks, labeled.listed)) if masks else None
-    return [problem.text] if problem else []
+    problems = [problem.text] if problem else []
+    if val.sizes and not val.pixels[: spec.num_classes].any():
+        problems.append("no labelled pixel in the val part: nothing can be scored")
+    return problems
 
 
 def main(arguments: Sequence[str]) -> int:

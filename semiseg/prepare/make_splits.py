@@ -18,6 +18,7 @@ from semiseg import cli
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.files import replace_file
 from semiseg.common.rng import generator
+from semiseg.common.text import counted
 from semiseg.config import load
 from semiseg.config.keys import Config
 from semiseg.data import build
@@ -131,6 +132,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"note: {note}")
     if args.val_count and not known:
         val, ids = draw_val(ids, args.val_count, args.seed)
+    elif args.val_count not in (None, len(known)):
+        print(
+            f"note: {val_path} has {counted(len(known), 'image')} and stays; --val-count {args.val_count} is not used"
+        )
     count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)
     seen = classes_of(config, spec, ids, args.workers) if args.class_aware else None
     draw = Pool(ids, pool.extra)
@@ -144,12 +149,13 @@ def main(arguments: Sequence[str]) -> int:
             for name, members in lists.items()
         }
         val = written_list(val_path, val, cleaner(config, spec, "val"))
-    if is_there(folder, lists, args.overwrite):
-        print(f"{folder}: up to date ({len(labeled)} labelled, {len(unlabeled)} unlabelled images)")
-        return 0
+    there = is_there(folder, lists, args.overwrite)
     if val:
         write_list(val_path, val)
         print(f"{val_path}: {len(val)} validation images")
+    if there:
+        print(f"{folder}: up to date ({len(labeled)} labelled, {len(unlabeled)} unlabelled images)")
+        return 0
     (folder / "unlabeled.txt").unlink(missing_ok=True)
     for name, members in lists.items():
         write_list(folder / name, members)

@@ -41,7 +41,8 @@ _TOPICS = ("images", "masks", "classes", "ignore", "split", "scale", "crop", "en
 
 
 class Look(NamedTuple):
-    """What two folders hold. classes_of: id of an image with a mask -> the classes in it. extra: ids without one.
+    """What two folders hold. classes_of: id of an image with a mask -> the classes in it. extra: ids without one, or
+    whose mask labels no pixel.
 
     questions: what only the owner knows.
     """
@@ -142,10 +143,15 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     part = SegmentationDataset(spec, naming.root, masked)
     report = inspect_part("images with a mask", part, part.presence(), args.workers)
     _refuse(report.unreadable, len(masked))
-    known = set(masked)
-    classes_of = {sample: classes.of(content) for sample, content in masks.items()}
-    extra, questions = [sample for sample in ids if sample not in known], (kinds,) if kinds else ()
-    return Look(naming, spec, classes, classes_of, extra, report, found.notes(), questions)
+    classes_of = {sample: here for sample, content in masks.items() if (here := classes.of(content))}
+    extra, questions = [sample for sample in ids if sample not in classes_of], (kinds,) if kinds else ()
+    notes, empty = list(found.notes()), [sample for sample in masked if sample not in classes_of]
+    if empty:
+        notes.append(
+            f"{counted(len(empty), 'mask')} without a labelled pixel: {shortened(empty)}; their images are unlabelled "
+            "ones"
+        )
+    return Look(naming, spec, classes, classes_of, extra, report, tuple(notes), questions)
 
 
 def _contents(naming: Naming, spec: DatasetSpec, ids: Sequence[str], workers: int) -> list[MaskContent]:

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from semiseg import cli
 from semiseg.checkpoints.identity import identity_of
@@ -13,6 +14,8 @@ from semiseg.common.files import replace_file
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
+from semiseg.data import truth
+from semiseg.data.build import parts_of
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
 from semiseg.data.warnings import lost_by_unlabeled
@@ -64,6 +67,10 @@ def run(plan: Plan, device: str, group: Group) -> int:
             if group.first:
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, best mIoU {progress.best:.2f})")
             return 0
+        masks = fingerprints(plan) if group.first else {}
+        changed = truth.changed(plan.folder, masks) if progress.step else {}
+        if group.any("val" in changed):
+            progress = replace(progress, best=-1.0, best_step=0, score=None, supervised=None)
         work = loop.Run(
             folder=plan.folder,
             saver=config.saver,
@@ -83,6 +90,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
                 replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
                 save_lists(plan.folder, plan.split)
+                truth.save(plan.folder, masks)
+            lines = [f"WARNING: {sentence}" for sentence in changed.values()] + lines
             for line in (*opening_lines(plan, device, group, progress.step), *plan.continued(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)
@@ -108,6 +117,12 @@ def begin(
     if group.first and not progress.step and weights:
         lines += [load_encoder(network.encoder, weights) for network in method.networks.values()][:1]
     return checkpoints.share(progress), lines
+
+
+def fingerprints(plan: Plan) -> truth.Fingerprints:
+    """Of the masks that are learnt from, and of those that are scored."""
+    config = plan.config
+    return truth.fingerprints(parts_of(config, plan.spec, plan.split, False, config.trainer.eval_on))
 
 
 def evaluator(plan: Plan, group: Group) -> loop.Evaluator:

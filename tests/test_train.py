@@ -333,3 +333,29 @@ def test_a_run_that_starts_over_and_is_killed_at_once_is_not_taken_for_the_one_b
     assert run(path, tiny) == 0
     assert "this run is finished" not in capsys.readouterr().out
     assert outcome(tmp_path / "run")[:2] == (metrics, records)
+
+
+def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
+    tiny_config, tiny_overrides, tiny_data, tmp_path, capsys
+):
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_data, root)
+    tiny = [*tiny_overrides, "trainer.sup_only_epoch=0", "trainer.eval_every=1", f"dataset.data_root={root}"]
+    path = tiny_config()
+    assert run(path, tiny, "trainer.epochs=1") == 0
+    for mask in root.glob("SegmentationClassAug/val_*.png"):
+        with Image.open(mask) as picture:
+            turned = Image.fromarray(np.asarray(picture)[::-1].copy())
+        turned.save(mask)
+    longer = (*tiny, "trainer.epochs=2", "trainer.resume=extend")
+    before = outcome(tmp_path / "run")[1][0]["best"]
+    assert before > 0
+    assert run(path, longer) == 0
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "WARNING: 3 of 3 val masks changed since this run began: scores before and after" in log
+    metrics, records, _ = outcome(tmp_path / "run")
+    scores = [line["eval"]["miou"] for line in map(json.loads, metrics.splitlines()) if "eval" in line]
+    assert records[0]["best"] == scores[-1]
+    assert log.splitlines()[-1].partition("best mIoU ")[2].startswith(f"{scores[-1]:.2f} at step 6")
+    assert run(path, longer) == 0
+    assert (tmp_path / "run/log.txt").read_text() == log  # said once

@@ -1,0 +1,53 @@
+"""Whether the masks of a run are still those that it began with: ids say nothing of what was drawn anew since."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from semiseg.common.files import replace_file
+from semiseg.common.text import counted
+from semiseg.data.dataset import SegmentationDataset
+
+Fingerprints = Mapping[str, Sequence[int]]
+_FILE = "lists/masks.json"
+_SAID = {
+    "labeled": "what was learnt before is of the old ones; trainer.resume=never starts anew",
+    "val": "scores before and after are of different masks, and best.ckpt is chosen anew",
+}
+
+
+def fingerprints(parts: Mapping[str, SegmentationDataset]) -> dict[str, list[int]]:
+    """Of each part the CRC-32 of each mask file in the order of its ids; -1 of one that cannot be read."""
+    return {name: [_crc(part.mask_path(index)) for index in range(len(part))] for name, part in parts.items()}
+
+
+def changed(folder: Path, now: Fingerprints) -> dict[str, str]:
+    """Part -> a sentence on its masks that are others than when the run in ``folder`` began, or went on last. Of runs
+    of earlier versions, which kept no fingerprints, nothing is said.
+    """
+    before = None
+    with suppress(OSError, ValueError):
+        before = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    if not isinstance(before, dict):
+        return {}
+    sentences = {}
+    for name, values in now.items():
+        count = sum(was != value for was, value in zip(before.get(name, ()), values, strict=False))
+        if count:
+            masks = counted(len(values), f"{name} mask")
+            sentences[name] = f"{count} of {masks} changed since this run began: {_SAID[name]}"
+    return sentences
+
+
+def save(folder: Path, now: Fingerprints) -> None:
+    """Keeps the fingerprints of a run. Raises: UserError if they cannot be written."""
+    replace_file(folder / _FILE, json.dumps(now) + "\n")
+
+
+def _crc(path: Path) -> int:
+    try:
+        return zlib.crc32(path.read_bytes())
+    except OSError:
+        return -1

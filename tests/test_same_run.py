@@ -33,9 +33,12 @@ def test_what_touches_no_result_is_free_but_for_the_folder_of_checkpoints():
         "dataset.workers=3",
         "dataset.splits=/moved/splits",
         "dataset.data_root=/moved",
+        *(f"dataset.{part}=/moved/x" for part in ("train.data_root", "train.data_list", "train.unlabeled_list")),
+        *(f"dataset.{part}=/moved/y" for part in ("val.data_root", "val.data_list")),
         "saver.every=7",
         "monitor.tracker=none",
         "trainer.log_every=9",
     ]
     assert changed("suponly", [], free) == {}
+    assert changed("ours", ["dataset.train.unlabeled_dir=/a"], ["dataset.train.unlabeled_dir=/b"]) == {}
     assert set(changed("suponly", [], ["saver.snapshot_dir=elsewhere"])) == {"saver.snapshot_dir"}

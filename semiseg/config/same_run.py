@@ -13,7 +13,8 @@ from semiseg.config.unread import unread_in
 # once, which the log says. That their number stays is checked when last.ckpt is read.
 _FREE = (
     *("device", "dataset.workers", "dataset.data_root", "dataset.splits", "dataset.batch_size", "dataset.on_error"),
-    "dataset.max_pixels",
+    *("dataset.train.data_root", "dataset.train.data_list", "dataset.val.data_root", "dataset.val.data_list"),
+    *("dataset.train.unlabeled_list", "dataset.train.unlabeled_dir", "dataset.max_pixels"),
     *("trainer.log_every", "trainer.resume", "trainer.accumulate", "trainer.deterministic", "trainer.recompute"),
     *("saver.", "monitor.", "expected"),
 )

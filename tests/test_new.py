@@ -191,6 +191,20 @@ def test_masks_of_two_kinds_are_asked_about(capsys, clone, tmp_path):
     assert "two kinds" not in call(capsys, images, masks, "--ignore", 255, name="said")[1]
 
 
+def test_gray_masks_of_two_programs_are_asked_about(capsys, clone, tmp_path):
+    gray = np.array([0, 128, 255], np.uint8)
+    two = {f"m{i}": gray[mask_of(str(i))] if i % 2 else mask_of(str(i)) for i in range(8)}
+    images, masks = simple(tmp_path, 8, **two)
+    out = call(capsys, images, masks)[1]
+    assert (
+        "asked: are these masks of two kinds? 0, 1, 2 in 4 (first masks/0.png), 0, 128, 255 in 4 others (first " in out
+    )
+    named = call(capsys, images, masks, "--classes", *"abcde", name="said")[1]
+    assert "two kinds" not in named
+    levels = simple(tmp_path / "one", 8, **{f"m{i}": gray[mask_of(str(i))] for i in range(8)})
+    assert "two kinds" not in call(capsys, *levels, name="levels")[1]
+
+
 def test_problems_of_unlabelled_images_leave_the_files_and_give_code_1(capsys, clone, tmp_path):
     images, masks = simple(tmp_path, 8, 3)
     (images / "9.jpg").write_bytes(b"no picture")

@@ -99,11 +99,14 @@ def decide(seen: MasksSeen, wishes: Wishes) -> Classes:
 
 
 def question_of_kinds(masks: Mapping[str, MaskContent], classes: Classes, wishes: Wishes) -> str | None:
-    """Whether 255 is what 1 is in other index masks, where no mask that holds 255 unasked holds more than 0 beside it.
+    """Whether 255 is what 1 is in other index masks, where no mask that holds 255 unasked holds more than 0 beside it;
+    of gray levels, whether some masks hold indices for the levels of others.
 
     ``masks``: by their files' names.
     """
-    if classes.kind != "index" or wishes.ignore is not None:
+    if classes.kind != "index":
+        return _question_of_levels(masks, wishes)
+    if wishes.ignore is not None:
         return None
     black_and_white = [name for name, mask in masks.items() if mask.values.keys() == {0, _WHITE}]
     others = {name: max(mask.values.keys() - {_WHITE}, default=0) for name, mask in masks.items()}
@@ -115,6 +118,25 @@ def question_of_kinds(masks: Mapping[str, MaskContent], classes: Classes, wishes
         f"are these masks of two kinds? 0 and 255 in {len(black_and_white)} (first {first}), classes in "
         f"{len(with_class)} others (first {other}: {_spread(sorted(masks[other].values))}), in no mask both; 255 is "
         "ignored: if it is a class, save all masks with one value for it; if it does not count, --ignore 255 says so"
+    )
+
+
+def _question_of_levels(masks: Mapping[str, MaskContent], wishes: Wishes) -> str | None:
+    """Where some gray masks hold 0, 1, 2, ... alone, the others none of these but 0, and nobody named the classes."""
+    levels = {name: {*mask.values} - {0} for name, mask in masks.items() if mask.values and max(mask.values)}
+    most = len(set().union(*levels.values()))  # an index is no larger than the number of classes
+    with_indices = {name: held for name, held in levels.items() if max(held) <= most}
+    others = {name: held for name, held in levels.items() if name not in with_indices}
+    indices = set().union(*with_indices.values())
+    alike = any(indices & held for held in others.values())
+    if wishes.classes or not (with_indices and others) or alike or not _like_indices([0, *sorted(indices)]):
+        return None
+    unlike = sorted({0}.union(*others.values()))
+    return (
+        f"are these masks of two kinds? {_spread(sorted({0, *indices}))} in {len(with_indices)} (first "
+        f"{next(iter(with_indices))}), {_spread(unlike)} in {len(others)} others (first {next(iter(others))}); here "
+        "each value is a class of its own: if they mean the same, save all masks with one value for each class, else name "
+        "them (--classes)"
     )
 
 

@@ -10,7 +10,7 @@ from semiseg.checkpoints.identity import identity_of
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common import distributed
 from semiseg.common.distributed import Group
-from semiseg.common.files import replace_file
+from semiseg.common.files import remove_leftovers, replace_file
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
@@ -29,6 +29,12 @@ from semiseg.inference.evaluation import evaluate
 from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method
 from semiseg.models.precision import at_precision
+
+# What is written at the start, beside checkpoints.
+_WRITTEN = (
+    *("config.resolved.yaml", "metrics.jsonl"),
+    *("lists/labeled.txt", "lists/unlabeled.txt", "lists/val.txt", "lists/masks.json"),
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,6 +94,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
             lines += filter(None, [checkpoints.set_aside()])
         with log_of(plan, progress, group) as log:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
+                for name in _WRITTEN:
+                    remove_leftovers(plan.folder / name)
                 replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
                 save_lists(plan.folder, plan.split)
                 truth.save(plan.folder, masks)

@@ -18,7 +18,7 @@ from mindspore import Parameter, Tensor, nn
 from semiseg.checkpoints.match import require_match, shapes_of
 from semiseg.checkpoints.reader import DamagedFile, read_file
 from semiseg.common.errors import CheckpointError
-from semiseg.common.files import replacing
+from semiseg.common.files import remove_leftovers, replacing
 from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.common.platform import numpy_of
 
@@ -50,7 +50,7 @@ def save(
     parameters = [{"name": name, "data": _tensor(value)} for name, value in arrays.items()]
     advice = "the last good checkpoint is untouched"
     with replacing(path, advice, CheckpointError, synced=True, before=before) as partial:
-        _remove_leftovers(path)
+        remove_leftovers(path)
         try:
             ms.save_checkpoint(parameters, str(partial), append_dict={_RECORD: json.dumps(record)}, crc_check=True)
         except RuntimeError as error:
@@ -58,12 +58,6 @@ def save(
         finally:
             partial.with_suffix(".tmp").unlink(missing_ok=True)  # MindSpore's own way of writing beside
         partial.chmod(0o644)  # MindSpore writes 0400
-
-
-def _remove_leftovers(path: Path) -> None:
-    """What killed processes left of this checkpoint: it is large, and only one run writes it."""
-    for left in path.parent.glob(f".{path.stem}.*partial.*"):
-        left.unlink(missing_ok=True)
 
 
 def network_arrays(network: nn.Cell) -> dict[str, Parameter]:

@@ -102,6 +102,12 @@ def replacing(
         raise cannot_write(path, error, advice, error_type) from error
 
 
+def remove_leftovers(path: Path) -> None:
+    """What killed processes left of a file that only one run writes."""
+    for left in path.parent.glob(f".{path.stem}.*partial.*"):
+        left.unlink(missing_ok=True)
+
+
 def _beside(path: Path) -> Path:
     name = f".{path.stem}.{os.getpid()}.partial{path.suffix}"
     if len(os.fsencode(name)) > _LONGEST:

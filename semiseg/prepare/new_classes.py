@@ -135,8 +135,8 @@ def _question_of_levels(masks: Mapping[str, MaskContent], wishes: Wishes) -> str
     return (
         f"are these masks of two kinds? {_spread(sorted({0, *indices}))} in {len(with_indices)} (first "
         f"{next(iter(with_indices))}), {_spread(unlike)} in {len(others)} others (first {next(iter(others))}); here "
-        "each value is a class of its own: if they mean the same, save all masks with one value for each class, else name "
-        "them (--classes)"
+        "each value is a class of its own: if they mean the same, save all masks with one value for each class, else "
+        "name them (--classes)"
     )
 
 

@@ -77,6 +77,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
         changed = truth.changed(plan.folder, masks) if progress.step else {}
         if group.any("val" in changed):
             progress = replace(progress, best=-1.0, best_step=0, score=None, supervised=None)
+            checkpoints.save(progress)  # before the new masks are those that it knows
         work = loop.Run(
             folder=plan.folder,
             saver=config.saver,
@@ -94,11 +95,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
             lines += filter(None, [checkpoints.set_aside()])
         with log_of(plan, progress, group) as log:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
-                for name in _WRITTEN:
-                    remove_leftovers(plan.folder / name)
-                replace_file(plan.folder / "config.resolved.yaml", dump(config), "saver.main_dir names another folder")
-                save_lists(plan.folder, plan.split)
-                truth.save(plan.folder, masks)
+                record_inputs(plan, masks)
             lines = [f"WARNING: {sentence}" for sentence in changed.values()] + lines
             for line in (*opening_lines(plan, device, group, progress.step), *plan.continued(progress.step), *lines):
                 log.line(line)
@@ -125,6 +122,15 @@ def begin(
     if group.first and not progress.step and weights:
         lines += [load_encoder(network.encoder, weights) for network in method.networks.values()][:1]
     return checkpoints.share(progress), lines
+
+
+def record_inputs(plan: Plan, masks: truth.Fingerprints) -> None:
+    """What a run is made of, into its folder: configuration, lists, fingerprints of its masks."""
+    for name in _WRITTEN:
+        remove_leftovers(plan.folder / name)
+    replace_file(plan.folder / "config.resolved.yaml", dump(plan.config), "saver.main_dir names another folder")
+    save_lists(plan.folder, plan.split)
+    truth.save(plan.folder, masks)
 
 
 def fingerprints(plan: Plan) -> truth.Fingerprints:

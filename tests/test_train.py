@@ -336,7 +336,7 @@ def test_a_run_that_starts_over_and_is_killed_at_once_is_not_taken_for_the_one_b
 
 
 def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
-    tiny_config, tiny_overrides, tiny_data, tmp_path, capsys
+    tiny_config, tiny_overrides, tiny_data, tmp_path, monkeypatch
 ):
     root = tmp_path / "copy"
     shutil.copytree(tiny_data, root)
@@ -350,6 +350,10 @@ def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
     longer = (*tiny, "trainer.epochs=2", "trainer.resume=extend")
     before = outcome(tmp_path / "run")[1][0]["best"]
     assert before > 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, crash)  # before anything else is saved
+        with pytest.raises(MemoryError):
+            run(path, longer, "saver.every=100")
     assert run(path, longer) == 0
     log = (tmp_path / "run/log.txt").read_text()
     assert "WARNING: 3 of 3 val masks changed since this run began: scores before and after" in log

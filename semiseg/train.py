@@ -13,7 +13,7 @@ from semiseg.common.distributed import Group
 from semiseg.common.files import remove_leftovers, replace_file
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
-from semiseg.config.unread import unread_in
+from semiseg.config.unread import RESOLVED, unread_in
 from semiseg.data import truth
 from semiseg.data.build import parts_of
 from semiseg.data.lists import save_lists
@@ -29,12 +29,6 @@ from semiseg.inference.evaluation import evaluate
 from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method
 from semiseg.models.precision import at_precision
-
-# What is written at the start, beside checkpoints.
-_WRITTEN = (
-    *("config.resolved.yaml", "metrics.jsonl"),
-    *("lists/labeled.txt", "lists/unlabeled.txt", "lists/val.txt", "lists/masks.json"),
-)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -126,9 +120,9 @@ def begin(
 
 def record_inputs(plan: Plan, masks: truth.Fingerprints) -> None:
     """What a run is made of, into its folder: configuration, lists, fingerprints of its masks."""
-    for name in _WRITTEN:
-        remove_leftovers(plan.folder / name)
-    replace_file(plan.folder / "config.resolved.yaml", dump(plan.config), "saver.main_dir names another folder")
+    resolved = plan.folder / RESOLVED
+    remove_leftovers(resolved)
+    replace_file(resolved, dump(plan.config), "saver.main_dir names another folder")
     save_lists(plan.folder, plan.split)
     truth.save(plan.folder, masks)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
+from semiseg.common.files import remove_leftovers
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
 from semiseg.data.discover import MaskFiles, find_images, find_samples, with_masks
@@ -217,6 +218,7 @@ def save_lists(folder: Path, split: Split) -> None:
     check_lists(folder, split)
     for path, ids in _lists_of_run(folder, split).items():
         if not path.is_file():
+            remove_leftovers(path)
             write_list(path, ids)
 
 

@@ -167,13 +167,9 @@ def _check_palette(spec: DatasetSpec) -> None:
 
 def _check_template(spec: DatasetSpec, key: str, value: str, allowed: set[str]) -> None:
     example = {"image": "images/{id}.jpg", "mask": "masks/{id}.png"}[key]
-    try:
-        parts = list(string.Formatter().parse(value))
-    except (ValueError, TypeError):  # an unclosed brace, or not a text at all
-        parts = []
-    fields = [(field, form, conversion) for _, field, form, conversion in parts if field is not None]
-    plain = "{{" not in value and "}}" not in value  # ids are put in by replacing, so a brace is a brace
-    if not plain or len(fields) != 1 or fields[0] not in [(name, "", None) for name in allowed]:
+    # Ids are put in by replacing, so a brace that is not of the one id would stay as it is.
+    one = isinstance(value, str) and value.count("{") == value.count("}") == 1
+    if not one or not any(f"{{{name}}}" in value for name in allowed):
         raise ConfigError(f"dataset {spec.name}: {key} must hold {{id}} once, such as {example!r}, got {value!r}")
     if value.startswith("/") or ".." in PurePosixPath(value).parts:
         raise ConfigError(f"dataset {spec.name}: {key} must be a path below the data root, got {value!r}")

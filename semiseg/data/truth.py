@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from semiseg.common.files import replace_file
+from semiseg.common.files import remove_leftovers, replace_file
 from semiseg.common.text import counted
 from semiseg.data.dataset import SegmentationDataset
 
@@ -43,6 +43,7 @@ def changed(folder: Path, now: Fingerprints) -> dict[str, str]:
 
 def save(folder: Path, now: Fingerprints) -> None:
     """Keeps the fingerprints of a run. Raises: UserError if they cannot be written."""
+    remove_leftovers(folder / _FILE)
     replace_file(folder / _FILE, json.dumps(now) + "\n")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from semiseg.common.errors import UserError
-from semiseg.common.files import cannot_write, replace_file
+from semiseg.common.files import cannot_write, remove_leftovers, replace_file
 from semiseg.engine.events import Recorder
 
 _INTERVAL = 30  # seconds between two progress lines where there is no terminal
@@ -175,4 +175,5 @@ def _drop_from(path: Path, step: int, to_score: bool) -> None:
             continue
         if not again:
             kept.append(line)
+    remove_leftovers(path)
     replace_file(path, "".join(f"{line}\n" for line in kept), _ADVICE, LogError)

@@ -67,12 +67,10 @@ def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
         none = "none yet" if run.running else "none"
         where = "{images} images, mode {mode}, {checkpoint}".format(**scores) if scores else f"{none}, {run.why_not}"
         scored.append(f"Scored of {run.name}: {where}")
-        early = run.supervised is None or run.running
-        lost = (
-            ""
-            if early
-            else lost_by_unlabeled(run.supervised, run.evaluations[-1]["eval"]["miou"], run.flat, run.unread)
-        )
+        lost = ""
+        if run.supervised is not None and not run.running:
+            final = run.evaluations[-1]["eval"]["miou"]
+            lost = lost_by_unlabeled(run.supervised, final, run.flat, run.unread)
         for warning in (random_weights_warning(run.spec, run.flat.get("net.encoder.pretrained")), lost):
             if warning:
                 warnings.append(f"WARNING: {run.name}: {warning}")

@@ -9,9 +9,11 @@ from pathlib import Path
 from semiseg.common.files import remove_leftovers, replace_file
 from semiseg.common.text import counted
 from semiseg.data.dataset import SegmentationDataset
+from semiseg.data.read_ahead import read_ahead
 
 Fingerprints = Mapping[str, Sequence[int]]
 _FILE = "lists/masks.json"
+_THREADS = 16  # that wait for a disk, or a network drive
 _SAID = {
     "labeled": "what was learnt before is of the old ones; trainer.resume=never starts anew",
     "val": "scores before and after are of different masks, and best.ckpt is chosen anew",
@@ -20,7 +22,8 @@ _SAID = {
 
 def fingerprints(parts: Mapping[str, SegmentationDataset]) -> dict[str, list[int]]:
     """Of each part the CRC-32 of each mask file in the order of its ids; -1 of one that cannot be read."""
-    return {name: [_crc(part.mask_path(index)) for index in range(len(part))] for name, part in parts.items()}
+    paths = {name: map(part.mask_path, range(len(part))) for name, part in parts.items()}
+    return {name: list(read_ahead(_crc, masks, _THREADS)) for name, masks in paths.items()}
 
 
 def changed(folder: Path, now: Fingerprints) -> dict[str, str]:

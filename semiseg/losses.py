@@ -142,6 +142,17 @@ def class_confidences(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tens
     return (probability * true).sum((0, 2, 3)), true.sum((0, 2, 3))
 
 
+def pair_confidences(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by twos of the B images, an even number: per class the sum over the pairs of the mean probability of the
+    true class, 0 in a pair that does not show it; and the number of pairs. A device of AEL's code holds two images.
+    """
+    true = (labels[:, None] == ops.arange(probability.shape[1])[None, :, None, None]).astype("float32")
+    pairs = (-1, 2, probability.shape[1])
+    sums = (probability * true).sum((2, 3)).reshape(pairs).sum(1)
+    means = sums / ops.clamp(true.sum((2, 3)).reshape(pairs).sum(1), 1)
+    return means.sum(0), ops.ones_like(means).sum(0)
+
+
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """AEL's unsupervised loss: cross entropy of every pixel, weighted, the weights brought to sum 1 over the batch.
 

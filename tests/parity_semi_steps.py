@@ -45,7 +45,7 @@ from semiseg.engine.optim import SGD, poly
 from semiseg.engine.step import TrainStep
 from semiseg.interop.torch_names import to_mindspore_names
 from semiseg.methods import RunContext, get_method
-from semiseg.methods.ael.adaptive_cutmix import component_box
+from semiseg.methods.ael.adaptive_cutmix import component_box, half_box
 from semiseg.methods.mixing import cutmix_boxes
 from semiseg.methods.sampling import BatchSlice, dropout_masks, random_slice
 
@@ -57,6 +57,7 @@ CONTRASTIVE = ContrastiveConfig(
 )
 ADAPTIVE = AdaptiveConfig(
     momentum=0.9,
+    absent="decay",
     cutmix=AdaptiveCutmixConfig(area_thresh=0.01, area_thresh2=0.05),
     copy_paste=CopyPasteConfig(number=2, leave_out=(0,)),
     threshold=0.25,
@@ -249,7 +250,8 @@ def _twin_ael(case: Case, step: int, trained, memory: twin_ael.Memory, dtype: to
     rng = generator(SEED, "adaptive sampling", step)
     draws = [random_slice(rng, BatchSlice(0, BATCH, BATCH), CROP).astype(np.float32) for _ in range(2)]
     cfg = case.context.trainer.adaptive
-    spec = twin_ael.AELSpec(cfg.threshold, cfg.gamma, cfg.gamma2, cfg.momentum, twin_criterion(case.context))
+    criterion = twin_criterion(case.context)
+    spec = twin_ael.AELSpec(cfg.threshold, cfg.gamma, cfg.gamma2, cfg.momentum, cfg.absent, criterion)
     batch = twin_ael.AELBatch(image_l, label_l, taught, image_u, pseudo, tuple(map(torch.from_numpy, draws)))
     return twin_ael.ael_step(student, teacher, optimizer, batch, memory, spec, step)
 
@@ -257,8 +259,6 @@ def _twin_ael(case: Case, step: int, trained, memory: twin_ael.Memory, dtype: to
 def _pasted(step: int, images, labels, memory: twin_ael.Memory):
     """Copy-paste, classes drawn by the twin's probabilities."""
     probabilities = twin_ael.paste_probabilities(memory.confidence.double(), ADAPTIVE.copy_paste.leave_out).numpy()
-    rng = generator(SEED, "copy-paste classes", step)
-    classes = rng.choice(len(probabilities), ADAPTIVE.copy_paste.number, p=probabilities / probabilities.sum())
     images, labels, others = images.clone(), labels.clone(), Images("labeled", LABELED)
     for i in range(BATCH):
         rng = generator(SEED, "copy-paste", step, i)
@@ -266,6 +266,8 @@ def _pasted(step: int, images, labels, memory: twin_ael.Memory):
         if happens:
             image, label = (torch.from_numpy(x) for x in others.read(other)[:2])
             both = image.to(images.dtype), label.long()
+            rng = generator(SEED, "copy-paste classes", step, i // 2)
+            classes = rng.choice(len(probabilities), ADAPTIVE.copy_paste.number, p=probabilities / probabilities.sum())
             images[i], labels[i] = twin_ael.paste(images[i], labels[i], *both, sorted(set(classes.tolist())))
     return images, labels
 
@@ -280,7 +282,7 @@ def _mixed(step: int, images, pseudo, ids: list[str], memory: twin_ael.Memory, t
     for i, (c, _) in enumerate(drawn):
         rng = generator(SEED, "adaptive box", step, i)
         box = component_box((shown[0][i] == c).numpy(), ADAPTIVE.cutmix.area_thresh * CROP[0] * CROP[1], rng)
-        boxes.append(cutmix_boxes(1, *CROP, rng)[0] if box is None else box)
+        boxes.append(half_box(*CROP, rng) if box is None else box)
     inside = twin_training.box_masks(torch.from_numpy(np.stack(boxes)), CROP)
     for i, index in enumerate(source.indices_of(ids)):
         memory.mark(index, pseudo[0][i], ADAPTIVE.cutmix.area_thresh2)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import scipy.ndimage
+import scipy.stats
 from mindspore import Tensor
 from tiny import CROP, NEEDS, Source, batch_of, context_of, step_batch
 
 from semiseg.common.distributed import ALONE
 from semiseg.common.rng import generator
-from semiseg.methods.ael.adaptive_cutmix import component_box
+from semiseg.methods.ael.adaptive_cutmix import component_box, half_box
 from semiseg.methods.ael.method import AEL
-from semiseg.methods.mixing import box_masks, cutmix_boxes
+from semiseg.methods.mixing import box_masks
 from semiseg.methods.sampling import BatchSlice
 from semiseg.models.interpolate import resize
 
@@ -43,7 +44,7 @@ def test_the_box_of_the_drawn_image_replaces_the_same_place():
         other_label = source.predicted(other[None])[0]
         rng = generator(SEED, "adaptive box", 4, i)
         box = component_box(other_label == class_id, 0.005 * other_label.size, rng)
-        box = cutmix_boxes(1, *CROP, rng)[0] if box is None else box
+        box = half_box(*CROP, rng) if box is None else box
         mask = box_masks(box[None], *CROP)[0]
         assert np.array_equal(mixed.image.asnumpy()[i], np.where(mask, other, batch.images[i]))
         assert np.array_equal(mixed.label.asnumpy()[i], np.where(mask, other_label, label[i]))
@@ -60,7 +61,7 @@ def test_without_a_component_that_is_large_enough_the_box_has_half_the_area():
     for i in range(2):
         rng = generator(SEED, "adaptive box", 2, i)
         rng.random()
-        mask = box_masks(cutmix_boxes(1, *CROP, rng), *CROP)[0]
+        mask = box_masks(half_box(*CROP, rng)[None], *CROP)[0]
         assert np.array_equal(mixed.image.asnumpy()[i][:, ~mask], batch.images[i][:, ~mask])
         assert not (mixed.image.asnumpy()[i][:, mask] == batch.images[i][:, mask]).any()
 
@@ -150,9 +151,23 @@ def test_the_box_of_a_component_is_its_bounding_box():
 
 
 def test_without_a_large_component_there_is_no_box_and_one_number_is_drawn_in_any_case():
-    for pixels, min_area in ((blobs(), 6), (np.zeros((4, 4), bool), 0), (np.ones((4, 4), bool), 3)):
+    everywhere = np.ones((4, 4), bool)  # its box would replace the whole image
+    for pixels, min_area in ((blobs(), 6), (np.zeros((4, 4), bool), 0), (everywhere, 3), (blobs(), 5)):
         rng, other = generator(3, "test"), generator(3, "test")
         found = component_box(pixels, min_area, rng)
-        assert (found is None) == (min_area != 3)
+        assert (found is None) == (min_area != 5)
         other.random()
         assert rng.random() == other.random()
+
+
+def test_the_random_box_has_half_the_area_and_a_height_that_is_uniform_in_its_logarithm():
+    height, width = 90, 200
+    boxes = np.array([half_box(height, width, generator(seed, "test")) for seed in range(4000)])
+    tops, lefts, tall, wide = boxes.T
+    assert (np.abs(tall * wide - height * width / 2) <= (tall + wide) / 2 + 0.25).all()  # sides are rounded
+    assert min(boxes.min(), (height - tops - tall).min(), (width - lefts - wide).min()) >= 0
+    logarithms = np.log2(height / tall)
+    assert scipy.stats.kstest(logarithms, "uniform").statistic < 0.04
+    for corners, room in ((tops, height - tall), (lefts, width - wide)):
+        assert scipy.stats.kstest((corners[room > 20] / room[room > 20]), "uniform").statistic < 0.05
+    assert np.array_equal(half_box(9, 7, generator(1, "test")), half_box(9, 7, generator(1, "test")))

@@ -162,7 +162,9 @@ def ael(kind="cityscapes_semi"):
     }
     content["criterion"]["cons"] = {"sample": True, "gamma": 2, "gamma2": 1}
     content["dataset"]["acp"] = {"number": 1 if pascal else 3}
-    content["dataset"]["acm"] = {"number": 1, "area_thresh": 0.03 if pascal else 0.005, "no_pad": True, "no_slim": True}
+    content["dataset"]["acm"] = {"number": 3, "area_thresh": 0.03 if pascal else 0.005, "no_pad": True, "no_slim": True}
+    if not pascal:
+        content["dataset"]["acm"]["area_thresh2"] = 0.01
     return content
 
 
@@ -429,12 +431,49 @@ def test_parts_of_ael_can_be_off(tmp_path, section, value, gone):
 def test_ael_without_its_consistency_options_weighs_all_pixels_alike(tmp_path):
     adaptive = load(write(tmp_path, without(ael(), "criterion.cons"))).trainer.adaptive
     assert (adaptive.sample, adaptive.gamma) == (False, 0)
+    # Its code then takes the mean over the pixels above a threshold, as no method here does.
+    with pytest.raises(ConfigError, match=r"threshold: 0\.7 is not supported without criterion\.cons, only 0"):
+        load(write(tmp_path, without(ael("pascal_semi"), "criterion.cons")))
+
+
+@pytest.mark.parametrize(
+    ("section", "written", "key", "value"),
+    [
+        ("dataset.acp", {"prob": 0.2}, "copy_paste.prob", 0.8),  # the code pastes where random() > prob
+        ("dataset.acp", {"momentum": 0.9}, "momentum", 0.999),  # acm's counts where there is one
+        ("dataset.acp", {"prob": 0.5}, "copy_paste.number", 3),
+        ("dataset.acm", {"no_pad": True, "no_slim": True}, "cutmix.area_thresh", 0.0001),
+        ("dataset.acm", {"no_pad": True, "no_slim": True, "area_thresh": 0.02}, "cutmix.area_thresh2", 0.02),
+        ("dataset.acm", {"no_pad": True, "no_slim": True, "momentum": 0.9}, "momentum", 0.9),
+        ("criterion.cons", {"gamma": 2}, "sample", False),
+        ("criterion.cons", {"gamma": 2, "sample": True}, "gamma2", 1),
+    ],
+)
+@pytest.mark.parametrize("kind", ["cityscapes_semi", "pascal_semi"])
+def test_what_an_ael_file_leaves_out_is_as_its_code_has_it(tmp_path, kind, section, written, key, value):
+    config = load(write(tmp_path, with_value(ael(kind), section, written)))
+    for name in ("adaptive", *key.split(".")):
+        config = getattr(config.trainer if name == "adaptive" else config, name)
+    assert config == pytest.approx(value)
+
+
+def test_momentum_of_an_ael_file_is_that_of_the_first_section_which_is_on(tmp_path):
+    content = with_value(with_value(ael(), "dataset.acm", False), "dataset.acp", {"momentum": 0.9})
+    assert load(write(tmp_path, content)).trainer.adaptive.momentum == 0.9
+    content = with_value(with_value(content, "dataset.acp", False), "criterion.cons", {"gamma": 2, "momentum": 0.8})
+    assert load(write(tmp_path, content)).trainer.adaptive.momentum == 0.8
+
+
+def test_the_weight_of_aels_consistency(tmp_path):
+    config = load(write(tmp_path, with_value(ael(), "criterion.consist_weight", 0.5)))
+    assert config.trainer.unsupervised.loss_weight == 0.5
 
 
 @pytest.mark.parametrize(
     ("key", "value", "shown"),
     [
         ("dataset.acm.no_pad", False, "dataset.acm.no_pad"),
+        ("dataset.acm", {"area_thresh": 0.005, "no_pad": True}, "dataset.acm.no_slim: left out, which means false"),
         ("dataset.acm.shape", "disk", "dataset.acm"),
         ("criterion.cons.gamma3", 1, "criterion.cons"),
         ("criterion.cons.gamma", -1, "trainer.adaptive.gamma"),

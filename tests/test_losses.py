@@ -256,6 +256,22 @@ def test_class_confidences_are_sums_over_the_labelled_pixels_of_each_class():
     assert sums.shape == counts.shape == (CLASSES,)
 
 
+def test_by_pairs_of_images_a_class_counts_zero_where_a_pair_does_not_show_it():
+    logits, labels = make(shape=(6, 7, 6))
+    labels[2:4][labels[2:4] == 1] = 255
+    probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    sums, counts = losses.pair_confidences(Tensor(probability), Tensor(labels))
+    expected = np.zeros(CLASSES)
+    for first in (0, 2, 4):
+        for c in range(CLASSES):
+            true = labels[first : first + 2] == c
+            expected[c] += probability[first : first + 2, c][true].mean() if true.any() else 0
+    np.testing.assert_allclose(sums.asnumpy(), expected, rtol=1e-5)
+    assert counts.asnumpy().tolist() == [3] * CLASSES
+    shown_once = losses.pair_confidences(Tensor(probability[2:4]), Tensor(labels[2:4]))
+    assert float(shown_once[0][1]) == 0
+
+
 def test_weights_are_brought_to_sum_one_and_a_pixel_without_a_label_has_no_loss():
     logits, labels = make()
     weight = np.random.default_rng(5).random(labels.shape).astype(np.float32)

@@ -15,7 +15,7 @@ from tiny import NEEDS, Trainee, context_of
 from semiseg.common.rng import generator
 from semiseg.data.loaders import Batch
 from semiseg.data.transforms import Crop
-from semiseg.losses import class_confidences
+from semiseg.losses import class_confidences, pair_confidences
 from semiseg.methods.ael.banks import ConfidenceBank
 from semiseg.methods.ael.copy_paste import CopyPaste
 from semiseg.methods.ael.method import pixel_probabilities
@@ -41,15 +41,18 @@ def bank_of(confidence, momentum=0.9):
     return bank
 
 
+@pytest.mark.parametrize(
+    ("rule", "confidences"), [("keep", class_confidences), ("decay", pair_confidences)], ids=["keep", "decay"]
+)
 @pytest.mark.parametrize("absent", [(), (1,), (0, 1, 2)])
-def test_confidences_follow_the_student_on_labelled_pixels(absent):
+def test_confidences_follow_the_student_on_labelled_pixels(absent, rule, confidences):
     bank, expected = bank_of([0.2, 0.5, 0.1]), torch.tensor([0.2, 0.5, 0.1])
     for step in range(3):
         logits, _, label, _ = arrays(step)
         label[np.isin(label, absent)] = 255
         probability = torch.from_numpy(logits).softmax(1).numpy()
-        bank.update(*(x.asnumpy() for x in class_confidences(Tensor(probability), Tensor(label.astype(np.int32)))))
-        expected = twin.update_confidence(expected, torch.from_numpy(logits), torch.from_numpy(label), 0.9)
+        bank.update(*(x.asnumpy() for x in confidences(Tensor(probability), Tensor(label.astype(np.int32)))))
+        expected = twin.update_confidence(expected, torch.from_numpy(logits), torch.from_numpy(label), 0.9, rule)
     np.testing.assert_allclose(bank.values, expected.numpy(), rtol=1e-5)
 
 

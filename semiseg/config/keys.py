@@ -281,7 +281,7 @@ class AdaptiveCutmixConfig(Section):
 class CopyPasteConfig(Section):
     """AEL's copy-paste: pixels of badly learnt classes of another labelled image, laid over a labelled image."""
 
-    number: int = key(3, "classes drawn a step", ge=1, expected="at least 1 class")
+    number: int = key(3, "classes drawn for every two images", ge=1, expected="at least 1 class")
     prob: float = key(0.5, "share of the labelled images that get something pasted", **PROBABILITY)
     rand_resize: Scales = key((0.1, 2.0), "of the other image", **SCALES)
     leave_out: tuple[Annotated[int, Field(ge=0)], ...] = key(
@@ -323,6 +323,11 @@ class AdaptiveConfig(Section):
     """
 
     momentum: float = key(0.999, "of each class's confidence", ge=0, lt=1)
+    absent: Literal["keep", "decay"] = key(
+        "keep",
+        "the confidence of a class that no labelled image shows; decay: 0 in each pair of images without it, as "
+        "published, so that rare classes count as unlearnt",
+    )
     cutmix: AdaptiveCutmixConfig | None = key(None, "null: trainer.unsupervised.apply_aug mixes")
     copy_paste: CopyPasteConfig | None = None
     sample: bool = key(True, "leave out pixels of classes that are learnt well, at random", read_if=_AEL)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semiseg.common.errors import ConfigError
+from semiseg.config.published_ael import draw_labeled, translate_ael
+from semiseg.config.published_work import Work, is_number, located, nested, translate_fixed
 
 # Switches that the published networks always have on, or files that leave them off: key -> (what may stand there, why).
 _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -34,43 +35,11 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "net.decoder.kwargs.rep_clf": ((), "the prototype head reads that feature whenever there is one"),
     "net.proto_head.patch_select": ((True,), "always so: one pixel in each cell of the grid"),
 }
-# AEL's sections: acp pastes on labelled images, acm mixes unlabelled ones, cons is the loss of the consistency.
-_AEL_RENAMED = {
-    "dataset.acp.number": "trainer.adaptive.copy_paste.number",
-    "dataset.acp.prob": "trainer.adaptive.copy_paste.prob",
-    "dataset.acp.rand_resize": "trainer.adaptive.copy_paste.rand_resize",
-    "dataset.acp.momentum": "trainer.adaptive.momentum",
-    "dataset.acm.momentum": "trainer.adaptive.momentum",
-    "dataset.acm.area_thresh": "trainer.adaptive.cutmix.area_thresh",
-    "dataset.acm.area_thresh2": "trainer.adaptive.cutmix.area_thresh2",
-    "criterion.cons.sample": "trainer.adaptive.sample",
-    "criterion.cons.gamma": "trainer.adaptive.gamma",
-    "criterion.cons.gamma2": "trainer.adaptive.gamma2",
-    "criterion.threshold": "trainer.adaptive.threshold",
-}
-_AEL_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "dataset.acm.number": ((), "no published code reads it: one class is drawn for each image"),
-    "dataset.acm.no_pad": ((True,), "always so: the box is the component's own"),
-    "dataset.acm.no_slim": ((True,), "always so: the box is the component's own"),
-}
-_AEL_SECTIONS = ("dataset.acp", "dataset.acm", "criterion.cons")
-# What AEL's source has where its files are silent, by data set; its numbers of Cityscapes' large classes mean nothing
-# on VOC, where background is left out.
-_AEL_SOURCE: dict[str, dict[str, Any]] = {
-    "cityscapes": {"number": 3, "leave_out": [0, 1, 2, 8, 10], "area_thresh": 0.005, "area_thresh2": 0.01},
-    "pascal": {"number": 1, "leave_out": [0], "area_thresh": 0.03, "area_thresh2": 0.03},
-}
-# Devices of the published runs. U2PL's contrastive loss and all of AEL's losses are divided by their number before
-# distributed training averages over them once more (docs/method.md).
+# Devices of the published runs: U2PL's contrastive loss is divided by their number before distributed training averages
+# over them once more (docs/method.md).
 _U2PL_DEVICES = {"pascal": 4, "cityscapes": 8}
-_AEL_DEVICES = 8
-# Images in the lists that AEL draws its n_sup labelled ones from.
-_AEL_POOL = {"pascal": 10582, "cityscapes": 2975}
-# dataset.type of semi-supervised runs: U2PL's and the authors' name, AEL's.
-_DATA_SETS = {"cityscapes_semi_cp": "cityscapes", "pascal_voc_semi_cp": "pascal", "pascal_voc": "pascal"}
 _RENAMED = {"net.proto_head.proto_unpdate_momentum": "net.proto_head.proto_update_momentum"}
 _CRITERIA = {"ohem": "ohem", "celoss": "CELoss", "ce": "CELoss", "crossentropy": "CELoss"}
-_TO_ROOT = "../../../../"  # from experiments/<data set>/<split>/<method>, where the published scripts run
 
 
 def is_published(content: Mapping[str, Any]) -> bool:
@@ -92,82 +61,19 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     Raises:
         ConfigError: a key that is written with a value that this project has no counterpart for.
     """
-    work = _Work(content, path)
+    work = Work(content, path)
     _translate_types(work)
     _translate_paths(work)
     _translate_method(work)
     if work.ael:
-        _translate_ael(work)
-    _translate_fixed(work, _FIXED)
+        translate_ael(work)
+    translate_fixed(work, _FIXED)
     _translate_rest(work)
     _fill_in(work)
     return nested(work.keys), work.notes
 
 
-class _Work:
-    """The flat keys under way, and what there is to say about them."""
-
-    def __init__(self, content: Mapping[str, Any], path: Path):
-        self.path, self.notes = path, []
-        self.keys: dict[str, Any] = _flat(content)
-        package = str(self.keys.get("net.encoder.type", ""))
-        self.authors = package.startswith("core.")
-        if moved := [key for key in self.keys if key.startswith(("dataset.train.acp", "dataset.train.acm"))]:
-            self.keys |= {key.replace("dataset.train.", "dataset."): self.keys.pop(key) for key in moved}
-        self.ael = package.startswith("semseg.") or any(map(self.has, _AEL_SECTIONS))
-        written = str(self.keys.get("dataset.type", ""))
-        self.data_set = _DATA_SETS.get(written, written.removesuffix("_semi"))
-        self.semi = written.endswith(("_semi", "_semi_cp"))
-
-    def has(self, section: str) -> bool:
-        """Whether a section (or key) is written and not empty."""
-        return any(
-            (key == section or key.startswith(f"{section}.")) and value not in (None, False)
-            for key, value in self.keys.items()
-        )
-
-    def note(self, key: str, text: str) -> None:
-        self.notes.append(f"{key}: {text}")
-
-    def default(self, key: str, value: Any) -> None:
-        """Writes a key of ours unless the file has it itself."""
-        self.keys.setdefault(key, value)
-
-    def refuse(self, key: str, text: str) -> ConfigError:
-        return ConfigError(f"{self.path}: {key}: {text}")
-
-
-def is_number(value: Any) -> bool:
-    """Whether YAML gave a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)  # anything else is refused by its type
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = None if isinstance(value, Mapping) else value
-    return flat
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as a tree."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *sections, leaf = key.split(".")
-        node = tree
-        for section in sections:
-            if not isinstance(node.get(section), dict):  # "proto_head: null" may stand beside a key below it
-                node[section] = {}
-            node = node[section]
-        if not (value is None and isinstance(node.get(leaf), dict)):
-            node[leaf] = value
-    return tree
-
-
-def _translate_types(work: _Work) -> None:
+def _translate_types(work: Work) -> None:
     for key in ("net.encoder.type", "net.decoder.type"):
         written = work.keys.get(key)
         if isinstance(written, str) and "." in written:
@@ -188,21 +94,21 @@ def _translate_types(work: _Work) -> None:
             work.keys[key] = None
 
 
-def _translate_paths(work: _Work) -> None:
+def _translate_paths(work: Work) -> None:
     roots = [work.keys.pop(key, None) for key in ("dataset.train.data_root", "dataset.val.data_root")]
     parts = ["dataset"] if roots[0] == roots[1] else ["dataset.train", "dataset.val"]
     for part, written in zip(parts, roots, strict=False):
         if written:
-            work.keys[f"{part}.data_root"] = _located(work, written)
+            work.keys[f"{part}.data_root"] = located(work, written)
             key = "dataset.*.data_root" if part == "dataset" else f"{part}.data_root"
             work.note(key, f"{written} is {part}.data_root: {work.keys[f'{part}.data_root']}")
     for part in ("train", "val"):
         key = f"dataset.{part}.data_list"
         if isinstance(work.keys.get(key), str):
-            work.keys[key] = _located(work, work.keys[key], from_root=False)
+            work.keys[key] = located(work, work.keys[key], from_root=False)
     _add_unlabeled(work)
     if work.keys.get("saver.main_dir"):
-        work.keys["saver.main_dir"] = _located(work, work.keys["saver.main_dir"])
+        work.keys["saver.main_dir"] = located(work, work.keys["saver.main_dir"])
         work.note("saver.main_dir", f"taken as {work.keys['saver.main_dir']}")
     elif not work.keys.get("saver.root"):
         work.keys["saver.main_dir"] = str(work.path.parent)
@@ -210,19 +116,19 @@ def _translate_paths(work: _Work) -> None:
     start = work.keys.get("net.proto_head.init_proto_path")
     if isinstance(start, str) and start:
         placeholder = start.startswith("path/to/")
-        work.keys["net.proto_head.init_proto_path"] = None if placeholder else _located(work, start)
+        work.keys["net.proto_head.init_proto_path"] = None if placeholder else located(work, start)
         if placeholder:
             work.note("net.proto_head.init_proto_path", f"{start} is a placeholder; k-means inside the run stands in")
 
 
-def _add_unlabeled(work: _Work) -> None:
+def _add_unlabeled(work: Work) -> None:
     """U2PL's unlabelled list is found by name beside the labelled one."""
     labeled = work.keys.get("dataset.train.data_list")
     if not isinstance(labeled, str) or "dataset.train.unlabeled_list" in work.keys:
         return
     path = Path(labeled)
     if work.ael and path.name != "labeled.txt":
-        _draw_labeled(work, path)
+        draw_labeled(work, path)
         return
     if path.name != "labeled.txt":
         raise work.refuse(
@@ -235,31 +141,7 @@ def _add_unlabeled(work: _Work) -> None:
     work.default("dataset.split", path.parent.name)
 
 
-def _draw_labeled(work: _Work, pool: Path) -> None:
-    """AEL's list holds all training images, of which ``n_sup`` drawn ones are labelled."""
-    count, total = work.keys.get("dataset.n_sup"), _AEL_POOL.get(work.data_set)
-    if total is None or not isinstance(count, int) or not 0 < count < total:
-        raise work.refuse("dataset.n_sup", f"expected a number of labelled images below {total}, got {count!r}")
-    work.keys["dataset.labeled_ratio"] = count / total
-    work.note(
-        "dataset.n_sup",
-        f"{count} of the {total} images of {pool.name} are drawn by dataset.split_seed (dataset.labeled_ratio); AEL "
-        "draws others, by Python's random.sample",
-    )
-
-
-def _located(work: _Work, written: Any, from_root: bool = True) -> Any:
-    """A published path as an absolute one. Only the authors have paths that start at the repository root."""
-    if not isinstance(written, str) or not written or Path(written).expanduser().is_absolute():
-        return written
-    folder = work.path.parent
-    root = next((p.parent for p in (folder, *folder.parents) if p.name == "experiments"), folder)
-    if written.startswith(_TO_ROOT):
-        return str(root / written.removeprefix(_TO_ROOT))
-    return str((root if from_root and work.authors else folder) / written)
-
-
-def _translate_method(work: _Work) -> None:
+def _translate_method(work: Work) -> None:
     if work.has("net.proto_head"):
         method = "ours"
     elif not work.semi:
@@ -276,7 +158,7 @@ def _translate_method(work: _Work) -> None:
         _translate_unsupervised(work)
 
 
-def _translate_contrastive(work: _Work) -> None:
+def _translate_contrastive(work: Work) -> None:
     written = [key for key in work.keys if key == "trainer.contrastive" or key.startswith("trainer.contrastive.")]
     rep_head = work.keys.pop("net.decoder.kwargs.rep_head", None)
     if work.keys["method"] == "u2pl":
@@ -296,7 +178,7 @@ def _translate_contrastive(work: _Work) -> None:
         work.note("trainer.contrastive.*", f"not read (method {work.keys['method']})")
 
 
-def _translate_unsupervised(work: _Work) -> None:
+def _translate_unsupervised(work: Work) -> None:
     section = "trainer.unsupervised"
     by_confidence = work.ael or work.has("net.proto_head") or f"{section}.confid_thresh" in work.keys
     work.default(f"{section}.rule", "confidence" if by_confidence else "entropy")
@@ -311,59 +193,7 @@ def _translate_unsupervised(work: _Work) -> None:
     work.keys[f"{section}.apply_aug"] = mixing or "none"
 
 
-def _translate_ael(work: _Work) -> None:
-    """AEL's own sections, and the rates that its code really trains with."""
-    for name, change in (("lr", lambda x: x / _AEL_DEVICES), ("weight_decay", lambda x: x * _AEL_DEVICES)):
-        key = f"trainer.optimizer.kwargs.{name}"
-        if is_number(written := work.keys.get(key)):
-            work.keys[key] = change(written)
-            why = f"AEL's code, on the {_AEL_DEVICES} devices of its tables, averages its losses once too often"
-            work.note(key, f"{written:g} is {work.keys[key]:g} here ({why})")
-    if work.keys["method"] == "suponly":
-        for section in _AEL_SECTIONS:
-            written = [key for key in work.keys if key == section or key.startswith(f"{section}.")]
-            if written:
-                work.note(f"{section}.*", "not read (method suponly)")
-            for key in written:
-                del work.keys[key]
-        return
-    ours, source = "trainer.adaptive", _AEL_SOURCE.get(work.data_set, {})
-    there = {section: work.has(section) for section in _AEL_SECTIONS}
-    _translate_fixed(work, _AEL_FIXED)
-    for old, new in _AEL_RENAMED.items():
-        if old in work.keys:
-            work.default(new, work.keys.pop(old))
-            work.note(old, f"is {new} here")
-    for section in _AEL_SECTIONS:  # true, or null for what is off
-        if section in work.keys:
-            work.note(section, f"{'on' if work.keys.pop(section) else 'off'}")
-    for section, part, names in (
-        ("dataset.acp", "copy_paste", ("number", "leave_out")),
-        ("dataset.acm", "cutmix", ("area_thresh", "area_thresh2")),
-    ):
-        for name in names if there[section] else ():
-            work.default(f"{ours}.{part}.{name}", source.get(name, [] if name == "leave_out" else None))
-    if not there["criterion.cons"] and work.keys["method"] == "ael":
-        work.default(f"{ours}.sample", False)
-        work.default(f"{ours}.gamma", 0)
-    if there["dataset.acm"]:
-        work.keys.pop("trainer.unsupervised.apply_aug", None)
-    if there["dataset.acm"] or work.keys["trainer.unsupervised.apply_aug"] != "none":
-        work.default("trainer.unsupervised.aug_prob", 1.0)
-
-
-def _translate_fixed(work: _Work, table: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
-    for key, (fine, why) in table.items():
-        if key not in work.keys:
-            continue
-        value = work.keys.pop(key)
-        if fine and not any(value == item and type(value) is type(item) for item in fine):
-            only = " or ".join(repr(item) for item in fine if item is not None)
-            raise work.refuse(key, f"{value!r} is not supported here, only {only}; remove the key or set it so")
-        work.note(key, f"ignored ({why})")
-
-
-def _translate_rest(work: _Work) -> None:
+def _translate_rest(work: Work) -> None:
     if "criterion.threshold" in work.keys:
         del work.keys["criterion.threshold"]
         work.note("criterion.threshold", "ignored (AEL's code alone reads it; criterion.kwargs.thresh counts)")
@@ -382,7 +212,7 @@ def _translate_rest(work: _Work) -> None:
         )
 
 
-def _fill_in(work: _Work) -> None:
+def _fill_in(work: Work) -> None:
     """What the published code has in its source, or takes as a default that differs from ours."""
     pascal = work.data_set == "pascal"
     built_in: dict[str, Any] = {"trainer.optimizer.decoder_lr_times": 10 if pascal or work.ael else 1}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.common.errors import ConfigError
-from semiseg.config.published import is_number, nested
+from semiseg.config.published_work import is_number, nested
 
 # Keys by which such a file is told.
 _MARKS = {"nclass", "backbone", "dilations", "crop_size"}

@@ -15,8 +15,22 @@ from . import losses, training
 from .losses import IGNORE, pixel_ce
 
 
-def update_confidence(confidence: Tensor, logits: Tensor, label: Tensor, momentum: float) -> Tensor:
-    """New confidences (C,): moving average of the mean softmax of the true class; absent classes keep theirs."""
+def update_confidence(
+    confidence: Tensor, logits: Tensor, label: Tensor, momentum: float, absent: str = "keep"
+) -> Tensor:
+    """New confidences (C,): moving average of the mean softmax of the true class; absent classes keep theirs.
+
+    With absent "decay" each two images are a device, with confidences of its own that absent classes pull to 0; theirs
+    are averaged. (An average of moving averages is the moving average of the average.)
+    """
+    if absent == "decay":
+        parts = []
+        for first in range(0, len(label), 2):
+            prob, own = logits[first : first + 2].softmax(1), label[first : first + 2]
+            shown = [prob[:, c][own == c] for c in range(prob.shape[1])]
+            found = [values.mean() if len(values) else values.new_zeros(()) for values in shown]
+            parts.append(momentum * confidence + (1 - momentum) * torch.stack(found))
+        return torch.stack(parts).mean(0)
     prob, updated = logits.softmax(1), confidence.clone()
     for c in range(len(confidence)):
         if (label == c).any():
@@ -141,6 +155,7 @@ class AELSpec:
     gamma: float
     gamma2: float
     momentum: float
+    absent: str
     criterion: Callable[[Tensor, Tensor], Tensor]
     aux_weight: float = 0.4
     ema_decay: float = 0.99
@@ -169,6 +184,7 @@ def ael_step(
     }
     sum(terms.values()).backward()
     optimizer.step()
-    memory.confidence = update_confidence(memory.confidence, logits[:n].detach(), batch.label_l, spec.momentum)
+    pred_l = logits[:n].detach()
+    memory.confidence = update_confidence(memory.confidence, pred_l, batch.label_l, spec.momentum, spec.absent)
     training.update_teacher(teacher, student, step, spec.ema_decay, statistics=False)
     return {name: term.item() for name, term in terms.items()}

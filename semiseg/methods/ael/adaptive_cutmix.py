@@ -12,7 +12,7 @@ from semiseg.common.platform import numpy_of
 from semiseg.common.rng import generator
 from semiseg.methods.ael.banks import ConfidenceBank, ImageBank
 from semiseg.methods.context import RunContext, StepBatch
-from semiseg.methods.mixing import Mixer, box_masks, cutmix_boxes
+from semiseg.methods.mixing import Mixer, box_masks
 from semiseg.methods.pseudo_labels import PseudoLabels
 from semiseg.methods.teacher import TeacherLabels
 
@@ -68,7 +68,7 @@ class AdaptiveCutMix(Mixer):
     def _box(self, step: int, place: int, pixels: np.ndarray) -> np.ndarray:
         rng = generator(self._seed, "adaptive box", step, place)
         box = component_box(pixels, self._areas.area_thresh * pixels.size, rng)
-        return cutmix_boxes(1, *pixels.shape, rng)[0] if box is None else box
+        return half_box(*pixels.shape, rng) if box is None else box
 
     def _see(self, step: int, indices: np.ndarray, predictions: np.ndarray) -> None:
         """Keeps what the images (2 x B: current ones, partners) show by their predictions (2 x B x H x W), those of all
@@ -88,9 +88,12 @@ def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator)
         pixels: bool H x W. Pixels that touch at a corner are connected.
 
     Returns:
-        int32 of length 4, or None where no component is large enough. One number is drawn in any case.
+        int32 of length 4, or None where no component is large enough or the class is everywhere: its box would replace
+        the whole image. One number is drawn in any case.
     """
     along = rng.random()
+    if pixels.all():
+        return None
     count, _, statistics, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
     large = [c for c in range(1, count) if statistics[c, cv2.CC_STAT_AREA] > min_area]
     if not large:
@@ -98,3 +101,14 @@ def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator)
     chosen = statistics[large[int(along * len(large))]]
     keys = (cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH)
     return chosen[list(keys)].astype(np.int32)
+
+
+def half_box(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """A random box (top, left, height, width) of half the area of a crop: int32 of length 4.
+
+    Its height is 0.5 ** u of the crop's, u uniform: AEL's ``init_cutmix``. (U2PL's CutMix draws the width uniformly.)
+    """
+    tall = 0.5 ** rng.random()
+    size = np.round([tall * height, 0.5 / tall * width])
+    corner = np.round((np.array([height, width]) - size) * rng.random(2))
+    return np.concatenate([corner, size]).astype(np.int32)

@@ -15,8 +15,8 @@ from semiseg.common.host_array import HostArray
 class ConfidenceBank:
     """Per class the mean probability that the student gives the true class, as a moving average over the steps.
 
-    It starts at 0, where all classes count as unlearnt alike, and a class absent from a step keeps its value. (The
-    published code starts at random numbers and lets absent classes decay.)
+    It starts at 0, where all classes count as unlearnt alike (in the published code at random numbers), and a class
+    that a step says nothing of keeps its value.
     """
 
     def __init__(self, num_classes: int, momentum: float):
@@ -28,7 +28,7 @@ class ConfidenceBank:
         return self._values.array.copy()
 
     def update(self, sums: np.ndarray, counts: np.ndarray) -> None:
-        """Takes in a step: per class the sum of probabilities of the true class, and the number of pixels."""
+        """Takes in a step: per class the sum of probabilities of the true class, and how many were added up."""
         seen = counts > 0
         means = sums[seen] / counts[seen]
         values = self._values.array

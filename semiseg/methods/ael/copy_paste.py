@@ -18,9 +18,7 @@ class CopyPaste:
 
     def __call__(self, step: int, batch: StepBatch) -> Batch:
         """The labelled images with what was pasted; the batch itself stays as it is."""
-        rng = generator(self._seed, "copy-paste classes", step)
         probabilities = self._confidence.pasting_probabilities(self._cfg.leave_out)
-        classes = np.unique(rng.choice(len(probabilities), self._cfg.number, p=probabilities))
         images, labels = batch.labeled.images.copy(), batch.labeled.labels.copy()
         inside = None if batch.labeled.inside is None else batch.labeled.inside.copy()
         for i in range(len(images)):
@@ -29,9 +27,16 @@ class CopyPaste:
             happens, other = rng.random() < self._cfg.prob, int(rng.integers(len(self._images)))
             if happens:
                 crop = self._images.read(other, step, place)
-                pasted = np.isin(crop.label, classes)
+                pasted = np.isin(crop.label, self._classes(step, place, probabilities))
                 if crop.inside is not None:
                     pasted &= crop.inside
                     inside[i] |= pasted
                 images[i][:, pasted], labels[i][pasted] = crop.image[:, pasted], crop.label[pasted]
         return batch.labeled._replace(images=images, labels=labels, inside=inside)
+
+    def _classes(self, step: int, place: int, probabilities: np.ndarray) -> np.ndarray:
+        """What is pasted on the image at ``place`` of the whole batch, and on its neighbour: a device of the published
+        code draws once a step, for its two images.
+        """
+        rng = generator(self._seed, "copy-paste classes", step, place // 2)
+        return rng.choice(len(probabilities), self._cfg.number, p=probabilities)

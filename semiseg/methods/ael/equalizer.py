@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from mindspore import Tensor, ops
 
+from semiseg.common.errors import ConfigError
 from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of
 from semiseg.data.loaders import Batch
-from semiseg.losses import class_confidences
+from semiseg.losses import class_confidences, pair_confidences
 from semiseg.methods.ael.adaptive_cutmix import AdaptiveCutMix
 from semiseg.methods.ael.banks import ConfidenceBank
 from semiseg.methods.ael.copy_paste import CopyPaste
@@ -20,7 +21,9 @@ from semiseg.models.interpolate import resize
 
 
 class ClassConfidences(NamedTuple):
-    """The student's probability of the true class, over the labelled pixels of each class."""
+    """The student's probability of the true class, over the labelled pixels of each class, or its means over pairs of
+    images.
+    """
 
     sums: Tensor  # C float32
     counts: Tensor  # C float32
@@ -31,6 +34,12 @@ class Equalizer:
 
     def __init__(self, context: RunContext, teacher_labels: TeacherLabels):
         cfg = context.trainer.adaptive
+        if cfg.absent == "decay" and context.batch_size % 2:
+            raise ConfigError(
+                "trainer.adaptive.absent: decay takes labelled images by twos, and dataset.batch_size is "
+                f"{context.batch_size}: make it even, or trainer.adaptive.absent=keep"
+            )
+        self._confidences = pair_confidences if cfg.absent == "decay" else class_confidences
         self.confidence = ConfidenceBank(context.net.num_classes, cfg.momentum)
         self.mixer = AdaptiveCutMix(context, teacher_labels, self.confidence) if cfg.cutmix else None
         self._copy_paste = CopyPaste(context, self.confidence) if cfg.copy_paste else None
@@ -39,11 +48,10 @@ class Equalizer:
         """The labelled images, with pixels of badly learnt classes pasted if that is switched on."""
         return self._copy_paste(step, batch) if self._copy_paste else batch.labeled
 
-    @staticmethod
-    def labelled_confidences(pred: Tensor, label_l: Tensor) -> tuple[Tensor, Tensor]:
+    def labelled_confidences(self, pred: Tensor, label_l: Tensor) -> tuple[Tensor, Tensor]:
         """The fields of ``ClassConfidences`` from the student's logits (labelled images first); no gradient."""
         logits = resize(ops.stop_gradient(pred[: label_l.shape[0]]), label_l.shape[1:])
-        return class_confidences(ops.softmax(logits, 1), label_l)
+        return self._confidences(ops.softmax(logits, 1), label_l)
 
     def update(self, sums: ClassConfidences) -> None:
         """Takes in a step."""

@@ -33,7 +33,7 @@ from semiseg.engine.device import set_device
 from semiseg.engine.lock import is_held
 from semiseg.evaluate import AS_TRAINED, TrainedNetwork, trained_network
 from semiseg.inference.compiled import for_evaluation
-from semiseg.inference.evaluation import center_crop, evaluate, report
+from semiseg.inference.evaluation import evaluate, report
 from semiseg.interop.published import find_best
 from semiseg.reporting.gallery import Gallery
 from semiseg.reporting.page import render_report
@@ -164,6 +164,8 @@ def scored_images(config: Config, spec: DatasetSpec) -> dict[str, Any]:
             "colors": [list(color) for color in spec.palette],
             "ignore_color": spec.ignore_color and list(spec.ignore_color),
         }
+        if config.evaluation.mode == "center":
+            found["images"]["pad_label"] = config.dataset.train.pad_label
         part = open_part(config, spec, ids, "val")
         paths = [str(path) for index in range(len(part)) for path in part.files(index)]
         states = list(file_states(paths, len(paths)))
@@ -180,9 +182,9 @@ class LastSampleLoader:
     """A loader that holds ``image`` and ``mask`` of the sample that was taken last, as they are scored."""
 
     def __init__(self, loader: build.EvalLoader, mode: EvaluationConfig):
-        self._loader, self._center = loader, mode.mode == "center"
+        self._loader, self._centered = loader, mode.mode == "center"
         self.num_classes, self.ignore_label = loader.num_classes, loader.ignore_label
-        self.center_size = loader.center_size
+        self.center = loader.center
         self.image = self.mask = None
 
     def __len__(self) -> int:
@@ -190,10 +192,7 @@ class LastSampleLoader:
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for name, image, mask in self._loader:
-            self.image, self.mask = image, mask
-            if self._center:
-                self.image = center_crop(image, self.center_size, 0)
-                self.mask = center_crop(mask, self.center_size, self.ignore_label)
+            self.image, self.mask = self.center.crop(image, mask) if self._centered else (image, mask)
             yield name, image, mask
 
 

@@ -464,6 +464,15 @@ def test_momentum_of_an_ael_file_is_that_of_the_first_section_which_is_on(tmp_pa
     assert load(write(tmp_path, content)).trainer.adaptive.momentum == 0.8
 
 
+def test_files_of_u2pls_branch_with_ael_are_another_method(tmp_path):
+    content = with_value(ael(), "criterion.contra_weight", 0.1)
+    content["trainer"]["contrastive"] = u2pl()["trainer"]["contrastive"]
+    path = write(tmp_path, content)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: criterion.contra_weight: files of U2PL's branch with_AEL train")
+
+
 def test_the_weight_of_aels_consistency(tmp_path):
     config = load(write(tmp_path, with_value(ael(), "criterion.consist_weight", 0.5)))
     assert config.trainer.unsupervised.loss_weight == 0.5

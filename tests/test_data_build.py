@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from own_data import add, make_set, write_config, write_ids, write_split
 from tiny import ROOT
@@ -279,6 +280,17 @@ def test_evaluation_images_are_shared_out_to_the_devices(folder):
     parts = [[name for name, _, _ in build.EvalLoader(config, spec, Group(rank, 2))] for rank in (0, 1)]
     assert [len(build.EvalLoader(config, spec, Group(rank, 2))) for rank in (0, 1)] == [len(p) for p in parts]
     assert parts == [whole[0::2], whole[1::2]]
+
+
+@pytest.mark.parametrize(("pad_label", "filled"), [(0, 0), (1, 1), (255, 255), (77, 255)])
+def test_crops_of_the_centre_are_padded_as_training_crops_are(folder, pad_label, filled):
+    overrides = ["dataset.split=4", f"dataset.train.pad_label={pad_label}", "dataset.val.crop.size=[99, 97]"]
+    config, spec = data_build.complete(load(write_config(folder), overrides))
+    center = build.EvalLoader(config, spec).center
+    image, mask = center.crop(np.ones((3, 40, 44), np.float32), np.ones((40, 44), np.uint8))
+    assert (image.shape, mask.shape) == ((3, 99, 97), (99, 97))
+    assert mask[0, 0] == filled
+    assert image[0, 0, 0] == 0
 
 
 @pytest.mark.parametrize(("images", "steps"), [(2, 3), (4, 2), (5, 1), (8, 1)])

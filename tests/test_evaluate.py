@@ -22,7 +22,7 @@ from semiseg.data import build as data_build
 from semiseg.data.specs import get_spec
 from semiseg.engine import build
 from semiseg.evaluate import evaluate, load_network
-from semiseg.inference.evaluation import center_crop, compare, report
+from semiseg.inference.evaluation import Center, center_crop, compare, report
 from semiseg.metrics import ConfusionMatrix
 from semiseg.models import Output
 
@@ -33,7 +33,7 @@ SPEC = get_spec("synthetic")
 class Images:
     """Three images whose first channel is the mask itself; label 255 at some places."""
 
-    num_classes, ignore_label, center_size = 3, 255, (20, 20)
+    num_classes, ignore_label, center = 3, 255, Center((20, 20), 255)
 
     def __init__(self):
         rng = np.random.default_rng(0)
@@ -120,6 +120,17 @@ def test_the_centre_alone_is_scored_where_asked_for():
     found = evaluate(Oracle(), Images(), EvaluationConfig(mode="center"))
     masks = [center_crop(mask, (20, 20), 255) for mask in Images().masks]
     assert found.linear.counts.sum() == sum((mask != 255).sum() for mask in masks)
+
+
+def test_padding_around_the_centre_is_scored_where_its_label_is_a_class():
+    images = Images()
+    images.center = Center((26, 34), 0)
+    found = evaluate(Oracle(), images, EvaluationConfig(mode="center"))
+    added = sum(26 * 34 - min(26, h) * min(34, w) for h, w in (mask.shape for mask in images.masks))
+    images.center = Center((26, 34), 255)
+    without = evaluate(Oracle(), images, EvaluationConfig(mode="center"))
+    assert found.linear.counts.sum() - without.linear.counts.sum() == added > 0
+    assert found.linear.counts[0, 0] - without.linear.counts[0, 0] == added  # the image is padded with 0: class 0
 
 
 def test_the_sliding_window_leaves_the_prototype_head_out():

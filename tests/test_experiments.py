@@ -122,7 +122,7 @@ def test_published_settings_arrive(dataset, expected, prototypes, threshold, met
     if method == "ours":
         expected = expected | {"head": (0.1, 0.99, 32), "weights": (1.0, True, prototypes)}
     if method == "suponly":
-        expected = expected | {"epoch of": "labeled", "ema": 0}
+        expected = expected | {"epoch of": "labeled", "ema": 0, "batch": 8 if dataset == "pascal" else 4}
         expected |= {"criterion": ("CELoss", 0.7, 100000)} if dataset == "pascal" else {}
     if method == "ael":
         sgd, epochs = (0.00125, 0.9, 0.0008, 10.0), expected["epochs"][0]
@@ -135,7 +135,9 @@ def test_published_settings_arrive(dataset, expected, prototypes, threshold, met
     if method == "u2pl":
         expected = expected | {"rule": ("entropy", 80), "teacher": ("semi_phase", "forward")}
         expected |= (
-            {"criterion": ("CELoss", 0.7, 100000)} if dataset == "pascal" else {"epochs": (expected["epochs"][0], 0)}
+            {"criterion": ("CELoss", 0.7, 100000), "batch": 4}
+            if dataset == "pascal"
+            else {"epochs": (expected["epochs"][0], 0)}
         )
     for split in SPLITS[dataset]:
         assert published(ROOT / f"experiments/{dataset}/{split}/{method}") == expected

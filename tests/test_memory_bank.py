@@ -80,13 +80,6 @@ def test_a_device_meets_few_shapes(monkeypatch):
     assert shapes == {(2**n, 2**n) for n in range(9)}
 
 
-def test_a_bank_that_begins_with_zeros_has_one_row_of_each_class():
-    bank = MemoryBank(SIZES, 3)
-    bank.begin_with_zeros()
-    enqueue(bank, 1, rows(2, 7))
-    assert [content(bank, c) for c in range(3)] == [[0], [0, 7, 8], [0]]
-
-
 def test_the_state_carries_everything_over():
     bank, other = MemoryBank(SIZES, 3), MemoryBank(SIZES, 3)
     enqueue(bank, 0, rows(9))

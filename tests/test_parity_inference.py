@@ -11,6 +11,7 @@ from parity_cases import SMALL, difference, image_of, pair  # noqa: E402
 
 from semiseg.config.keys import EvaluationConfig  # noqa: E402
 from semiseg.evaluate import evaluate  # noqa: E402
+from semiseg.inference.evaluation import Center  # noqa: E402
 from semiseg.inference.logits import image_logits  # noqa: E402
 
 pytestmark = pytest.mark.parity
@@ -107,7 +108,7 @@ def test_scores_of_a_small_set_equal_those_counted_from_the_twin():
         samples.append((str(number), image_of(number, 1, 3, *size)[0], mask))
 
     class Loader(list):
-        num_classes, ignore_label, center_size = SMALL.num_classes, 255, (65, 65)
+        num_classes, ignore_label, center = SMALL.num_classes, 255, Center((65, 65), 255)
 
     found = evaluate(ours, Loader(samples), EvaluationConfig()).summary()
     for head, key in ((0, "miou"), (1, "proto_miou")):

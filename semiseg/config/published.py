@@ -62,6 +62,7 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
         ConfigError: a key that is written with a value that this project has no counterpart for.
     """
     work = Work(content, path)
+    _refuse_with_ael(work)
     _translate_types(work)
     _translate_paths(work)
     _translate_method(work)
@@ -71,6 +72,16 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     _translate_rest(work)
     _fill_in(work)
     return nested(work.keys), work.notes
+
+
+def _refuse_with_ael(work: Work) -> None:
+    """Raises: ConfigError for files of U2PL's branch with_AEL, whose method is another than U2PL and than AEL."""
+    if "criterion.contra_weight" in work.keys:
+        raise work.refuse(
+            "criterion.contra_weight",
+            "files of U2PL's branch with_AEL train AEL's losses with a little of the contrastive one, a method that is "
+            "not here; experiments/cityscapes/*/u2pl_ael combine U2PL's losses with AEL's samplers",
+        )
 
 
 def _translate_types(work: Work) -> None:

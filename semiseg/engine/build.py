@@ -35,6 +35,7 @@ from semiseg.engine.monitor import Monitor, Sample, TruthOfStep
 from semiseg.engine.optim import SGD
 from semiseg.engine.plan import Plan
 from semiseg.engine.trackers import TrackedRun, Tracker, run_id
+from semiseg.inference.evaluation import Center
 from semiseg.methods import Method
 from semiseg.methods.context import RunContext
 from semiseg.models import SegmentationNetwork, build_model
@@ -249,7 +250,10 @@ class EvalLoader:
         self._indices = range(group.rank, len(self.images), group.world)
         self._skip = skip
         self.num_classes, self.ignore_label = spec.num_classes, spec.ignore_label
-        self.center_size = config.dataset.val.crop.size
+        pad_label = config.dataset.train.pad_label  # U2PL's and AEL's code pads both alike
+        self.center = Center(
+            config.dataset.val.crop.size, pad_label if pad_label < spec.num_classes else spec.ignore_label
+        )
         self.skipped: list[str] = []
 
     def __len__(self) -> int:

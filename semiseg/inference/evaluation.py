@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mindspore import Tensor
@@ -24,12 +24,23 @@ OnImage = Callable[[str, np.ndarray], None]
 OnLogits = Callable[[str, np.ndarray], None]
 
 
+class Center(NamedTuple):
+    """The middle of images, ``size`` high and wide. What it holds beside a smaller image is labelled ``pad_label``."""
+
+    size: tuple[int, int]
+    pad_label: int
+
+    def crop(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both (3 x H x W, H x W) as mode center takes them."""
+        return center_crop(image, self.size, 0), center_crop(mask, self.size, self.pad_label)
+
+
 class Loader(Protocol):
     """Yields (id, float32 3 x H x W normalised, H x W mask)."""
 
     num_classes: int
     ignore_label: int
-    center_size: tuple[int, int]
+    center: Center
 
     def __len__(self) -> int: ...
 
@@ -62,7 +73,7 @@ def evaluate(
 ) -> Evaluation:
     """Scores ``network`` (in evaluation mode) on every image of ``loader`` as ``mode`` says.
 
-    Mode center scores the centre of ``loader.center_size`` alone. Each device of a group has a loader with its share of
+    Mode center scores ``loader.center`` alone. Each device of a group has a loader with its share of
     the images; all get the counts of the whole set.
     """
     linear = ConfusionMatrix(loader.num_classes, loader.ignore_label)
@@ -72,10 +83,7 @@ def evaluate(
     quiet = not sys.stderr.isatty()
     for name, image, mask in tqdm(loader, desc="evaluate", unit="image", leave=False, disable=quiet):
         if mode.mode == "center":
-            image, mask = (
-                center_crop(image, loader.center_size, 0),
-                center_crop(mask, loader.center_size, loader.ignore_label),
-            )
+            image, mask = loader.center.crop(image, mask)
         logits = image_logits(network, Tensor(np.ascontiguousarray(image[None])), mode)
         linear_logits = numpy_of(logits.linear)[0]
         prediction = linear_logits.argmax(0).astype(np.uint8)

@@ -50,10 +50,6 @@ class MemoryBank:
         ring = (int(self._first.array[class_id]) + positions) % self._sizes[class_id]
         return (self._starts[class_id] + ring).astype(np.int32)
 
-    def begin_with_zeros(self) -> None:
-        """Puts one row of zeros into each class of a new bank."""
-        self._count.array[:] = 1
-
     def state(self) -> dict[str, Parameter | HostArray]:
         """Everything that is kept, by name."""
         return {item.name: item for item in (self.rows, self._first, self._count)}

@@ -66,8 +66,6 @@ class U2PL(SemiSupervised):
         sizes = [-(-size // context.group.world) for size in sizes]
         planes = self.student.decoder.rep_planes
         self._bank = MemoryBank(sizes, planes)
-        if self._cfg.negatives == "published":  # there each class's queue begins with one row of zeros
-            self._bank.begin_with_zeros()
         self._view = jit(self._teacher_view) if context.trainer.jit else self._teacher_view
         self._mean_directions = jit(mean_directions) if context.trainer.jit else mean_directions
 

@@ -69,13 +69,31 @@ def test_nothing_that_the_file_says_is_left_unread_and_notes_say_what_is_missing
     config = load(written(PASCAL))
     assert unread_keys(config) == []
     assert config.dataset.data_root == written(PASCAL).parent.parent / "Your/Pascal/Path"
-    assert [note.split(":")[0] for note in config.notes] == ["method", "the lists"]
+    assert [note.split(":")[0] for note in config.notes] == ["method", "the lists", "saver.root"]
+    assert config.saver.root == written(PASCAL).parent.parent / "exp"
 
 
 def test_the_method_and_keys_of_ours_may_be_given_beside(written):
     path = written(PASCAL | {"trainer": {"seed": 3}})
     config = load(path, ["method=fixmatch", "dataset.split=92"])
     assert (config.method, config.trainer.seed, config.trainer.epochs) == ("fixmatch", 3, 80)
+
+
+@pytest.mark.parametrize("given", ["command line", "file"])
+def test_supervised_epochs_are_passes_over_the_labelled_list_as_in_its_script(written, given):
+    path = written(PASCAL | ({"method": "suponly"} if given == "file" else {}))
+    config = load(path, ["method=unimatch", "method=suponly"] if given == "command line" else [])
+    assert (config.method, config.trainer.epoch_of, config.net.ema_decay) == ("suponly", "labeled", 0)
+    assert unread_keys(config) == []
+    assert load(written(PASCAL), ["method=fixmatch"]).trainer.epoch_of == "unlabeled"
+
+
+def test_what_its_scripts_score_is_scored_here(written):
+    assert load(written(PASCAL)).dataset.val.data_list is None
+    scored = written(PASCAL).parent.parent / "splits/pascal/val.txt"
+    scored.parent.mkdir(parents=True)
+    scored.write_text("JPEGImages/a.jpg SegmentationClass/a.png\n")
+    assert load(written(PASCAL)).dataset.val.data_list == scored
 
 
 @pytest.mark.parametrize(

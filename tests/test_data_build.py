@@ -274,6 +274,19 @@ def test_resolved_configuration_of_own_data_loads_again(folder):
     assert load(folder / "resolved.yaml") == config
 
 
+def test_lists_for_supervised_training_alone_need_no_unlabelled_one(folder):
+    written = {"train": {"data_list": "splits/4/labeled.txt"}, "val": {"data_list": "splits/val.txt"}}
+    path = write_config(folder, splits=None, **written)
+    labels_alone = ["method=suponly", "trainer.epoch_of=labeled", "net.proto_head=null"]
+    config, spec = data_build.complete(load(path, labels_alone))
+    split = read_split(config, spec)
+    assert (len(split.labeled), len(split.unlabeled)) == (4, 0)
+    for others in (["trainer.epoch_of=unlabeled"], ["method=mean_teacher"]):
+        config, spec = data_build.complete(load(path, [*labels_alone, *others]))
+        with pytest.raises(ConfigError, match=r"unlabeled\.txt"):
+            read_split(config, spec)
+
+
 def test_evaluation_images_are_shared_out_to_the_devices(folder):
     config, spec = data_build.complete(load(write_config(folder), ["dataset.split=4"]))
     whole = [name for name, _, _ in build.EvalLoader(config, spec)]

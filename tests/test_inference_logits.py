@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from mindspore import Tensor
+from scipy.special import softmax
 from tiny import context_of, image, network_of
 
 from semiseg.config.keys import EvaluationConfig
@@ -20,6 +21,10 @@ from semiseg.models import Output
 from semiseg.models.interpolate import resize
 
 WHOLE = EvaluationConfig()
+
+
+def windows_of(height, width, rate=2 / 3):
+    return EvaluationConfig(mode="slide", crop_size=(height, width), stride_rate=rate)
 
 
 class Echo:
@@ -50,11 +55,11 @@ def test_a_network_without_prototypes_has_none():
     assert image_logits(network, image(), WHOLE).proto is None
 
 
-def test_mirroring_adds_the_mirrored_answer_turned_back():
+def test_mirroring_averages_with_the_mirrored_answer_turned_back():
     x = image()
     found = image_logits(Echo(), x, WHOLE.model_copy(update={"flip": True}))
-    np.testing.assert_allclose(found.linear.asnumpy(), 2 * x.asnumpy(), rtol=1e-6)
-    np.testing.assert_allclose(found.proto.asnumpy(), 4 * x.asnumpy(), rtol=1e-6)
+    np.testing.assert_allclose(found.linear.asnumpy(), x.asnumpy(), rtol=1e-6)
+    np.testing.assert_allclose(found.proto.asnumpy(), 2 * x.asnumpy(), rtol=1e-6)
     network = network_of(context_of().net)
     flipped = Tensor(np.ascontiguousarray(x.asnumpy()[:, :, :, ::-1]))
     first = image_logits(network, x, WHOLE.model_copy(update={"flip": True})).linear.asnumpy()
@@ -69,12 +74,12 @@ def test_strips_of_several_views_are_their_mean():
     assert np.allclose(strips, pixels, atol=1e-6)  # 6 times as much would make a softmax of it too sure
 
 
-def test_scales_are_summed_at_the_images_size():
+def test_scales_are_averaged_at_the_images_size():
     echo = Echo()
     constant = Tensor(np.full((1, 3, 40, 60), 1.5, np.float32))
     found = image_logits(echo, constant, WHOLE.model_copy(update={"scales": (0.5, 1.0, 1.75)}))
     assert echo.sizes == [(20, 30), (40, 60), (70, 105)]
-    np.testing.assert_allclose(found.linear.asnumpy(), 4.5, rtol=1e-5)
+    np.testing.assert_allclose(found.linear.asnumpy(), 1.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 70)])
@@ -86,7 +91,7 @@ def test_no_scale_makes_a_side_smaller_than_one_pixel(size):
         echo = Echo()
         found = image_logits(echo, Tensor(np.full((1, 3, *size), 1.5, np.float32)), WHOLE.model_copy(update=update))
         assert min(min(seen) for seen in echo.sizes) >= 1
-        np.testing.assert_allclose(found.linear.asnumpy(), np.full((1, 3, *size), 3), rtol=1e-5)
+        np.testing.assert_allclose(found.linear.asnumpy(), np.full((1, 3, *size), 1.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "expected"), [((40, 80), (64, 128)), ((80, 40), (128, 64)), ((50, 50), (128, 128))])
@@ -109,7 +114,7 @@ def test_the_long_side_is_brought_to_the_base_size_in_sliding_only(size, expecte
 def test_overlapping_windows_are_averaged_seamlessly(size, rate):
     x = image(*size)
     echo = Echo()
-    found = sliding_window(echo, x, (33, 25), rate)
+    found = sliding_window(echo, x, windows_of(33, 25, rate))
     np.testing.assert_allclose(found.asnumpy(), x.asnumpy(), rtol=1e-5, atol=1e-5)
     assert set(echo.sizes) == {(33, 25)}
 
@@ -118,7 +123,7 @@ def test_one_window_as_large_as_the_image_is_the_whole_image():
     network = network_of(context_of().net)
     x = image(33, 41)
     expected = resize(network.logits(x), (33, 41)).asnumpy()
-    np.testing.assert_allclose(sliding_window(network, x, (33, 41), 2 / 3).asnumpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(sliding_window(network, x, windows_of(33, 41)).asnumpy(), expected, rtol=1e-6)
 
 
 def test_windows_cover_a_cityscapes_image_as_published():
@@ -135,7 +140,7 @@ def test_the_sliding_window_scores_the_linear_head_only():
 @pytest.mark.parametrize("rate", [1.0, 2 / 3, 0.3])
 def test_strips_put_together_are_the_sliding_window_and_are_small(rate):
     x = image(90, 45)
-    strips = [strip.asnumpy()[0] for strip in sliding_strips(Echo(), x.asnumpy()[0], (33, 25), rate)]
+    strips = [strip.asnumpy()[0] for strip in sliding_strips(Echo(), x.asnumpy()[0], windows_of(33, 25, rate))]
     np.testing.assert_allclose(np.concatenate(strips, 1), x.asnumpy()[0], rtol=1e-5, atol=1e-5)
     assert len(strips) > 1
     assert max(strip.shape[1] for strip in strips) <= 33
@@ -159,16 +164,63 @@ def test_each_pixel_is_the_mean_of_the_windows_that_reach_it(size, window, rate)
     for number, (row, col) in enumerate(itertools.product(rows, cols), 1):
         total[row, col] += number
         count[row, col] += 1
-    found = sliding_window(Numbered(), image(*size), window, rate).asnumpy()
+    found = sliding_window(Numbered(), image(*size), windows_of(*window, rate)).asnumpy()
     assert count.max() >= 4
     np.testing.assert_allclose(found, np.broadcast_to(total / count, found.shape), rtol=1e-6)
+
+
+class Doubtful:
+    """Very sure of class 1 in the first window, in all others sure of class 0."""
+
+    def __init__(self):
+        self.count = 0
+
+    def logits(self, x):
+        self.count += 1
+        logits = np.zeros((1, 2, 3, 3), np.float32)
+        logits[:, 1] = 60 if self.count == 1 else -3
+        return Tensor(logits)
+
+
+def test_of_probabilities_no_window_outweighs_all_others():
+    cfg, size = windows_of(16, 20, 0.3), (16, 32)
+    rows, cols = (list(_windows(n, side, 0.3)) for n, side in zip(size, cfg.crop_size, strict=True))
+    total, count = np.zeros((2, *size)), np.zeros(size)
+    for number, (row, col) in enumerate(itertools.product(rows, cols)):
+        sure = 1 / (1 + np.exp(-60 if number == 0 else 3))
+        total[:, row, col] += np.array([1 - sure, sure])[:, None, None]
+        count[row, col] += 1
+    cfg = cfg.model_copy(update={"average": "probabilities"})
+    found = image_logits(Doubtful(), image(*size), cfg).linear.asnumpy()[0]
+    np.testing.assert_allclose(np.exp(found), total / count, atol=1e-6)
+    strips = np.concatenate(list(logit_strips(Doubtful(), image(*size).asnumpy()[0], size, cfg)), 1)
+    np.testing.assert_allclose(strips, found, atol=1e-5)
+    of_logits = image_logits(Doubtful(), image(*size), windows_of(16, 20, 0.3)).linear.asnumpy()[0]
+    assert (of_logits.argmax(0) > found.argmax(0)).any()  # there the first one alone decides
+
+
+def test_probabilities_of_scales_and_mirror_images_are_averaged_in_both_heads():
+    network, x = network_of(context_of().net), image()
+    views = WHOLE.model_copy(update={"flip": True, "average": "probabilities"})
+    found = image_logits(network, x, views)
+    mirrored = network(Tensor(np.ascontiguousarray(x.asnumpy()[:, :, :, ::-1])))
+    for mean, first, second in zip(
+        found,
+        (resize(network(x).pred, (37, 45)), network(x).proto),
+        (resize(mirrored.pred, (37, 45)), mirrored.proto),
+        strict=True,
+    ):
+        expected = softmax(first.asnumpy(), 1) + softmax(second.asnumpy(), 1)[:, :, :, ::-1]
+        np.testing.assert_allclose(np.exp(mean.asnumpy()), expected / 2, atol=1e-5)
+    one = image_logits(network, x, WHOLE.model_copy(update={"average": "probabilities"})).linear.asnumpy()
+    assert np.array_equal(one.argmax(1), image_logits(network, x, WHOLE).linear.asnumpy().argmax(1))
 
 
 def test_logits_stay_on_the_device_until_a_strip_is_there(monkeypatch):
     read, real = [], Tensor.asnumpy
     x = image(90, 45).asnumpy()[0]
     monkeypatch.setattr(Tensor, "asnumpy", lambda tensor: read.append(tensor.shape) or real(tensor))
-    assert len(list(sliding_strips(Echo(), x, (33, 25), 2 / 3))) > 1
+    assert len(list(sliding_strips(Echo(), x, windows_of(33, 25)))) > 1
     assert read == []
 
 

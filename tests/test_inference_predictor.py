@@ -24,9 +24,8 @@ def picture(height, width, seed=0):
 
 
 def evaluated(network, image, mode):
-    """The probabilities of the mean of the logits that evaluation adds up, C x H x W."""
-    added = image_logits(network, Tensor(normalize(image)[None]), mode).linear.asnumpy()[0]
-    return softmax(added / (len(mode.scales) * (1 + mode.flip)), axis=0)
+    """The probabilities of the logits that evaluation takes, C x H x W."""
+    return softmax(image_logits(network, Tensor(normalize(image)[None]), mode).linear.asnumpy()[0], axis=0)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +35,9 @@ def evaluated(network, image, mode):
         WHOLE.model_copy(update={"mode": "slide"}),
         WHOLE.model_copy(update={"mode": "slide", "base_size": 70}),
         WHOLE.model_copy(update={"scales": (0.75, 1.0), "flip": True}),
+        WHOLE.model_copy(update={"mode": "slide", "average": "probabilities"}),
     ],
-    ids=["whole", "slide", "slide at another size", "scales and mirror images"],
+    ids=["whole", "slide", "slide at another size", "scales and mirror images", "slide by probabilities"],
 )
 @pytest.mark.parametrize("size", [(50, 61), (20, 90)])
 def test_predictions_are_those_of_the_evaluation(network, mode, size):

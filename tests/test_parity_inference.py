@@ -21,8 +21,8 @@ def up(x, size):
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-def twin_slide(network, image, window, rate):
-    """Mean of window logits, pixel by pixel of coverage, with plain loops."""
+def twin_slide(network, image, window, rate, probabilities=False):
+    """Mean of window logits (or probabilities), pixel by pixel of coverage, with plain loops."""
     pads = [max(w - s, 0) for w, s in zip(window, image.shape[2:], strict=True)]
     before = [p // 2 for p in pads]
     padded = F.pad(image, (before[1], pads[1] - before[1], before[0], pads[0] - before[0]))
@@ -36,7 +36,7 @@ def twin_slide(network, image, window, rate):
             area = np.s_[top : top + window[0], left : left + window[1]]
             logits = up(network(padded[:, :, area[0], area[1]]).pred, window)
             total = torch.zeros(1, logits.shape[1], *padded.shape[2:]) if total is None else total
-            total[:, :, area[0], area[1]] += logits
+            total[:, :, area[0], area[1]] += logits.softmax(1) if probabilities else logits
             count[area] += 1
     mean = total / count
     return mean[:, :, before[0] : before[0] + image.shape[2], before[1] : before[1] + image.shape[3]]
@@ -58,6 +58,10 @@ def test_sliding_window(size, window):
         expected = twin_slide(twin, torch.from_numpy(image), window, 2 / 3)
     assert found.proto is None
     assert difference(found.linear.asnumpy(), expected.numpy()) < 1e-5
+    found = image_logits(ours, Tensor(image), mode.model_copy(update={"average": "probabilities"}))
+    with torch.no_grad():
+        expected = twin_slide(twin, torch.from_numpy(image), window, 2 / 3, probabilities=True)
+    assert difference(np.exp(found.linear.asnumpy()), expected.numpy()) < 1e-5
 
 
 def test_one_window_over_everything_equals_the_whole_image():
@@ -85,8 +89,9 @@ def test_scales_and_mirror_images(flip):
                 parts = [up(out.pred, size), out.proto]
                 parts = [up(p.flip(3) if mirrored else p, (height, width)) for p in parts]
                 linear, proto = linear + parts[0], proto + parts[1]
-    assert difference(found.linear.asnumpy(), linear.numpy()) < 1e-5
-    assert difference(found.proto.asnumpy(), proto.numpy()) < 1e-5
+    views = len(mode.scales) * (1 + flip)
+    assert difference(found.linear.asnumpy(), linear.numpy() / views) < 1e-5
+    assert difference(found.proto.asnumpy(), proto.numpy() / views) < 1e-5
 
 
 def test_cityscapes_mode_brings_the_long_side_to_the_base_size():

@@ -524,9 +524,13 @@ class EvaluationConfig(Section):
 
     mode: Literal["whole", "center", "slide"] = key("whole", "center: the crop of dataset.val.crop")
     scales: tuple[Positive, ...] = key(
-        (1.0,), "logits are averaged over them", min_length=1, expected="at least one scale above 0"
+        (1.0,), "the network's answers are averaged over them", min_length=1, expected="at least one scale above 0"
     )
     flip: bool = key(False, "and over the mirror image")
+    average: Literal["logits", "probabilities"] = key(
+        "logits",
+        "what is averaged over windows, scales and mirror images; probabilities: as UniMatch's and AEL's code does",
+    )
     amp: Amp = key("off", "the network in mixed precision, as trainer.amp; also in the evaluations of training")
     base_size: int | None = key(
         None,

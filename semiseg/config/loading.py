@@ -34,7 +34,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """
     path = Path(path)
     notes: list[str] = []
-    tree = _read_chain(path / "config.yaml" if path.is_dir() else path, (), notes)
+    overrides = list(overrides)
+    tree = _read_chain(path / "config.yaml" if path.is_dir() else path, (), notes, _method_of(overrides))
     config = from_tree(tree, overrides).model_copy(update={"notes": tuple(notes)})
     rules.validate(config)
     return config
@@ -65,7 +66,12 @@ def _with_statistics(config: Config) -> Config:
     return config.model_copy(update={"dataset": data.model_copy(update=statistics)})
 
 
-def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema.Node:
+def _method_of(overrides: Sequence[str]) -> str | None:
+    """The last ``method=...``."""
+    return next((item.removeprefix("method=") for item in reversed(overrides) if item.startswith("method=")), None)
+
+
+def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str], method: str | None) -> schema.Node:
     path = Path(os.path.normpath(path.absolute()))
     if real_path(path) in above:
         chain = " -> ".join(p.name for p in (*above, path))
@@ -78,7 +84,7 @@ def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema
         notes += found
     elif published_unimatch.is_unimatch(content):
         refuse_doubles(twice, str(path))
-        content, found = published_unimatch.translate(content, path)
+        content, found = published_unimatch.translate(content, path, method)
         notes += found
     else:
         refuse_doubles(twice, str(path))
@@ -88,7 +94,7 @@ def _read_chain(path: Path, above: tuple[Path, ...], notes: list[str]) -> schema
         raise ConfigError(f"{path}: base: expected a file name or a list of file names, got {bases!r}")
     tree = schema.Node({}, str(path))
     for base in bases:
-        tree = schema.merge(tree, _read_chain(path.parent / base, (*above, real_path(path)), notes))
+        tree = schema.merge(tree, _read_chain(path.parent / base, (*above, real_path(path)), notes, method))
     return schema.merge(tree, schema.annotate(content, str(path)))
 
 

@@ -252,6 +252,8 @@ def _fill_in(work: Work) -> None:
     work.default("dataset.train.rand_resize", None)
     if work.has("dataset.val.crop"):
         work.default("trainer.eval_mode", "center")
+    if work.ael:
+        work.default("evaluation.average", "probabilities")
     if pascal or "evaluation.mode" in work.keys:
         work.default("evaluation.mode", "whole")
         work.note("evaluation.mode", f"{work.keys['evaluation.mode']}, as the published eval.sh scores {work.data_set}")

@@ -2,6 +2,8 @@
 
 They are flat, and name neither the method nor the lists: its scripts are given those. Here the method is ``unimatch``
 unless the file or the command line says another. docs/migrating.md has the table.
+
+Its scripts run in the parent of configs/, where splits/<data set>/val.txt is scored and exp/ holds the runs.
 """
 
 from collections.abc import Mapping
@@ -30,7 +32,17 @@ _BUILT_IN: dict[str, Any] = {
     "net.encoder.kwargs.multi_grid": False,
     "net.encoder.kwargs.pool_ceil": False,
     "net.decoder.type": "dec_unimatch",
+    "evaluation.average": "probabilities",
 }
+
+
+# What supervised.py does not read.
+_OF_UNLABELED = (
+    "dataset.train.strong",
+    "trainer.sup_only_epoch",
+    "trainer.unsupervised.confid_thresh",
+    "trainer.weak_to_strong.partner",
+)
 
 
 def is_unimatch(content: Mapping[str, Any]) -> bool:
@@ -38,11 +50,12 @@ def is_unimatch(content: Mapping[str, Any]) -> bool:
     return content.keys() >= _MARKS
 
 
-def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+def translate(content: Mapping[str, Any], path: Path, method: str | None = None) -> tuple[dict[str, Any], list[str]]:
     """Such a mapping in our keys, and the notes. Keys of ours may stand beside UniMatch's and win.
 
     Args:
         path: the file. A relative ``data_root`` starts at the folder that its scripts run in, the parent of configs/.
+        method: of the command line, if it says one.
 
     Raises:
         ConfigError: a key that is written with a value that this project has no counterpart for.
@@ -61,8 +74,13 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     if data_set == "cityscapes":
         keys |= {"evaluation.mode": "slide", "evaluation.crop_size": [side, side]}
     keys["trainer.eval_mode"] = "same"
+    root = _scripts_folder(path)
     if "data_root" in left:
-        keys["dataset.data_root"] = _beside_configs(left.pop("data_root"), path)
+        keys["dataset.data_root"] = _below(root, left.pop("data_root"))
+    keys["saver.root"] = str(root / "exp")
+    scored = root / "splits" / str(data_set) / "val.txt"
+    if scored.is_file():
+        keys["dataset.val.data_list"] = str(scored)
     for theirs, ours in _RENAMED.items():
         if theirs in left:
             keys[ours] = left.pop(theirs)
@@ -74,11 +92,15 @@ def translate(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
         keys |= _criterion(left.pop("criterion"), path)
     if left.pop("model", "deeplabv3plus") != "deeplabv3plus":
         raise ConfigError(f"{path}: model: expected deeplabv3plus, got {content['model']}")
+    if (method or left.get("method")) == "suponly":  # its loader passes over the labelled list alone
+        keys = {key: value for key, value in keys.items() if key not in _OF_UNLABELED} | {"trainer.epoch_of": "labeled"}
+        notes.append("trainer.epoch_of: labeled, as UniMatch's supervised.py; its README doubles batch_size for it")
     notes.append("method: unimatch, unless method=fixmatch (or another) is given; UniMatch's files do not say")
     notes.append(
-        "the lists: UniMatch's scripts are given them; here dataset.train.data_list and dataset.train.unlabeled_list, "
-        "or dataset.splits and dataset.split"
+        "the lists: UniMatch's scripts are given them; here dataset.splits=.../splits/pascal dataset.split=92, or "
+        "dataset.train.data_list and dataset.train.unlabeled_list"
     )
+    notes.append(f"saver.root: {keys['saver.root']}, as UniMatch's scripts have it")
     return _merged(nested(keys), left), notes
 
 
@@ -104,10 +126,12 @@ def _criterion(written: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {"criterion.type": _CRITERIA[name]} | keys
 
 
-def _beside_configs(root: Any, path: Path) -> Any:
-    if not isinstance(root, str) or Path(root).is_absolute():
-        return root
-    return str((path.parent.parent if path.parent.name == "configs" else path.parent) / root)
+def _scripts_folder(path: Path) -> Path:
+    return path.parent.parent if path.parent.name == "configs" else path.parent
+
+
+def _below(root: Path, written: Any) -> Any:
+    return written if not isinstance(written, str) or Path(written).is_absolute() else str(root / written)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

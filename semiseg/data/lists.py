@@ -49,9 +49,7 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
         unlabeled, notes = _images_of_folder(config, spec, labeled, val)
         split = Split(labeled, unlabeled, val, notes)
     else:
-        labeled = _read_labeled(config, spec)
-        path = list_path(config, data.train.unlabeled_list, "unlabeled.txt")
-        split = Split(labeled, read_list(path, cleaner(config, spec, "train"), may_be_empty=True), val)
+        split = Split(_read_labeled(config, spec), _read_unlabeled(config, spec), val)
     check_stated(config, "dataset.n_sup", len(split.labeled))
     lists = split.lists()
     if data.train.unlabeled_dir:  # its ids are paths in that folder; overlap was left out by path
@@ -120,6 +118,15 @@ def _read_labeled(config: Config, spec: DatasetSpec) -> Ids:
                 "of the two keys out"
             )
     return labeled
+
+
+def _read_unlabeled(config: Config, spec: DatasetSpec) -> Ids | list[str]:
+    """The unlabelled ids. None are asked for where only labelled images are learnt from, and their passes counted."""
+    written, labels_alone = config.dataset.train.unlabeled_list, config.method == "suponly"
+    if labels_alone and config.trainer.epoch_of == "labeled" and not (written or config.dataset.splits):
+        return []
+    path = list_path(config, written, "unlabeled.txt")
+    return read_list(path, cleaner(config, spec, "train"), may_be_empty=True)
 
 
 def _images_of_folder(config: Config, spec: DatasetSpec, labeled: Ids, val: Ids) -> tuple[Ids, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from semiseg.common.text import shortened
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.transforms import pad
 from semiseg.inference.compiled import Network
-from semiseg.inference.logits import image_logits, views
+from semiseg.inference.logits import image_logits
 from semiseg.metrics import ConfusionMatrix
 
 # (id, prediction H x W uint8 of the linear head)
@@ -97,7 +97,7 @@ def evaluate(
         if on_image:
             on_image(name, prediction)
         if on_logits:
-            on_logits(name, linear_logits / views(mode))
+            on_logits(name, linear_logits)
     for matrix in (linear, proto):
         matrix.counts = group.total(matrix.counts)
     return Evaluation(linear, proto if group.any(scored_proto) else None, images)

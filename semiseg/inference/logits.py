@@ -1,6 +1,8 @@
 """Logits of one image at its own size: whole or by sliding window, at several scales, with or without its mirror image.
 
-Shapes: 1 x 3 x H x W image in, 1 x C x H x W logits out. Results are averaged as logits, as U2PL and the authors do.
+Shapes: 1 x 3 x H x W image in, 1 x C x H x W logits out. Windows, scales and mirror images are averaged as logits, as
+U2PL and the authors do, or (``evaluation.average``) as probabilities, as AEL and UniMatch do, and their logarithm is
+taken for the logits.
 """
 
 import functools
@@ -19,6 +21,8 @@ from semiseg.config.keys import EvaluationConfig
 from semiseg.inference.compiled import Network
 from semiseg.models.interpolate import axis_weights, resize
 
+_SMALLEST = 1e-30  # of a probability whose logarithm is taken
+
 
 class Logits(NamedTuple):
     """1 x C x H x W of the linear head, and of the prototype head where it is scored (else None)."""
@@ -28,12 +32,12 @@ class Logits(NamedTuple):
 
 
 def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logits:
-    """Sum over scales (and mirror images) of the logits at the image's size.
+    """Mean over scales (and mirror images) at the image's size.
 
     The sliding window scores the linear head only, as the published evaluation does.
     """
     height, width = image.shape[2:]
-    total = None
+    total, views = None, 0
     for scale in cfg.scales:
         size = _scaled_size(height, width, scale, cfg.base_size if cfg.mode == "slide" else None)
         scaled = image if size == (height, width) else resize(image, size)
@@ -41,12 +45,11 @@ def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logi
             part = _at_scale(network, scaled[:, :, :, ::-1] if mirrored else scaled, cfg)
             part = [None if x is None else resize(x[:, :, :, ::-1] if mirrored else x, (height, width)) for x in part]
             total = part if total is None else [None if x is None else x + y for x, y in zip(total, part, strict=True)]
-    return Logits(*total)
-
-
-def views(cfg: EvaluationConfig) -> int:
-    """How many logits ``image_logits`` adds up."""
-    return len(cfg.scales) * (2 if cfg.flip else 1)
+            views += 1
+    mean = total if views == 1 else [None if x is None else x / views for x in total]
+    if cfg.average == "probabilities":
+        mean = [None if x is None else ops.log(ops.clamp(x, _SMALLEST)) for x in mean]
+    return Logits(*mean)
 
 
 def _scaled_size(height: int, width: int, scale: float, base_size: int | None) -> tuple[int, int]:
@@ -63,26 +66,30 @@ def _scaled_size(height: int, width: int, scale: float, base_size: int | None) -
 
 
 def _at_scale(network: Network, image: Tensor, cfg: EvaluationConfig) -> tuple[Tensor, Tensor | None]:
+    """Logits or probabilities, whichever are averaged."""
     if cfg.mode == "slide":
-        return sliding_window(network, image, cfg.crop_size, cfg.stride_rate), None
+        return sliding_window(network, image, cfg), None
     out = network(image)
-    return resize(out.pred, image.shape[2:]), out.proto
+    linear, proto = resize(out.pred, image.shape[2:]), out.proto
+    if cfg.average == "probabilities":
+        linear, proto = ops.softmax(linear, 1), None if proto is None else ops.softmax(proto, 1)
+    return linear, proto
 
 
-def sliding_window(network: Network, image: Tensor, window: tuple[int, int], stride_rate: float) -> Tensor:
+def sliding_window(network: Network, image: Tensor, cfg: EvaluationConfig) -> Tensor:
     """``sliding_strips`` put together: 1 x 3 x H x W -> 1 x C x H x W."""
-    return concatenated(list(sliding_strips(network, numpy_of(image)[0], window, stride_rate)), 2)
+    return concatenated(list(sliding_strips(network, numpy_of(image)[0], cfg)), 2)
 
 
-def sliding_strips(
-    network: Network, image: np.ndarray, window: tuple[int, int], stride_rate: float
-) -> Iterator[Tensor]:
-    """Mean of the linear head's logits over overlapping windows: 3 x H x W -> 1 x C x h x W, strip by strip downwards.
+def sliding_strips(network: Network, image: np.ndarray, cfg: EvaluationConfig) -> Iterator[Tensor]:
+    """Mean over overlapping windows of the linear head's logits, or probabilities: 3 x H x W -> 1 x C x h x W, strip by
+    strip downwards.
 
     An image smaller than the window is padded with 0 (the mean colour) on both sides. Windows start every
     ceil(side * stride_rate) pixels; the last one of a row ends at the border. A strip is what no later window reaches,
     so that only C x (window's height) x W numbers are held at a time. They stay on the device.
     """
+    window, stride_rate = cfg.crop_size, cfg.stride_rate
     height, width = image.shape[1:]
     pad_h, pad_w = max(window[0] - height, 0), max(window[1] - width, 0)
     top, left = pad_h // 2, pad_w // 2
@@ -95,7 +102,8 @@ def sliding_strips(
         parts = []
         for cols in columns:
             part = np.ascontiguousarray(image[:, band, cols])
-            parts.append(resize(network.logits(Tensor(part[None])), part.shape[1:]))
+            logits = resize(network.logits(Tensor(part[None])), part.shape[1:])
+            parts.append(ops.softmax(logits, 1) if cfg.average == "probabilities" else logits)
         if total is not None:  # what is left moves up; the rows below it are new
             new = ops.zeros((*total.shape[:2], window[0] - total.shape[2], total.shape[3]), total.dtype)
             total = ops.concat((total, new), 2)
@@ -139,13 +147,15 @@ def logit_strips(
     """
     height, width = image.shape[1:]
     if cfg.scales != (1.0,) or cfg.flip:
-        mean = numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0] / np.float32(views(cfg))
-        yield from upsampled_strips(mean, size)
+        yield from upsampled_strips(numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0], size)
     elif cfg.mode == "slide":
         inner = _scaled_size(height, width, 1.0, cfg.base_size)
         scaled = image if inner == (height, width) else numpy_of(resize(Tensor(image[None]), inner))[0]
-        strips = (numpy_of(s)[0] for s in sliding_strips(network, scaled, cfg.crop_size, cfg.stride_rate))
-        yield from strips if inner == size else upsampled_strips(np.concatenate(list(strips), axis=1), size)
+        strips = (numpy_of(strip)[0] for strip in sliding_strips(network, scaled, cfg))
+        if inner != size:
+            strips = upsampled_strips(np.concatenate(list(strips), axis=1), size)
+        for strip in strips:
+            yield np.log(np.maximum(strip, _SMALLEST)) if cfg.average == "probabilities" else strip
     else:
         yield from upsampled_strips(numpy_of(network.logits(Tensor(image[None])))[0], size)
 

@@ -126,6 +126,12 @@ def _guarded(work: Callable[[list[str]], int | None], arguments: list[str], debu
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        if debug:
+            raise
+        why = " ".join(str(error).split()) or "an array does not fit"
+        print(f"error: not enough memory ({why}); smaller images, crops or batches need less", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of our output left (| head): not an error of ours
         return 0
     except OSError as error:  # what no part of the program knew more of: a folder one may not enter, a dead drive

@@ -65,7 +65,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
         progress, lines = begin(checkpoints, fresh, method, plan, group)
         if progress.step >= plan.steps and not progress.to_score:
             if group.first:
-                print(f"{plan.folder}: this run is finished ({progress.step} steps, best mIoU {progress.best:.2f})")
+                best = f"best mIoU {progress.best:.2f}" if progress.best_step else "not evaluated"
+                print(f"{plan.folder}: this run is finished ({progress.step} steps, {best})")
             return 0
         masks = fingerprints(plan) if group.first else {}
         changed = truth.changed(plan.folder, masks) if progress.step else {}
@@ -85,7 +86,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
             group=group,
             identity=identity,
         )
-        if config.trainer.resume == "never":  # before the log is cut: it is the other run's
+        if not progress.step and not progress.to_score:  # before the log is cut: it may be another run's
             lines += filter(None, [checkpoints.set_aside()])
         with log_of(plan, progress, group) as log:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had

@@ -98,7 +98,7 @@ def test_a_run_that_starts_over_puts_the_one_before_aside(tmp_path):
     holder = Holder(tmp_path, 3)
     place = tmp_path / "checkpoints/replaced"
     assert holder.checkpoints.set_aside() == (
-        f"trainer.resume is never: the run that was here lies in {place}, until the next one is replaced"
+        f"starts anew: the run that was here lies in {place}, until the next one is replaced"
     )
     assert holder.resume() == (Progress(images=4), [])  # what is killed now begins anew
     assert sorted(path.name for path in place.iterdir()) == [
@@ -113,6 +113,36 @@ def test_a_run_that_starts_over_puts_the_one_before_aside(tmp_path):
 def test_where_no_run_is_nothing_is_put_aside(tmp_path):
     assert Holder(tmp_path).checkpoints.set_aside() == ""
     assert not (tmp_path / "checkpoints/replaced").exists()
+
+
+def test_a_start_that_saved_nothing_does_not_cost_what_was_put_aside(tmp_path):
+    Holder(tmp_path).save(10, 20)
+    assert Holder(tmp_path).checkpoints.set_aside()
+    (tmp_path / "metrics.jsonl").write_text("of a start that was killed")
+    assert Holder(tmp_path).checkpoints.set_aside() == ""
+    assert (tmp_path / "checkpoints/replaced/last.ckpt").is_file()
+
+
+def test_a_run_that_goes_on_is_not_put_aside(tmp_path):
+    Holder(tmp_path).save(10)
+    holder = Holder(tmp_path)
+    holder.resume()
+    assert holder.checkpoints.set_aside() == ""
+    assert holder.checkpoints.last.is_file()
+
+
+def test_a_second_saving_of_a_step_keeps_what_the_first_kept(tmp_path):
+    holder = Holder(tmp_path, 3).save(10, 20, 30)
+    holder.save(30)
+    assert names(tmp_path) == ["last.ckpt", "step_00000010.ckpt", "step_00000020.ckpt"]
+
+
+def test_a_run_may_go_on_with_one_image_at_once_which_has_no_previous_one_yet(tmp_path):
+    Holder(tmp_path).save(10)
+    value, image = parameter(0), HostArray("previous.image", np.zeros((1, 2), np.float32))
+    state = {"student.value": value, "previous.image": image}
+    progress, _ = Checkpoints(tmp_path, SaverConfig(), state).resume(Progress(images=4))
+    assert (progress.step, value.asnumpy().tolist(), image.array.any()) == (10, [10] * 3, False)
 
 
 def test_what_cannot_be_put_aside_stays_and_is_one_line(tmp_path, monkeypatch):

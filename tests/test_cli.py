@@ -174,3 +174,10 @@ def test_without_a_clone_its_programs_are_refused_in_one_line(capsys, monkeypatc
     monkeypatch.setattr(cli, "checkout", lambda: None)
     assert cli.main(["compare"]) == 2
     assert capsys.readouterr().err.startswith("error: compare: needs a clone of SemiSeg")
+
+
+def test_what_does_not_fit_into_memory_is_one_line(capsys):
+    assert cli.run(raising(MemoryError("Unable to allocate 8.00 TiB")), []) == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory (Unable to allocate 8.00 TiB); smaller images")
+    with pytest.raises(MemoryError):
+        cli.run(raising(MemoryError()), ["--debug"])

@@ -146,7 +146,7 @@ ODD = [
 @pytest.mark.parametrize("overrides", [[], *([item] for item in ODD)], ids=["as it is", *ODD])
 def test_what_is_dumped_loads_to_an_equal_configuration(tmp_path, leaf, overrides):
     config = load(leaf, overrides)
-    again = load(write(tmp_path / "config.resolved.yaml", dump(config)))
+    again = load(write(tmp_path / "dumped.yaml", dump(config)))
     assert again == config
     assert flatten(again) == flatten(config)
     assert yaml.safe_load(dump(config)) is not None
@@ -165,6 +165,10 @@ IMPOSSIBLE = [
     ("trainer.epochs=0", "at least 1"),
     ("trainer.sup_only_epoch=81", "0..80"),
     ("trainer.sup_only_epoch=-1", "0 or more"),
+    ("saver.snapshot_dir=/somewhere", "the name of a folder in the run's own"),
+    ("saver.snapshot_dir=../other/checkpoints", "the name of a folder in the run's own"),
+    ("net.encoder.pretrained=true", "true"),
+    ("net.encoder.pretrained=[a]", "a list"),
     ("trainer.eval_every=0", "at least 1"),
     ("trainer.amp=O3", "off, O1, O2"),
     ("evaluation.amp=true", "off, O1, O2"),
@@ -206,7 +210,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("override", "expected"), IMPOSSIBLE)
 def test_impossible_values_are_refused_with_key_and_range(tmp_path, override, expected):
     with pytest.raises(ConfigError) as caught:
-        load(write(tmp_path / "c.yaml", ""), [override])
+        load(write(tmp_path / "c.yaml", "method: mean_teacher"), [override])
     assert str(caught.value).startswith(f"command line: {override.partition('=')[0]}: expected ")
     assert expected in str(caught.value)
 
@@ -321,3 +325,17 @@ def test_recomputation_is_refused_where_steps_are_not_compiled(tmp_path):
     path = write(tmp_path / "config.yaml", "trainer: {jit: false}")
     with pytest.raises(ConfigError, match=r"trainer\.recompute: expected false where trainer\.jit is false"):
         load(path, ["trainer.recompute=true"])
+
+
+def test_a_supervised_run_may_be_shorter_than_a_phase_that_it_does_not_have(tmp_path):
+    path = write(tmp_path / "c.yaml", "method: suponly\ntrainer: {sup_only_epoch: 8}")
+    assert load(path, ["trainer.epochs=4"]).trainer.epochs == 4
+    with pytest.raises(ConfigError, match=r"sup_only_epoch: expected 0\.\.4"):
+        load(path, ["trainer.epochs=4", "method=mean_teacher"])
+
+
+def test_a_resolved_configuration_is_of_the_run_it_lies_in(tmp_path):
+    config = load(write(tmp_path / "c.yaml", "method: suponly"), [f"saver.main_dir={tmp_path}/first"])
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    assert load(write(copy / "config.resolved.yaml", dump(config))).saver.main_dir == copy

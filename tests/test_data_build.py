@@ -274,6 +274,13 @@ def test_resolved_configuration_of_own_data_loads_again(folder):
     assert load(folder / "resolved.yaml") == config
 
 
+@pytest.mark.parametrize("left_out", ["[0, 1, 2]", "[99]"])
+def test_classes_that_are_never_pasted_are_some_of_the_data_sets(folder, left_out):
+    overrides = ["dataset.split=4", f"trainer.adaptive={{copy_paste: {{leave_out: {left_out}}}}}"]
+    with pytest.raises(ConfigError, match=r"copy_paste\.leave_out: expected some of the classes 0 to 2"):
+        data_build.complete(load(write_config(folder, "ael"), overrides))
+
+
 def test_lists_for_supervised_training_alone_need_no_unlabelled_one(folder):
     written = {"train": {"data_list": "splits/4/labeled.txt"}, "val": {"data_list": "splits/val.txt"}}
     path = write_config(folder, splits=None, **written)

@@ -201,3 +201,23 @@ def test_on_another_host_the_age_of_the_lock_tells_whether_its_run_lives(tmp_pat
 def test_a_lock_file_that_says_nothing_is_nobodys(tmp_path, content):
     (tmp_path / "run.lock").write_text(content.replace("HERE", socket.gethostname()))
     assert not is_held(tmp_path)
+
+
+def test_the_number_of_a_dead_run_that_another_process_has_now_holds_nothing(tmp_path):
+    path = tmp_path / "run.lock"
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "began": 1.0}))
+    assert not is_held(tmp_path)
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))  # of an earlier version
+    assert is_held(tmp_path)
+    with RunLock(tmp_path):
+        assert is_held(tmp_path)
+
+
+def test_a_clock_that_is_ahead_makes_nobody_wait_longer(tmp_path, monkeypatch):
+    of_another_host(tmp_path, -3600)
+    began, waits = time.monotonic(), []
+    monkeypatch.setattr("semiseg.engine.lock.time.sleep", waits.append)
+    monkeypatch.setattr("semiseg.engine.lock.time.monotonic", lambda: began + sum(waits))
+    with RunLock(tmp_path):
+        pass
+    assert 115 < sum(waits) < 125

@@ -125,3 +125,26 @@ def test_events_get_the_same_numbers_the_speed_and_pictures(tmp_path):
     assert found == {"loss/total": [(1, 0.5)], "train/images_per_second": [(1, 12.0)]}
     assert list(pictures(tmp_path / "events")) == [("images/x", 1)]
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 0.5}
+
+
+class NobodyReads:
+    """A pipe whose reader has left."""
+
+    def isatty(self):
+        return False
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush = lambda self: self.write("")  # noqa: E731
+
+
+@pytest.mark.parametrize("stream", [NobodyReads(), None])
+def test_training_goes_on_where_nobody_reads_the_terminal(tmp_path, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(module, "_INTERVAL", 0)
+    with RunLog(tmp_path, 0, 10) as log:
+        log.line("hello")
+        log.progress({"loss": "0.5"}, 40.0)
+        log.line("still there")
+    assert "still there" in (tmp_path / "log.txt").read_text()

@@ -6,7 +6,7 @@ from tiny import ROOT
 from semiseg.common.errors import ConfigError
 from semiseg.config import load
 from semiseg.data.build import complete
-from semiseg.engine.plan import learning_rate_factor
+from semiseg.engine.plan import check_folder, learning_rate_factor
 
 
 def plan_of(*overrides, name="pascal/92/ours", world=1):
@@ -39,3 +39,13 @@ def test_without_a_published_number_there_is_nothing_to_say_or_to_scale():
     assert plan_of(name="synthetic/16/ours", world=3) == (1.0, [])
     with pytest.raises(ConfigError, match=r"trainer\.scale_lr: synthetic has no published number"):
         plan_of("trainer.scale_lr=true", name="synthetic/16/ours")
+
+
+def test_a_checkpoint_of_a_run_that_nothing_describes_is_not_gone_on_from(tmp_path):
+    config = load(ROOT / "experiments/synthetic/16/ours")
+    assert check_folder(tmp_path, config) is None
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/step_00000008.ckpt").write_bytes(b"of whom?")
+    with pytest.raises(ConfigError, match=r"step_0.*8\.ckpt: .*resolved\.yaml is not there, .*resume=never"):
+        check_folder(tmp_path, config)
+    assert check_folder(tmp_path, load(ROOT / "experiments/synthetic/16/ours", ["trainer.resume=never"])) is None

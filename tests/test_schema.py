@@ -193,6 +193,20 @@ def test_an_override_needs_key_and_value(text):
         schema.override(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/data/set #2", "/data/set #2"),
+        ("# 1", "# 1"),
+        ("'a' # said", "a"),
+        ("[1, 2] # two", [1, 2]),
+        ("a#b", "a#b"),
+    ],
+)
+def test_a_name_with_a_hash_is_no_comment(text, value):
+    assert schema.override(f"a={text}")["a"].value == value
+
+
 def test_overrides_open_sections_and_keep_later_equal_signs():
     assert schema.build(Outer, schema.override("inner.rate=2")).inner == Inner(rate=2.0)
     assert schema.build(Outer, schema.override("name=a=b")).name == "a=b"

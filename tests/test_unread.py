@@ -45,7 +45,8 @@ def notes_of(tmp_path, text, *overrides):
         ("trainer.teacher_start=semi_phase", [], "method is suponly"),
         ("monitor.pseudo_labels=true", [], "method is suponly"),
         ("trainer.contrastive={}", ["method=ours"], "method is ours, not u2pl"),
-        ("net.decoder.kwargs.rep_head=true", ["method=ours"], "method is ours, not u2pl"),
+        ("trainer.adaptive.momentum=0.1", ["method=ours"], "method is ours, not ael"),
+        ("trainer.adaptive={}", ["method=mean_teacher"], "method is mean_teacher, not ael"),
         ("trainer.adaptive.gamma2=2", ["method=ours"], "method is ours, not ael"),
         (
             "trainer.adaptive.gamma2=2",
@@ -157,7 +158,6 @@ def test_conditions_name_keys_and_methods_that_are_there():
 WITHOUT_EFFECT = {
     "dataset.val.crop.size": "the loader of validation images carries it whatever the mode",
     "monitor.pseudo_labels": "asked before the method is",
-    "net.decoder.kwargs.rep_head": "the decoder asks whether to build the head, which u2pl alone trains",
     "trainer.eval_every": "the loop counts the steps to an evaluation that does not come",
     "trainer.sup_only_epoch": "the log shows the phases",
     "trainer.teacher_start": "asked before the method is",
@@ -313,3 +313,10 @@ def test_the_crop_that_is_scored_is_set_without_a_word_on_other_keys():
     config = load(ROOT / "experiments/pascal/183/ours", overrides)
     assert (config.trainer.eval_mode, config.dataset.val.crop.size) == ("center", (33, 33))
     assert unread_keys(config) == []
+
+
+def test_what_a_checkpoint_says_is_nobodys_wish(tmp_path):
+    config = load(ROOT / "experiments/synthetic/16/suponly", ["trainer.teacher_start=semi_phase"])
+    assert unread_keys(config)
+    origins = {key: str(tmp_path / "best.ckpt") for key in config.origins}
+    assert unread_keys(config.model_copy(update={"origins": origins})) == []

@@ -75,7 +75,7 @@ class Checkpoints:
         self._rows: dict[str, HostArray] = {}  # of ``own``, those of all devices, while a run is being continued
 
     def set_aside(self) -> str:
-        """Moves a run that will not be continued to ``replaced`` in the folder of its checkpoints, in place of an
+        """Moves a run that is there and not continued to ``replaced`` in the folder of its checkpoints, in place of an
         earlier one there, so that whatever ends the new run early nothing passes for it; a line for the log, or "".
 
         Raises:
@@ -84,7 +84,8 @@ class Checkpoints:
         best, metrics = self.last.with_name("best.ckpt"), self._folder / "metrics.jsonl"
         # last.ckpt when no older one can be taken for it any more, best.ckpt when nothing says that a run is finished.
         there = [path for path in (*self._older(), self.last, best, metrics) if path.is_file()]
-        if not there or not self._group.first:
+        goes_on = self._last_step is not None
+        if goes_on or set(there) <= {metrics} or not self._group.first:  # without a checkpoint nothing is worth keeping
             return ""
         place = self.last.with_name("replaced")
         try:
@@ -95,7 +96,7 @@ class Checkpoints:
                 path.rename(place / path.name)
         except OSError as error:
             raise cannot_write(place, error, "choose another folder, e.g. saver.name=mine", CheckpointError) from error
-        return f"trainer.resume is never: the run that was here lies in {place}, until the next one is replaced"
+        return f"starts anew: the run that was here lies in {place}, until the next one is replaced"
 
     def save(self, progress: Progress) -> None:
         """Writes last.ckpt; the one before stays as step_<n>.ckpt, the oldest beyond ``keep`` goes. All ranks call it.
@@ -109,7 +110,8 @@ class Checkpoints:
         if not self._group.first:
             return
         record = checkpoint_identity.recorded(vars(progress), self._identity)
-        checkpoint_io.save(self.last, arrays, record, before=self._retain)
+        again = progress.step == self._last_step  # of the same step: no further one to keep
+        checkpoint_io.save(self.last, arrays, record, before=(lambda: None) if again else self._retain)
         self._last_step = progress.step
         for path in self._older()[self._keep - 1 :]:
             with contextlib.suppress(OSError):
@@ -199,6 +201,8 @@ class Checkpoints:
         expected = {**self._state, **self._rows}
         # Earlier versions kept the previous image at batch 1 even where nothing is mixed with it.
         arrays = {name: a for name, a in arrays.items() if name in expected or not name.startswith("previous.")}
+        if not any(name.startswith("previous.") for name in arrays):  # it was trained with more images at once
+            expected = {name: value for name, value in expected.items() if not name.startswith("previous.")}
         checkpoint_io.restore(path, arrays, expected)
         self._last_step = before.step if path == self.last else None
         return before

@@ -1,12 +1,18 @@
-"""Wording of messages for people: how many, the first of many, and the nearest known name."""
+"""Wording of messages for people: how many, the first of many, and the nearest known name; whether they see a bar."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
 def counted(count: int, noun: str) -> str:
     """``1 image``, ``3 images``; for nouns whose plural ends in s."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def has_terminal() -> bool:
+    """Whether progress can be drawn. (Without a standard error, as in a service, there is none.)"""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def shortened(items: Iterable[object], most: int = 3, separator: str = ", ") -> str:

@@ -313,6 +313,11 @@ class WeakToStrongConfig(Section):
 
 
 _AEL = {"method": "ael"}
+_SAMPLED = (  # by one of AEL's samplers
+    _AEL,
+    {"trainer.adaptive.cutmix": SET, **_TAUGHT},
+    {"trainer.adaptive.copy_paste": SET, **_TAUGHT},
+)
 _RESNET = {"net.encoder.type": ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")}
 
 
@@ -360,7 +365,7 @@ class TrainerConfig(Section):
     lr_scheduler: SchedulerConfig = SchedulerConfig()
     unsupervised: UnsupervisedConfig = key(UnsupervisedConfig(), read_if=_SEMI)
     contrastive: ContrastiveConfig | None = key(None, read_if={"method": "u2pl"})
-    adaptive: AdaptiveConfig | None = key(None, read_if=_TAUGHT)
+    adaptive: AdaptiveConfig | None = key(None, read_if=_SAMPLED)
     weak_to_strong: WeakToStrongConfig = key(WeakToStrongConfig(), read_if={"method": WEAK_TO_STRONG})
     teacher_start: Literal["first_step", "semi_phase"] = key(
         "first_step", "where the teacher's average begins", read_if=_TAUGHT
@@ -463,7 +468,10 @@ class DecoderKwargs(Section):
         "BatchNorm in the image pooling branch, as published; false: a bias in its place, for steps of few images on "
         "one device",
     )
-    rep_head: bool = key(False, "U2PL's representation head beside the classifier", read_if={"method": "u2pl"})
+    rep_head: bool = key(
+        False,
+        "U2PL's representation head beside the classifier; method u2pl needs it, the others learn nothing from it",
+    )
 
 
 class DecoderConfig(Section):

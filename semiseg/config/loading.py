@@ -18,7 +18,7 @@ from semiseg.common.files import real_path
 from semiseg.config import published, published_unimatch, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
 from semiseg.config.keys import Config
-from semiseg.config.unread import unread_keys
+from semiseg.config.unread import RESOLVED, unread_keys
 from semiseg.config.weights import IMAGENET, STATISTICS
 from semiseg.config.yaml_text import read_yaml, read_yaml_with_doubles, refuse_doubles, to_yaml
 
@@ -38,7 +38,13 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     tree = _read_chain(path / "config.yaml" if path.is_dir() else path, (), notes, _method_of(overrides))
     config = from_tree(tree, overrides).model_copy(update={"notes": tuple(notes)})
     rules.validate(config)
-    return config
+    return _of_own_folder(config, path) if path.name == RESOLVED else config
+
+
+def _of_own_folder(config: Config, path: Path) -> Config:
+    """A run's resolved configuration is of the run that it lies in, also where that was copied or moved."""
+    saver = config.saver.model_copy(update={"main_dir": Path(os.path.normpath(path.absolute())).parent})
+    return config.model_copy(update={"saver": saver})
 
 
 def from_tree(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:

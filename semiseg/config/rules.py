@@ -29,10 +29,14 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
         f"no dataset.split beside it (one says which images are labelled, here split {data.split}; set it to null)",
     )
     yield from _unlabeled_rules(data.train.unlabeled_list, data.train.unlabeled_dir, ratio)
-    yield "trainer.sup_only_epoch", trainer.sup_only_epoch <= trainer.epochs, f"0..{trainer.epochs} (trainer.epochs)"
+    fits = trainer.sup_only_epoch <= trainer.epochs or config.method == "suponly"  # which has no other epochs
+    yield "trainer.sup_only_epoch", fits, f"0..{trainer.epochs} (trainer.epochs)"
     yield "trainer.recompute", trainer.jit or not trainer.recompute, "false where trainer.jit is false (not compiled)"
     yield from _class_rules(trainer, config.stated.get("net.num_classes"))
     yield from _weight_rules(net.encoder)
+    place = Path(config.saver.snapshot_dir)
+    within = not place.is_absolute() and ".." not in place.parts  # whose lock guards it
+    yield "saver.snapshot_dir", within, "the name of a folder in the run's own"
     stages = net.encoder.kwargs.replace_stride_with_dilation
     yield "net.encoder.kwargs.replace_stride_with_dilation", not stages[0], "[false, ...]: output stride 8, 16 or 32"
     rep_head = net.decoder.kwargs.rep_head

@@ -59,6 +59,7 @@ def merge(low: Mapping, high: Mapping) -> Node:
 
 
 _BYTES = re.compile("[\udc80-\udcff]")  # as Python has them in names of files
+_COMMENT = re.compile(r"^[^\"'\[{].*\s#|^#")
 
 
 def override(assignment: str) -> Node:
@@ -67,7 +68,9 @@ def override(assignment: str) -> Node:
     if not equals or not dotted.strip():
         raise ConfigError(f"{COMMAND_LINE}: expected section.key=value, got {assignment!r}")
     # A path with bytes that are no text, which YAML does not know.
-    value = text if _BYTES.search(text) else parse_scalar_or_tree(text, f"{COMMAND_LINE}: {dotted}")
+    # Nor what YAML would take for a comment: nobody writes one on a command line, but names with a # there are.
+    is_text = _BYTES.search(text) or _COMMENT.search(text)
+    value = text if is_text else parse_scalar_or_tree(text, f"{COMMAND_LINE}: {dotted}")
     tree: Any = annotate(value, COMMAND_LINE) if isinstance(value, dict) else Leaf(value, COMMAND_LINE)
     for part in reversed(dotted.strip().split(".")):
         tree = Node({part: tree}, COMMAND_LINE)
@@ -150,7 +153,10 @@ def _refusal(kind: type[BaseModel], tree: Mapping, error: ValidationError) -> Co
     first = error.errors()[0]
     path = [part for part in first["loc"] if isinstance(part, str)]
     node: Any = tree
-    for part in path:
+    for depth, part in enumerate(path):
+        if isinstance(node, Leaf):  # of a key with several kinds of values, what follows names the kind
+            del path[depth:]
+            break
         node = node[part]
     field = field_at(kind, path)
     limits = range_text(path[-1], field) if first["type"] in _OUT_OF_RANGE else ""

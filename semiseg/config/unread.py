@@ -26,13 +26,14 @@ RESOLVED = "config.resolved.yaml"  # what a run has used: it holds every key
 def unread_keys(config: Config) -> list[str]:
     """Keys that somebody wrote for this run and that the other keys make unread, one sentence each.
 
-    What a file in a folder ``_base`` says is meant for several methods and data sets, and a resolved configuration
-    holds every key; these are not named.
+    What a file in a folder ``_base`` says is meant for several methods and data sets, and a resolved configuration, or
+    a checkpoint's, holds every key; these are not named.
     """
     unread = dict(unread_in(config))
     notes = []
     for key, origin in config.origins.items():
-        meant = origin == COMMAND_LINE or not (BASES in Path(origin).parts or Path(origin).name == RESOLVED)
+        file = Path(origin)
+        meant = origin == COMMAND_LINE or not (BASES in file.parts or file.name == RESOLVED or file.suffix == ".ckpt")
         if meant and key in unread and value_at(config, key) is not None:
             notes.append(f"{key} ({origin}) is not read: {unread[key]}")
     return notes

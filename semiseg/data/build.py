@@ -24,8 +24,20 @@ def complete(config: Config) -> tuple[Config, DatasetSpec]:
     """
     spec = data_spec(config)
     check_stated(config, "net.num_classes", spec.num_classes, spec.name)
+    _check_left_out(config, spec)
     net = config.net.model_copy(update={"num_classes": spec.num_classes})
     return config.model_copy(update={"net": net}), spec
+
+
+def _check_left_out(config: Config, spec: DatasetSpec) -> None:
+    """Raises ConfigError unless ``trainer.adaptive.copy_paste.leave_out`` are some of the classes."""
+    adaptive, key = config.trainer.adaptive, "trainer.adaptive.copy_paste.leave_out"
+    left = set(adaptive.copy_paste.leave_out) if adaptive and adaptive.copy_paste else set()
+    if not left < set(range(spec.num_classes)):
+        raise ConfigError(
+            f"{origin_of(config, key)}: {key}: expected some of the classes 0 to {spec.num_classes - 1} of {spec.name} "
+            f"and not all, got {sorted(left)}"
+        )
 
 
 def data_spec(config: Config) -> DatasetSpec:

@@ -74,7 +74,8 @@ class RunLock:
                 pass  # a file system without locks gives it to everybody; what cannot be written shows below
             break
         try:
-            self._path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+            holder = {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
+            self._path.write_text(json.dumps(holder), encoding="utf-8")
         except OSError:
             self._clean()
             self._lock.release()
@@ -83,11 +84,12 @@ class RunLock:
     def _wait_for_other_host(self) -> None:
         """Until a holder on another host shows that it lives, which refuses this run, or has been silent for long."""
         # Before the lock is taken: some versions of filelock empty the file of whoever takes it.
-        seen = None
+        seen, until = None, time.monotonic() + self._silence  # by our own clock, whatever the file's says
         while (holder := _holder(self._path)) and holder.get("host") != socket.gethostname():
             try:
                 sign = self._path.stat().st_mtime_ns
                 left = self._silence - (_now_on(self._path.parent) - sign / 1e9)
+                left = min(left, until - time.monotonic())
             except FileNotFoundError:
                 return
             if seen not in (None, sign):
@@ -126,8 +128,18 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False
     if holder.get("host") == socket.gethostname():
-        return isinstance(holder.get("pid"), int) and psutil.pid_exists(holder["pid"])
+        pid, began = holder.get("pid"), _began(holder.get("pid"))
+        # Numbers of processes are used again; earlier versions did not say when theirs began.
+        return began is not None and holder.get("began", began) == began and isinstance(pid, int)
     return bool(holder) and age < _SILENCE
+
+
+def _began(pid: Any) -> float | None:
+    """When a process of this machine began, by its own clock; None if there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except (psutil.Error, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _holder(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from semiseg.common.errors import UserError
 from semiseg.common.files import cannot_write, remove_leftovers, replace_file
+from semiseg.common.text import has_terminal
 from semiseg.engine.events import Recorder
 
 _INTERVAL = 30  # seconds between two progress lines where there is no terminal
@@ -50,7 +51,7 @@ class RunLog:
         self._speed = 0.0  # images a second, smoothed
         self._first, self._step, self._steps = start_step, start_step, steps
         self._began = self._shown_at = time.monotonic()
-        terminal = sys.stderr.isatty()
+        terminal = has_terminal()
         self._bar = tqdm(total=steps, initial=start_step, unit="step", dynamic_ncols=True, disable=not terminal)
 
     def line(self, text: str) -> None:
@@ -58,7 +59,8 @@ class RunLog:
         with _written(self._text.name):
             self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
             self._text.flush()
-        tqdm.write(text, file=sys.stderr)
+        with _shown_if_possible():
+            tqdm.write(text, file=sys.stderr)
 
     def numbers(self, record: Mapping[str, object]) -> None:
         """One line of metrics.jsonl; ``record`` holds "step", the number of steps done. Events get the same, and the
@@ -88,12 +90,13 @@ class RunLog:
         self._step += 1
         self._speed += (_SMOOTH if self._speed else 1.0) * (speed - self._speed)
         shown = {**shown, "images/s": f"{self._speed:.1f}"}
-        if not self._bar.disable:
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update()
-        elif time.monotonic() - self._shown_at >= _INTERVAL:
-            self._shown_at = time.monotonic()
-            print(f"step {self._step} of {self._steps}: {_joined(shown)}, {self._left()} left", file=sys.stderr)
+        with _shown_if_possible():
+            if not self._bar.disable:
+                self._bar.set_postfix(shown, refresh=False)
+                self._bar.update()
+            elif time.monotonic() - self._shown_at >= _INTERVAL:
+                self._shown_at = time.monotonic()
+                print(f"step {self._step} of {self._steps}: {_joined(shown)}, {self._left()} left", file=sys.stderr)
 
     def _left(self) -> str:
         """Time to the end, at the mean speed since the start, evaluations included."""
@@ -107,7 +110,8 @@ class RunLog:
 
     def close(self) -> None:
         """Closes files and bar. May be called twice."""
-        self._bar.close()
+        with _shown_if_possible():
+            self._bar.close()
         for recorder in self._recorders:
             with contextlib.suppress(LogError):  # a last warning of a tracker
                 recorder.close()
@@ -148,6 +152,13 @@ class NoLog:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+
+@contextlib.contextmanager
+def _shown_if_possible() -> Iterator[None]:
+    """Where nobody reads the terminal any more (| head, a window that was closed) training goes on: log.txt has it."""
+    with contextlib.suppress(OSError):
+        yield
 
 
 def _joined(shown: Mapping[str, str]) -> str:

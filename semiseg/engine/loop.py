@@ -165,6 +165,7 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
         log.picture(f"images/{name}", picture, progress.step)
     better = candidate and scores["miou"] > progress.best
     if better:
+        save(run, progress, log)  # whatever ends the run from here on, it goes on at this very network
         progress.best, progress.best_step = scores["miou"], progress.step
         if run.group.first:
             arrays = checkpoint_io.network_arrays(run.method.evaluated(progress.step).network)

@@ -159,6 +159,7 @@ def check_folder(folder: Path, config: Config) -> Config | None:
     written = folder / "config.resolved.yaml"
     _check_best(folder / config.saver.snapshot_dir / "best.ckpt", written.is_file())
     if not written.is_file():
+        _refuse_nameless(folder / config.saver.snapshot_dir, written, config.trainer.resume == "never")
         if extend:
             raise ConfigError(f"{folder}: trainer.resume is extend, but no run is there to prolong; leave the key out")
         return None
@@ -176,6 +177,16 @@ def check_folder(folder: Path, config: Config) -> Config | None:
             "away"
         )
     return before
+
+
+def _refuse_nameless(checkpoints: Path, written: Path, starts_anew: bool) -> None:
+    """Raises ConfigError for a checkpoint to go on from of which nothing says what run it is of."""
+    there = [path for path in (checkpoints / "last.ckpt", *checkpoints.glob("step_*.ckpt")) if path.is_file()]
+    if there and not starts_anew:
+        raise ConfigError(
+            f"{there[0]}: a checkpoint to go on from, but {written} is not there, which says of what run; put it back, "
+            "move the checkpoint away, or start anew with trainer.resume=never"
+        )
 
 
 def _check_best(best: Path, has_run: bool) -> None:

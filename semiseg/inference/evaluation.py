@@ -1,6 +1,5 @@
 """Scoring a network on a set of images: whole-set counts of both heads, percent, tables."""
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.platform import numpy_of
-from semiseg.common.text import shortened
+from semiseg.common.text import has_terminal, shortened
 from semiseg.config.keys import EvaluationConfig, ExpectedConfig
 from semiseg.data.transforms import pad
 from semiseg.inference.compiled import Network
@@ -80,7 +79,7 @@ def evaluate(
     proto = ConfusionMatrix(loader.num_classes, loader.ignore_label)
     images: dict[str, np.ndarray] = {}
     scored_proto = False
-    quiet = not sys.stderr.isatty()
+    quiet = not has_terminal()
     for name, image, mask in tqdm(loader, desc="evaluate", unit="image", leave=False, disable=quiet):
         if mode.mode == "center":
             image, mask = loader.center.crop(image, mask)

@@ -1,5 +1,6 @@
 """The runs behind tools/compare.py: which there are, and each by its own train.sh and eval.sh."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -124,14 +125,16 @@ class Job:
         keys = self.keys
         environment = os.environ | {"SEMISEG_PYTHON": sys.executable, "SEMISEG_CORES": cores}
         seconds = self.folder / "seconds"  # of training
-        took_before = float(seconds.read_text()) if seconds.is_file() else 0
+        took_before = 0.0
+        with contextlib.suppress(OSError, ValueError):  # not there, or cut off by a full disk
+            took_before = float(seconds.read_text())
         with (self.folder / "output.txt").open("a", encoding="utf-8") as output:
             for script, extra in (("train.sh", ()), ("eval.sh", (*self.scoring, "--json", str(self.scores)))):
                 command = ["bash", str(self.leaf / script), *keys, *extra]
                 started = time.monotonic()
                 subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, env=environment)
                 if script == "train.sh":
-                    seconds.write_text(f"{took_before + time.monotonic() - started:.0f}\n")
+                    replace_file(seconds, f"{took_before + time.monotonic() - started:.0f}\n")
 
 
 def shares_of_cores(shares: int) -> list[str]:
@@ -157,7 +160,7 @@ def common_methods(experiments: Path, splits: Sequence[str], wanted: Iterable[st
         missing = sorted(set(wanted or ()) - methods)
         if missing:
             raise ConfigError(f"{name}/{missing[0]}: no such experiment; there: {', '.join(sorted(methods))}")
-    return list(wanted or sorted(set.intersection(*of_split.values()), key=_row_order))
+    return list(dict.fromkeys(wanted or ()) or sorted(set.intersection(*of_split.values()), key=_row_order))
 
 
 def _row_order(method: str) -> tuple[int, str]:

@@ -185,6 +185,17 @@ def parser(command: str, **options: Any) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=program(command), **options)
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """A type for the parser: whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number, at least {least}, got {text!r}")
+        return int(text)
+
+    return number
+
+
 def program(command: str) -> str:
     """How ``command`` was called: semiseg NAME, python -m semiseg NAME, python -m semiseg.name or tools/name.py."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)

@@ -72,6 +72,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
         changed = truth.changed(plan.folder, masks) if progress.step else {}
         if group.any("val" in changed):
             progress = replace(progress, best=-1.0, best_step=0, score=None, supervised=None)
+            if group.first:
+                checkpoints.keep_best_of_old_masks()
             checkpoints.save(progress)  # before the new masks are those that it knows
         work = loop.Run(
             folder=plan.folder,

@@ -181,3 +181,13 @@ def test_what_does_not_fit_into_memory_is_one_line(capsys):
     assert capsys.readouterr().err.startswith("error: not enough memory (Unable to allocate 8.00 TiB); smaller images")
     with pytest.raises(MemoryError):
         cli.run(raising(MemoryError()), ["--debug"])
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", ""])
+def test_numbers_below_the_least_are_refused_by_the_command_line(text, capsys):
+    for command in ("check-data", "make-splits", "new", "prepare-voc", "prepare-cityscapes"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, f"--workers={text}"])
+        assert ended.value.code == 2
+        assert f"--workers: expected a whole number, at least 0, got '{text}'" in capsys.readouterr().err
+    assert cli.at_least(0)("0") == 0

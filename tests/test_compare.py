@@ -17,6 +17,7 @@ from semiseg import cli
 from semiseg.common.errors import ConfigError
 from semiseg.config import load
 from semiseg.config.loading import dump
+from semiseg.data import truth
 from semiseg.data.build import complete
 from semiseg.data.lists import read_split, save_lists
 from semiseg.reporting.comparison_runs import common_methods, run_all, shares_of_cores
@@ -290,6 +291,26 @@ def test_scores_of_other_lists_are_not_taken_for_these(compare, recorded):
     listed.write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))
     done = compare(*arguments)
     assert (done.returncode, f"{listed}: this run began with" in done.stderr) == (2, True)
+
+
+def test_scores_on_other_masks_are_not_taken_for_these(compare, recorded):
+    folder, arguments = recorded
+    truth.save(folder, {"labeled": [-2, -2, -2, -2]})
+    done = compare(*arguments)
+    assert done.returncode == 2
+    assert f"{folder}: 4 of 4 labeled masks changed since this run began" in done.stderr
+
+
+def test_a_time_that_a_full_disk_cut_off_is_no_obstacle(compare, tmp_path, tiny_data):
+    folder = tmp_path / "synthetic/16_s0/suponly"
+    folder.mkdir(parents=True)
+    (folder / "seconds").touch()
+    keys = [f"dataset.data_root={tiny_data}", f"dataset.splits={tiny_data}/splits", "dataset.split=none"]
+    done = compare("--out", tmp_path, "--methods", "suponly", "suponly", "--seeds", 1, *keys)
+    assert (done.returncode, "suponly" in done.stderr) == (
+        1,
+        True,
+    )  # there is no such split: the run fails, as one line
 
 
 @pytest.mark.parametrize("key", ["trainer.seed=7", "saver.main_dir=/tmp/x"])

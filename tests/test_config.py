@@ -156,6 +156,8 @@ IMPOSSIBLE = [
     ("dataset.batch_size=0", "at least 1"),
     ("dataset.workers=-1", "0 or more"),
     ("dataset.std=[1, 0, 1]", "above 0"),
+    ("dataset.std=[0.229, 0.224, 0.225]", "numbers of RGB values 0..255"),
+    ("dataset.mean=[0.485, 0.456, 0.406]", "numbers of RGB values 0..255"),
     ("dataset.labeled_ratio=1.5", "a share between 0 and 1"),
     ("dataset.train.rand_resize=[2, 1]", "low <= high"),
     ("dataset.train.crop.type=center", "rand"),

@@ -230,3 +230,13 @@ def test_strips_of_another_size_are_the_resized_map(size):
     strips = list(upsampled_strips(x.asnumpy()[0], size, at_once=3 * size[1] * 4))
     np.testing.assert_allclose(np.concatenate(strips, 1), resize(x, size).asnumpy()[0], atol=1e-5)
     assert len(strips) == (1 if size == (37, 45) else -(-size[0] // 4))
+
+
+def test_of_one_scale_nothing_is_ever_held_at_full_size_on_the_device():
+    network, x = network_of(context_of().net), image(90, 70)
+    cfg = WHOLE.model_copy(update={"scales": (0.5,)})
+    strips = np.concatenate(list(logit_strips(network, x.asnumpy()[0], (90, 70), cfg)), 1)
+    np.testing.assert_allclose(strips, image_logits(network, x, cfg).linear.asnumpy()[0], atol=1e-5)
+    seen = Echo()
+    assert next(logit_strips(seen, np.zeros((3, 900, 700), np.float32), (900, 700), cfg)).shape == (3, 900, 700)
+    assert seen.sizes == [(450, 350)]

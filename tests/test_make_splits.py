@@ -8,6 +8,7 @@ from own_data import make_set, mask_of, write_config, write_ids
 from PIL import Image
 from tool import run_tool, snapshot
 
+from semiseg import cli
 from semiseg.config import load
 from semiseg.data import build
 from semiseg.data.lists import read_split
@@ -210,3 +211,22 @@ def test_contradicting_options_end_with_usage(options):
     with pytest.raises(SystemExit) as stop:
         TOOL.parse(options)
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("name", [".", "..", "../other", "a/b", ""])
+def test_a_split_is_a_folder_in_that_of_the_splits(tmp_path, capsys, name):
+    (tmp_path / "all.txt").write_text("a\nb\nc\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(
+            ["make-splits", f"--list={tmp_path}/all.txt", "--count=1", f"--out={tmp_path}/splits", f"--name={name}"]
+        )
+    assert ended.value.code == 2
+    assert "--name is the name of a folder in that of the splits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ['["a", "b"]\n', "image,mask\na.jpg,a.png\nb.jpg,b.png\n"])
+def test_a_list_alone_may_be_neither_json_nor_a_table(tmp_path, capsys, content):
+    (tmp_path / "all.txt").write_text(content)
+    assert cli.main(["make-splits", f"--list={tmp_path}/all.txt", "--count=1", f"--out={tmp_path}/splits"]) == 2
+    assert "all.txt: line 1" in capsys.readouterr().err
+    assert not (tmp_path / "splits").exists()

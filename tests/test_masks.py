@@ -339,3 +339,53 @@ def test_a_look_at_a_jpeg_is_refused(tmp_path):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "m.jpg")
     with pytest.raises(DataError, match="JPEG changes label values"):
         look_at_mask(tmp_path / "m.jpg")
+
+
+BLACK_AND_WHITE = custom_spec(
+    "own", ["no", "yes"], "i/{id}", "m/{id}.png", mask_kind="color", colors=((0, 0, 0), (255, 255, 255))
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (np.float32([[0, 0.5], [1, 1]]), "0.5"),
+        (np.float32([[0, 300], [1000, 0]]), "300"),
+        (np.float32([[0, np.nan], [1, 0]]), "nan"),
+        (np.int32([[0, -5], [255, 0]]), "-5"),
+        (np.int32([[0, 1000], [2000, 0]]), "1000"),
+    ],
+    ids=["parts", "float above", "nan", "below 0", "two above"],
+)
+def test_gray_of_32_bits_is_not_cut_to_eight(mask_file, values, named):
+    path = mask_file(Image.fromarray(values), "m.tif")
+    with pytest.raises(DataError, match=f"gray values such as {named}, which 8 bits do not hold"):
+        read_mask(path, BLACK_AND_WHITE)
+    if values.dtype == np.float32 or values.min() < 0:
+        with pytest.raises(DataError, match=f"gray values such as {named}"):
+            look_at_mask(path)
+
+
+def test_whole_gray_values_of_32_bits_are_those_of_eight(mask_file):
+    for kind in (np.float32, np.int32):
+        path = mask_file(Image.fromarray(kind([[0, 255], [255, 0]])), "m.tif")
+        assert read_mask(path, BLACK_AND_WHITE).tolist() == [[0, 1], [1, 0]]
+        assert set(look_at_mask(path).colors) == {(0, 0, 0), (255, 255, 255)}
+
+
+def test_a_pgm_that_would_be_stretched_is_refused(tmp_path):
+    path = tmp_path / "m.pgm"
+    for head in (b"P5\n# by hand\n3 1\n2\n", b"P5 3 1 2\n"):
+        path.write_bytes(head + bytes([0, 1, 2]))
+        with pytest.raises(DataError, match="a PGM whose largest value is 2, not 255; save it as 8-bit PNG"):
+            look_at_mask(path)
+    path.write_bytes(b"P5 3 1 255\n" + bytes([0, 1, 2]))
+    assert look_at_mask(path).values == {0: 1, 1: 1, 2: 1}
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_jpeg_2000_masks_are_refused(tmp_path, lossless):
+    path = tmp_path / "m.png"
+    Image.fromarray(labels()).save(path, "JPEG2000", irreversible=not lossless)
+    with pytest.raises(DataError, match="JPEG 2000 changes label values"):
+        read_mask(path, VOC)

@@ -350,6 +350,7 @@ def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
     longer = (*tiny, "trainer.epochs=2", "trainer.resume=extend")
     before = outcome(tmp_path / "run")[1][0]["best"]
     assert before > 0
+    kept = (tmp_path / "run/checkpoints/best.ckpt").read_bytes()
     with monkeypatch.context() as patch:
         at_step(patch, 3, crash)  # before anything else is saved
         with pytest.raises(ZeroDivisionError):
@@ -357,6 +358,9 @@ def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
     assert run(path, longer) == 0
     log = (tmp_path / "run/log.txt").read_text()
     assert "WARNING: 3 of 3 val masks changed since this run began: scores before and after" in log
+    assert (
+        tmp_path / "run/checkpoints/best_of_old_masks.ckpt"
+    ).read_bytes() == kept  # or of other data of the same ids
     metrics, records, _ = outcome(tmp_path / "run")
     scores = [line["eval"]["miou"] for line in map(json.loads, metrics.splitlines()) if "eval" in line]
     assert records[0]["best"] == scores[-1]

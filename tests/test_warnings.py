@@ -10,6 +10,7 @@ from semiseg.config.unread import unread_in
 from semiseg.data.specs import get_spec
 from semiseg.data.warnings import (
     few_images_warning,
+    few_ranks_warning,
     labels_alone_warning,
     lost_by_unlabeled,
     random_weights_warning,
@@ -59,3 +60,10 @@ def test_no_key_is_advised_that_the_run_does_not_read_or_has_already(overrides, 
     config = config_of(*overrides)
     said = lost_by_unlabeled(60.6, 56.9, flatten(config), dict(unread_in(config)))
     assert ("targets=soft" in said, "confid_thresh" in said) == advised
+
+
+def test_ranks_that_no_class_has_are_warned_of():
+    assert few_ranks_warning(3, 4) == ""
+    warning = few_ranks_warning(3, 2)
+    assert "of 2 classes none is ranked so low" in warning
+    assert "trainer.contrastive.low_rank=1" in warning

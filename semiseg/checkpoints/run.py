@@ -98,6 +98,20 @@ class Checkpoints:
             raise cannot_write(place, error, "choose another folder, e.g. saver.name=mine", CheckpointError) from error
         return f"starts anew: the run that was here lies in {place}, until the next one is replaced"
 
+    def keep_best_of_old_masks(self) -> None:
+        """Renames best.ckpt: the next best one is of other validation masks, or of other data under the same ids.
+
+        Raises:
+            CheckpointError: it cannot be renamed.
+        """
+        best = self.last.with_name("best.ckpt")
+        try:
+            best.replace(best.with_name("best_of_old_masks.ckpt"))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise cannot_write(best, error, "choose another folder, e.g. saver.name=mine", CheckpointError) from error
+
     def save(self, progress: Progress) -> None:
         """Writes last.ckpt; the one before stays as step_<n>.ckpt, the oldest beyond ``keep`` goes. All ranks call it.
 

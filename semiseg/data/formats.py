@@ -5,6 +5,7 @@ broken or huge metadata never decides whether an image can be read.
 """
 
 import io
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -37,6 +38,7 @@ _NO_IMAGE = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "run git lfs pull"),
     (b"<svg", "an SVG drawing", "export it as PNG"),
 )
+_JPEG_2000_STARTS = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 _SAMPLE_KINDS = {1: "unsigned integers", 2: "signed integers", 3: "floating point numbers", 6: "complex numbers"}
 
 
@@ -50,16 +52,26 @@ def format_of(data: bytes) -> str:
 
 
 def changes_values(data: bytes) -> str:
-    """The name of a format that does not keep the values of pixels (JPEG, lossy WebP, AVIF, HEIF), else ""."""
+    """The name of a format that does not surely keep the values of pixels (JPEG, lossy WebP, AVIF, HEIF), else ""."""
     if data.startswith(_JPEG_START):
         return "JPEG"
     if (data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8 ") or (data[12:16] == b"VP8X" and b"VP8 " in data[16:4096]):
         return "lossy WebP"
     if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"heic", b"heix", b"mif1"):
         return "AVIF or HEIF"
-    if format_of(data) == "TIFF" and tiff_tags(data).compression in (6, 7, 34892):
+    if data.startswith(_JPEG_2000_STARTS):
+        return "JPEG 2000"
+    if format_of(data) == "TIFF" and tiff_tags(data).compression in (6, 7, 33003, 33005, 34712, 34892):
         return "TIFF with JPEG inside"
     return ""
+
+
+def pgm_maximum(data: bytes) -> int | None:
+    """The largest value that a PGM's header announces; None of everything else."""
+    if data[:2] not in (b"P2", b"P5"):
+        return None
+    words = re.sub(rb"#[^\n]*", b"", data[2:1024]).split(None, 3)
+    return int(words[2]) if len(words) > 2 and words[2].isdigit() else None
 
 
 class Unreadable(ValueError):

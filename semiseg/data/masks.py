@@ -18,7 +18,7 @@ from PIL import Image
 from semiseg.common.errors import DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.decode import BROKEN_PICTURE, MAX_PIXELS, check_size
-from semiseg.data.formats import Unreadable, changes_values, format_of, parse_png, tiff_tags, what_it_is
+from semiseg.data.formats import Unreadable, changes_values, format_of, parse_png, pgm_maximum, tiff_tags, what_it_is
 from semiseg.data.image_files import not_readable, read_bytes
 from semiseg.data.specs import Color, DatasetSpec
 
@@ -41,6 +41,8 @@ def read_mask(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> np
         with _open(data, spec, max_pixels) as picture:
             _refuse_contradictions(picture, path, spec)
             mode = picture.mode
+            if spec.mask_kind == "color":
+                _refuse_deep_gray(picture)
             # as it is: of mode P that is the indices, not the palette's colours
             values = np.asarray(picture.convert("RGB") if spec.mask_kind == "color" else picture)
     except BROKEN_PICTURE as error:
@@ -82,6 +84,7 @@ def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
             palette = used_colors(picture) if picture.mode == "P" else {}
             one_bit = picture.mode == "1"
             values = np.asarray(picture).astype(np.uint8) if one_bit else np.asarray(picture)
+            _refuse_deep_gray(picture, many_are_fine=True)
             rgb = np.asarray(picture.convert("RGB"))
     except BROKEN_PICTURE as error:
         raise not_readable(path, "mask", error, "copy or make it again") from None
@@ -118,6 +121,8 @@ def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image
         bits, colored = tags.bits, tags.bands > 1
         if tags.pages > 1:
             raise Unreadable(f"a TIFF of {tags.pages} pages", "save the page that is meant as a file of its own")
+    elif (largest := pgm_maximum(data)) not in (None, 255, 65535):  # Pillow stretches it to 255, each file by itself
+        raise Unreadable(f"a PGM whose largest value is {largest}, not 255", "save it as 8-bit PNG")
     try:
         picture = Image.open(io.BytesIO(data))
     except Image.UnidentifiedImageError:
@@ -134,6 +139,24 @@ def _refuse_deep_colors(data: bytes, colored: bool) -> None:
     others = None if values is None else values % 257 if colored else (values > 255) & (values < 65535)
     if others is None or others.any():
         raise Unreadable("colors of 16 bits a channel that are none of 8 bits", "save it with 8 bits a channel")
+
+
+def _refuse_deep_gray(picture: Image.Image, many_are_fine: bool = False) -> None:
+    """Pillow cuts gray of 32 bits to whole numbers of 0 to 255. With ``many_are_fine`` whole numbers above, which are
+    those of single objects, are left to others.
+    """
+    if picture.mode not in ("F", "I"):
+        return
+    values = np.unique(np.asarray(picture))
+    cut = (values != np.round(values)) | (values < 0)
+    above = values > 255
+    if picture.mode == "F" or (not many_are_fine and above.sum() > 1):
+        cut |= above
+    if cut.any():
+        raise Unreadable(
+            f"gray values such as {values[cut][0]:g}, which 8 bits do not hold",
+            "save a whole number of 0 to 255 for each class, as 8-bit PNG",
+        )
 
 
 def _multi(spec: DatasetSpec) -> bool:

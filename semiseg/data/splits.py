@@ -86,7 +86,8 @@ def _ids_of_lines(
         except UnicodeError:
             form = not_utf8(line.encode(errors="surrogateescape")).replace("line 1", f"line {number}")
             raise DataError(f"{path}: {form}") from None
-        form = _other_form(line, sample, first=not numbers) if clean else None
+        first = not numbers
+        form = _other_form(line, sample, first) if clean else _other_beginning(line) if first else None
         if form:
             raise DataError(
                 f"{path}: line {number} {form}; expected an id a line, an image's path, or an image's path and its "
@@ -135,16 +136,23 @@ _TWO_PATHS = re.compile(r"\.(jpe?g|png|tiff?|bmp|webp|npy|mat)[\"']?\s*[\s,;|]\s
 
 def _other_form(line: str, sample: str, first: bool) -> str | None:
     """What a line is that is no id in a form that is understood, or None."""
-    if first and line[0] in "[{":
-        return "begins JSON"
-    if first and _is_header(line):
-        return f"({line!r}) is the header of a CSV table: remove it, and every column but image and mask"
+    if first and (beginning := _other_beginning(line)):
+        return beginning
     if "." not in sample:
         return None
     if _TWO_PATHS.search(sample):
         return f"({line!r}) holds several columns, and the second is not the mask of the first"
     if ".." in sample.split("/"):
         return f"({line!r}) leaves the data root"
+    return None
+
+
+def _other_beginning(line: str) -> str | None:
+    """What a file is that begins so and is no list."""
+    if line[0] in "[{":
+        return "begins JSON"
+    if _is_header(line):
+        return f"({line!r}) is the header of a CSV table: remove it, and every column but image and mask"
     return None
 
 

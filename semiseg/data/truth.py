@@ -16,7 +16,7 @@ _FILE = "lists/masks.json"
 _THREADS = 16  # that wait for a disk, or a network drive
 _SAID = {
     "labeled": "what was learnt before is of the old ones; trainer.resume=never starts anew",
-    "val": "scores before and after are of different masks, and best.ckpt is chosen anew",
+    "val": "scores before and after are of different masks, and best.ckpt is chosen anew (best_of_old_masks.ckpt)",
 }
 
 

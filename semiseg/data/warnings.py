@@ -1,5 +1,5 @@
 """What may make a run worth little: random weights where tables have pretrained ones, too few images for the BatchNorm
-of image pooling, no step with unlabelled images, pseudo-labels that mislead.
+of image pooling, no step with unlabelled images, too few classes for a loss, pseudo-labels that mislead.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,6 +20,17 @@ def random_weights_warning(spec: DatasetSpec, pretrained: Path | str | None) -> 
         f"every published table of {spec.name}. Fetch the deep-stem resnet101.pth that U2PL's README links to "
         "(ImageNet; `semiseg weights` lists others) and start a new run with "
         "net.encoder.pretrained=path/to/resnet101.pth"
+    )
+
+
+def few_ranks_warning(low_rank: int, classes: int) -> str:
+    """What to say where no unlabelled pixel can be a negative of U2PL's contrastive loss; else ""."""
+    if low_rank < classes:
+        return ""
+    return (
+        f"trainer.contrastive.low_rank is {low_rank}, and of {classes} classes none is ranked so low (the first is 0): "
+        f"no unlabelled pixel is a negative of the contrastive loss; trainer.contrastive.low_rank={classes - 1} takes "
+        "those of the last rank"
     )
 
 

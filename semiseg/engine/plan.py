@@ -16,7 +16,7 @@ from semiseg.data.lists import Split, check_lists, read_split
 from semiseg.data.padding import padding_note, sample_of
 from semiseg.data.paths import run_folder
 from semiseg.data.specs import DatasetSpec
-from semiseg.data.warnings import few_images_warning, labels_alone_warning, random_weights_warning
+from semiseg.data.warnings import few_images_warning, few_ranks_warning, labels_alone_warning, random_weights_warning
 from semiseg.engine.optim import poly
 from semiseg.engine.trackers import require_package
 from semiseg.methods import Method, get_method
@@ -109,6 +109,7 @@ def make_plan(config: Config, world: int) -> Plan:
     said = (
         random_weights_warning(spec, config.net.encoder.pretrained),
         few_images_warning(images_of_norm(config, method, world), config.net.decoder.kwargs.pool_norm),
+        few_ranks_warning(config.trainer.contrastive.low_rank, spec.num_classes) if config.method == "u2pl" else "",
         labels_alone_warning(config.trainer.epochs, config.trainer.sup_only_epoch) if method.uses_unlabeled else "",
     )
     warnings = tuple(filter(None, said))

@@ -146,7 +146,11 @@ def logit_strips(
     center is taken as whole: it concerns scores alone.
     """
     height, width = image.shape[1:]
-    if cfg.scales != (1.0,) or cfg.flip:
+    if cfg.mode != "slide" and len(cfg.scales) == 1 and cfg.scales != (1.0,) and not cfg.flip:
+        inner = _scaled_size(height, width, cfg.scales[0], None)
+        logits = resize(network.logits(resize(Tensor(image[None]), inner)), inner)  # never at full size on the device
+        yield from upsampled_strips(numpy_of(logits)[0], size)
+    elif cfg.scales != (1.0,) or cfg.flip:
         yield from upsampled_strips(numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0], size)
     elif cfg.mode == "slide":
         inner = _scaled_size(height, width, 1.0, cfg.base_size)

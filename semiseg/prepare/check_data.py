@@ -31,8 +31,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = cli.parser("check-data")
     parser.add_argument("--config", required=True, metavar="F", help="a config.yaml, or the folder that holds it")
     parser.add_argument("--quick", action="store_true", help="lists, existence and overlap only; no image is opened")
-    parser.add_argument("--show", type=int, default=10, metavar="N", help="problems of each kind to name (%(default)s)")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="threads that read (%(default)s)")
+    parser.add_argument(
+        "--show", type=cli.at_least(0), default=10, metavar="N", help="problems of each kind to name (%(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=cli.at_least(0), default=default_workers(), help="threads that read (%(default)s)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     return parser.parse_intermixed_args(arguments)
 

@@ -48,13 +48,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the splits (the configuration's)")
     parser.add_argument("--name", help="folder of this split (the number of labelled images)")
     parser.add_argument("--overwrite", action="store_true", help="replace a split of this name that differs")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="threads that read masks (%(default)s)")
+    parser.add_argument(
+        "--workers", type=cli.at_least(0), default=default_workers(), help="threads that read masks (%(default)s)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_intermixed_args(arguments)
     if args.list and (args.class_aware or args.overrides):
         parser.error("--class-aware and key=value need --config: a list alone has no masks")
     if args.list and not args.out:
         parser.error("--list needs --out")
+    if args.name is not None and (args.name in ("", ".", "..") or "/" in args.name):
+        parser.error(f"--name is the name of a folder in that of the splits, got {args.name!r}")
     if args.seed < 0 or (args.val_count is not None and args.val_count < 1):
         parser.error("--seed must be 0 or more, --val-count at least 1")
     return args

@@ -78,7 +78,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "gpu", "ascend"), help="what will train (what is here)")
     parser.add_argument("--memory", type=float, metavar="GB", help="memory of the device, of a CPU the machine's")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of a run on two cores, at most (%(default)g)")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="threads that read (%(default)s)")
+    parser.add_argument(
+        "--workers", type=cli.at_least(0), default=default_workers(), help="threads that read (%(default)s)"
+    )
     args = parser.parse_args(arguments)
     for name in ("labels", "val_count", "scale", "memory", "minutes"):
         value = getattr(args, name)

@@ -32,7 +32,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", default=["train", "val"], metavar="PART", help="(train val)")
     parser.add_argument("--overwrite", action="store_true", help="replace labelTrainIds that differ")
     parser.add_argument("--strict", action="store_true", help="exit code 1 unless all 2,975 + 500 are there")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="threads (%(default)s)")
+    parser.add_argument("--workers", type=cli.at_least(0), default=default_workers(), help="threads (%(default)s)")
     parser.add_argument("--download", action="store_true", help="tell how to get Cityscapes, and stop")
     return parser.parse_args(arguments)
 

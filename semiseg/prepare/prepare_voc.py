@@ -30,7 +30,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--splits", type=Path, metavar="DIR", help="also write the lists VOC itself holds: val, 1464")
     parser.add_argument("--overwrite", action="store_true", help="replace masks in the output folder that differ")
     parser.add_argument("--strict", action="store_true", help="exit code 1 unless all 12,031 masks are there")
-    parser.add_argument("--workers", type=int, default=default_workers(), help="threads (%(default)s)")
+    parser.add_argument("--workers", type=cli.at_least(0), default=default_workers(), help="threads (%(default)s)")
     parser.add_argument(
         "--download", type=Path, metavar="DIR", help="fetch both archives into DIR (3.3 GB) and unpack them there first"
     )

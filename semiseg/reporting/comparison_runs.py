@@ -19,7 +19,8 @@ from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.config.same_run import another_run, changed_keys
-from semiseg.data.build import complete
+from semiseg.data import truth
+from semiseg.data.build import complete, parts_of
 from semiseg.data.lists import check_lists, read_split
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
@@ -110,7 +111,11 @@ class Job:
                 f"{self.folder}: holds a run of {images_before} labelled images a step (dataset.batch_size, "
                 f"trainer.accumulate), now there are {images}; take another --out, or move this one away"
             )
-        check_lists(self.folder, read_split(config, spec))
+        split = read_split(config, spec)
+        check_lists(self.folder, split)
+        masks = truth.fingerprints(parts_of(config, spec, split, False, config.trainer.eval_on))
+        for sentence in truth.changed(self.folder, masks).values():
+            raise ConfigError(f"{self.folder}: {sentence}; take another --out, or remove the folder")
 
     def run(self, cores: str = "") -> None:
         """Trains and scores unless that was done; output goes to output.txt. ``cores``: as SEMISEG_CORES takes them.

@@ -70,15 +70,45 @@ def test_gray_and_cmyk_images_are_counted_and_fine(capsys, config, mode):
     assert f"JPEG {mode} 1" in out
 
 
-def test_exif_rotation_is_noted_and_fine_where_it_fits_the_mask(capsys, config):
-    save_jpeg(config, "00", turn=3)
-    turned = Image.fromarray(image_of("01", mask_of("01"))).transpose(Image.Transpose.ROTATE_90)
+def save_on_its_side(config, name):
+    """An image as a phone stores it, under a mask that was drawn on the upright picture."""
+    turned = Image.fromarray(image_of(name, mask_of(name))).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[274] = 6
-    turned.save(data(config) / "images/01.jpg", exif=exif)
+    turned.save(data(config) / f"images/{name}.jpg", exif=exif)
+
+
+def test_exif_rotation_is_noted_and_fine_where_it_fits_the_mask(capsys, config):
+    save_on_its_side(config, "01")
     code, out, _ = check(capsys, config)
     assert code == 0
-    assert "2 images of the labeled part carry an EXIF rotation (first 00)" in out
+    assert "1 images of the labeled part carry an EXIF rotation (first 01)" in out
+
+
+def test_half_turns_beside_masks_that_were_drawn_upright_are_a_problem(capsys, config):
+    save_jpeg(config, "00", turn=3)
+    code, out, _ = check(capsys, config)
+    assert (code, "1 images of the labeled part carry an EXIF rotation (first 00)" in out) == (0, True)
+    save_on_its_side(config, "01")  # from which it is seen how masks were drawn
+    code, out, _ = check(capsys, config)
+    assert code == 1
+    assert "problem: 1 masks were drawn on the upright picture of an image with an EXIF rotation (first 01: " in out
+    assert "1 images with one lie as stored under theirs (first 00: both fit); turn the files themselves" in out
+
+
+@pytest.mark.filterwarnings("ignore::semiseg.common.errors.Note")  # of bits
+def test_several_depths_of_sixteen_bits_are_a_problem(capsys, config):
+    for name, largest in (("00", 1000), ("01", 1020)):
+        gray = (np.arange(40 * 44).reshape(40, 44) % 400).astype(np.uint16)
+        gray[0, 0] = largest
+        Image.fromarray(gray).save(data(config) / f"images/{name}.jpg", "TIFF")
+    code, out, _ = check(capsys, config)
+    assert (code, "(10 of 16 bits) 2" in out) == (0, True)
+    gray[0, 0] = 1040  # a little brighter, and four times darker as it is read
+    Image.fromarray(gray).save(data(config) / "images/01.jpg", "TIFF")
+    code, out, _ = check(capsys, config)
+    assert code == 1
+    assert "problem: images of 16 bits of which different numbers are in use (10 bits in 1, 12 bits in 1)" in out
 
 
 def cut(config):
@@ -259,7 +289,8 @@ def test_a_folder_with_one_of_everything(capsys, tmp_path):
     for name, problem in ONE_OF_EVERYTHING.items():
         assert any(f"/{name}: " in line and problem in line for line in problems), name
     assert "no labelled pixel of weed, while 7.5% of the pixels hold the ignore label 255" in problems[0]
-    assert len(problems) == len(ONE_OF_EVERYTHING) + 1  # everything else in the folder is read
+    assert "(12 bits in 2, 16 bits in 2)" in problems[1]
+    assert len(problems) == len(ONE_OF_EVERYTHING) + 2  # everything else in the folder is read
     assert "TIFF I;16 (12 of 16 bits) 1" in out
     assert "5 of 28 files in" in out
     shown = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -308,3 +309,25 @@ def test_masks_are_summed():
     seen = together([])
     assert (seen.masks, seen.values, seen.colors) == (0, Counter(), Counter())
     assert one.size == 96
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_what_is_left_of_smoothed_edges_is_no_class(decided, levels):
+    drawn = np.zeros((80, 120), np.uint8)
+    cv2.circle(drawn, (50, 41), 30, 255, -1)
+    size, smooth = (120 // levels, 80 // levels), cv2.INTER_AREA if levels > 2 else cv2.INTER_LINEAR
+    small = cv2.resize(drawn, size, interpolation=smooth)
+    assert len(np.unique(small)) > 2
+    for wishes in ({}, {"classes": ("no", "yes")}):
+        with pytest.raises(DataError, match="nowhere fill 2 x 2 pixels: smoothed edges, as of masks"):
+            decided(small, **wishes)
+    sharp = cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST)
+    assert decided(sharp).names == ("background", "foreground")
+
+
+def test_a_thin_class_between_others_is_one_where_all_are_named(decided):
+    drawn = grays(0, 255)
+    drawn[:, 6] = 128  # a border, one pixel wide
+    with pytest.raises(DataError, match="gray levels 128 of 0, 128, 255 nowhere fill 2 x 2 pixels"):
+        decided(drawn)
+    assert decided(drawn, classes=("no", "border", "yes")).names == ("no", "border", "yes")

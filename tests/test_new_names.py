@@ -158,3 +158,13 @@ def test_a_name_of_masks_without_id_or_ending_is_refused(named, name):
 def test_an_empty_folder_is_named(named):
     with pytest.raises(DataError, match="masks: no image in this folder"):
         named(["a.jpg"], [])
+
+
+@pytest.mark.parametrize("other", [".PNG", ".tif"])
+def test_masks_with_another_ending_than_the_others_are_not_left_out(named, other):
+    images = [f"{number}.jpg" for number in NUMBERS]
+    masks = [f"{number}_m{other if number < '04' else '.png'}" for number in NUMBERS]
+    with pytest.raises(DataError, match=rf"8 masks with the ending \.png, 4 with another \(00_m\{other}, .*one ending"):
+        named(images, masks)
+    assert named(images, masks, mask_name="{id}_m.png")[2] == 8
+    assert named(images, [f"{number}_m.png" for number in NUMBERS])[2] == 12  # the others lie there as well: drawings

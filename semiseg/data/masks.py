@@ -63,13 +63,14 @@ class MaskContent(NamedTuple):
 
     values: of a picture with one band (of mode P: indices), None for a colour picture; as ``read_mask`` sees them where
     masks are indices, and so are ``colors`` where they are colours. palette: colour of each index in use, for mode P.
-    one_bit: gray of 1 bit, whose white is 1 as an index.
+    one_bit: gray of 1 bit, whose white is 1 as an index. solid: colours that fill 2 x 2 pixels, None: unknown.
     """
 
     values: Counter[int] | None
     colors: Counter[Color]
     palette: dict[int, Color | None]
     one_bit: bool = False
+    solid: frozenset[Color] | None = None
 
 
 def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
@@ -88,12 +89,24 @@ def look_at_mask(path: Path, max_pixels: int = MAX_PIXELS) -> MaskContent:
             rgb = np.asarray(picture.convert("RGB"))
     except BROKEN_PICTURE as error:
         raise not_readable(path, "mask", error, "copy or make it again") from None
-    codes, counts = np.unique(rgb.astype(np.int32) @ _CODE, return_counts=True)
-    colors = [(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()]
+    coded = rgb.astype(np.int32) @ _CODE
+    codes, counts = np.unique(coded, return_counts=True)
+    colors = _decoded(codes)
     bands = None
     if values.ndim == 2 and values.dtype.kind in "iub":
         bands = Counter(dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)))
-    return MaskContent(bands, Counter(dict(zip(colors, counts.tolist(), strict=True))), palette, one_bit)
+    return MaskContent(bands, Counter(dict(zip(colors, counts.tolist(), strict=True))), palette, one_bit, _solid(coded))
+
+
+def _decoded(codes: np.ndarray) -> list[Color]:
+    return [(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()]
+
+
+def _solid(coded: np.ndarray) -> frozenset[Color]:
+    """The colours that fill 2 x 2 pixels somewhere."""
+    first = coded[:-1, :-1]
+    alike = (first == coded[1:, :-1]) & (first == coded[:-1, 1:]) & (first == coded[1:, 1:])
+    return frozenset(_decoded(np.unique(first[alike])))
 
 
 def _refuse_lossy(data: bytes, path: Path) -> None:

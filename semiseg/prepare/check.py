@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import ExifTags, Image
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import read_file, real_path
@@ -21,7 +22,8 @@ from semiseg.data.read_ahead import over_files
 class _Sample:
     size: tuple[int, int]  # height, width
     kind: str  # "JPEG RGB"
-    turned: bool  # has an EXIF orientation
+    bits: int | None  # in use, of an image with 16 a sample
+    turn: str  # of an image with an EXIF orientation: "as stored", "to fit" its mask, "either" as both would; else ""
     histogram: np.ndarray | None  # pixels of each label value, 256
     digest: str  # of the image file's bytes
     file: Path  # its real path
@@ -37,7 +39,8 @@ class PartReport:
     unreadable: list[str] = field(default_factory=list)  # messages that name the file
     sizes: Counter = field(default_factory=Counter)  # (height, width) -> images
     kinds: Counter = field(default_factory=Counter)  # as ``_Sample.kind`` -> images
-    turned: list[str] = field(default_factory=list)  # ids of images with an EXIF orientation
+    bits: Counter = field(default_factory=Counter)  # in use, of 16 -> images
+    turned: dict[str, str] = field(default_factory=dict)  # ids of images with an EXIF orientation -> ``_Sample.turn``
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     contents: dict[str, tuple[str, Path]] = field(default_factory=dict)  # digest of the image file -> id, real path
@@ -46,8 +49,10 @@ class PartReport:
         """Counts a sample that could be read."""
         self.sizes[sample.size] += 1
         self.kinds[sample.kind] += 1
-        if sample.turned:
-            self.turned.append(sample_id)
+        if sample.bits:
+            self.bits[sample.bits] += 1
+        if sample.turn:
+            self.turned[sample_id] = sample.turn
         if sample.histogram is not None:
             self.pixels += sample.histogram
             self.images += sample.histogram > 0
@@ -75,7 +80,18 @@ def _look_at(part: SegmentationDataset, index: int) -> _Sample:
     kind = picture.kind if picture.bits in (None, 16) else f"{picture.kind} ({picture.bits} of 16 bits)"
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
     digest = hashlib.blake2b(read_file(path), digest_size=16).hexdigest()
-    return _Sample(picture.pixels.shape[:2], kind, is_turned(path), histogram, digest, real_path(path))
+    size = picture.pixels.shape[:2]
+    turn = "" if not is_turned(path) else "as stored" if mask is None else _turn_by_mask(path, size)
+    return _Sample(size, kind, picture.bits, turn, histogram, digest, real_path(path))
+
+
+def _turn_by_mask(path: Path, size: tuple[int, int]) -> str:
+    """How an image with an EXIF orientation was brought to the size of its mask."""
+    with Image.open(path) as picture:
+        stored, on_its_side = picture.size[::-1], picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    if not on_its_side or size[0] == size[1]:
+        return "either"
+    return "as stored" if stored == tuple(size) else "to fit"
 
 
 def content_overlaps(first: PartReport, second: PartReport) -> str | None:

@@ -4,6 +4,7 @@ Exit code 0: nothing found; 1: problems, named below the tables; 2: the configur
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,9 +94,32 @@ def notes(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
         if report.turned:
             lines.append(
                 f"{len(report.turned)} images of the {report.name} part carry an EXIF rotation (first "
-                f"{report.turned[0]}); pixels are used as stored, unless only the turned image fits its mask"
+                f"{next(iter(report.turned))}); pixels are used as stored, unless only the turned image fits its mask"
             )
     return lines
+
+
+def reading_problems(reports: Sequence[PartReport]) -> list[str]:
+    """Images of one data set that are read in different ways, so that what looks alike in them is not."""
+    problems, bits = [], Counter()
+    for report in reports:
+        bits.update(report.bits)
+    if len(bits) > 1:
+        shown = ", ".join(f"{used} bits in {count}" for used, count in sorted(bits.items()))
+        problems.append(
+            f"images of 16 bits of which different numbers are in use ({shown}): each file is scaled by its own, so "
+            "that one gray is not the same everywhere; save all with 8 bits, scaled alike"
+        )
+    ways = {
+        way: [name for r in reports for name, turn in r.turned.items() if turn == way] for way in ("to fit", "either")
+    }
+    if all(ways.values()):
+        problems.append(
+            f"{len(ways['to fit'])} masks were drawn on the upright picture of an image with an EXIF rotation (first "
+            f"{ways['to fit'][0]}: nothing else fits), and {len(ways['either'])} images with one lie as stored under "
+            f"theirs (first {ways['either'][0]}: both fit); turn the files themselves (mogrify -auto-orient)"
+        )
+    return problems
 
 
 def label_problems(reports: Sequence[PartReport], spec: DatasetSpec) -> list[str]:
@@ -130,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     for note in [*split.notes, *notes(reports, spec), *harmless]:
         print(f"note: {note}")
     problems = [*build.path_overlaps(parts, seen), *(twins[name] for name in PAIRS if name != LEARNT and twins[name])]
-    problems += label_problems(reports, spec)
+    problems += label_problems(reports, spec) + reading_problems(reports)
     for report in reports:
         missing = [f"{path}: not there{how_to_get(spec, Path(path))}" for path in report.missing]
         problems += first_lines(missing, args.show, f"{report.name} files not there")

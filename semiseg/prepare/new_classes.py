@@ -24,7 +24,7 @@ class MasksSeen(NamedTuple):
 
     values: None where one mask is a colour picture; white of 1 bit is 1 where other masks hold a 1, else 255.
     counted_up: each mask holds 0, 1, 2, ... without a gap, up to numbers that differ. palette: the colours that each
-    index of indexed masks was seen in.
+    index of indexed masks was seen in. solid: colours that fill 2 x 2 pixels in some mask; None where it is not known.
     """
 
     masks: int
@@ -32,6 +32,7 @@ class MasksSeen(NamedTuple):
     counted_up: bool
     colors: Counter[Color]
     palette: Mapping[int, frozenset[Color | None]]
+    solid: frozenset[Color] | None = None
 
 
 class Wishes(NamedTuple):
@@ -67,11 +68,13 @@ class Classes(NamedTuple):
 def together(masks: Iterable[MaskContent]) -> MasksSeen:
     """The sums over masks."""
     count, colors, palette, gaps, tops = 0, Counter(), defaultdict(set), 0, set()
+    solid: frozenset[Color] | None = frozenset()
     values: Counter[int] | None = Counter()
     of_one_bit: Counter[int] = Counter()
     for mask in masks:
         count += 1
         colors.update(mask.colors)
+        solid = None if solid is None or mask.solid is None else solid | mask.solid
         if mask.one_bit:
             of_one_bit.update(mask.values)
         else:
@@ -83,9 +86,8 @@ def together(masks: Iterable[MaskContent]) -> MasksSeen:
             palette[index].add(color)
     if values is not None:
         values += of_one_bit if 1 in values else Counter({value * _WHITE: n for value, n in of_one_bit.items()})
-    return MasksSeen(
-        count, values, not gaps and len(tops) > 2, colors, {index: frozenset(seen) for index, seen in palette.items()}
-    )
+    shown_in = {index: frozenset(seen) for index, seen in palette.items()}
+    return MasksSeen(count, values, not gaps and len(tops) > 2, colors, shown_in, solid)
 
 
 def decide(seen: MasksSeen, wishes: Wishes) -> Classes:
@@ -201,6 +203,8 @@ def _by_color(seen: MasksSeen, wishes: Wishes) -> Classes:
         colors = wishes.colors
     else:
         _refuse_many(seen, "gray levels" if gray else "colors")
+        if gray and len(wishes.classes) != len(colors):
+            _refuse_thin(seen, colors)
     _refuse_unseen(ignore, seen, wishes)
     if len(colors) < 2:
         only = _said(colors[0]) if colors else "what is ignored"
@@ -242,6 +246,18 @@ def _refuse_many(seen: MasksSeen, what: str) -> None:
             "for each class, at most 255 of them, in 8 bits"
         )
     _refuse_edges(seen.colors, what, seen.masks, _MOST)
+
+
+def _refuse_thin(seen: MasksSeen, levels: Sequence[Color]) -> None:
+    """Levels between others that nowhere fill 2 x 2 pixels are no classes, unless all are named. Raises: DataError."""
+    solid = levels if seen.solid is None else seen.solid
+    thin = [level for level in levels if level not in solid and min(levels) < level < max(levels)]
+    if thin and len(levels) - len(thin) > 1:
+        raise DataError(
+            f"gray levels {shortened(map(_said, thin))} of {shortened(map(_said, levels), 8)} nowhere fill 2 x 2 "
+            "pixels: smoothed edges, as of masks that were resized? make them anew without smoothing (nearest "
+            f"neighbour); if they are classes, name all {len(levels)} with --classes"
+        )
 
 
 def _refuse_edges(pixels: Counter, what: str, masks: int, most: int = _WHITE) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -74,6 +74,8 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         image_files = [name for name in image_files if not _is_mask(name, best)]
     stems = _ids(image_files, before, after)
     used = {best.of(stem) for stem in stems} & set(mask_files)
+    if said is None and not one_folder:
+        _refuse_other_endings(masks, mask_files, used, best, stems)
     root = Path(os.path.commonpath([images, masks]))
     endings = sorted({_ending(name) for name in image_files})
     image = f"{before}{{id}}{after}{endings[0]}" if len(endings) == 1 else "{id}"
@@ -85,6 +87,19 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         len(used),
         () if one_folder else tuple(name for name in mask_files if name not in used),
     )
+
+
+def _refuse_other_endings(
+    masks: Path, mask_files: Sequence[str], used: Collection[str], best: _Affixes, stems: Iterable[str]
+) -> None:
+    """Raises DataError where images have no mask only because theirs ends otherwise (.PNG, .tif) than the others'."""
+    missing = {best.of(stem).removesuffix(best.ending) for stem in stems if best.of(stem) not in used}
+    others = [name for name in mask_files if name not in used and name.removesuffix(_ending(name)) in missing]
+    if others:
+        raise DataError(
+            f"{masks}: {counted(len(used), 'mask')} with the ending {best.ending}, {len(others)} with another "
+            f"({shortened(others)}); give all masks one ending, or say which are meant (--mask-name)"
+        )
 
 
 def _files(folder: Path, other: Path, outlines: Sequence[str] = ()) -> list[str]:

@@ -149,8 +149,8 @@ def pair_confidences(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     true = (labels[:, None] == ops.arange(probability.shape[1])[None, :, None, None]).astype("float32")
     pairs = (-1, 2, probability.shape[1])
     sums = (probability * true).sum((2, 3)).reshape(pairs).sum(1)
-    means = sums / ops.clamp(true.sum((2, 3)).reshape(pairs).sum(1), 1)
-    return means.sum(0), ops.ones_like(means).sum(0)
+    means = sums / ops.maximum(true.sum((2, 3)).reshape(pairs).sum(1), 1.0)
+    return means.sum(0), means.sum(0) * 0 + means.shape[0]
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ def rules(config: Config) -> Iterator[tuple[str, bool, str]]:
     yield "trainer.sup_only_epoch", fits, f"0..{trainer.epochs} (trainer.epochs)"
     yield "trainer.recompute", trainer.jit or not trainer.recompute, "false where trainer.jit is false (not compiled)"
     scale = "numbers of RGB values 0..255 (of 0..1 they are 255 times as large)"
-    yield "dataset.std", max(data.std) >= 1, scale
-    yield "dataset.mean", not 0 < max(data.mean) < 1, scale
+    yield "dataset.std", data.std is None or max(data.std) >= 1, scale
+    yield "dataset.mean", data.mean is None or not 0 < max(data.mean) < 1, scale
     yield from _class_rules(trainer, config.stated.get("net.num_classes"))
     yield from _weight_rules(net.encoder)
     place = Path(config.saver.snapshot_dir)

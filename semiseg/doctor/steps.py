@@ -24,7 +24,10 @@ from semiseg.methods import METHODS
 
 LEAVES = Path("experiments/pascal/183")
 # A fresh network is sure of nothing: pseudo-labels and anchors would all be left out.
-_ALWAYS = ["trainer.sup_only_epoch=0", "net.encoder.pretrained=null", "trainer.unsupervised.confid_thresh=0.05"]
+_ALWAYS = [
+    *("trainer.sup_only_epoch=0", "net.encoder.pretrained=null", "trainer.unsupervised.confid_thresh=0.05"),
+    "dataset.batch_size=2",
+]
 _ALWAYS_OF = {
     "u2pl": ["trainer.contrastive.current_class_threshold=0"],
     "ael": ["trainer.adaptive.threshold=0.05"],

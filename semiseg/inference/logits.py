@@ -48,7 +48,7 @@ def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logi
             views += 1
     mean = total if views == 1 else [None if x is None else x / views for x in total]
     if cfg.average == "probabilities":
-        mean = [None if x is None else ops.log(ops.clamp(x, _SMALLEST)) for x in mean]
+        mean = [None if x is None else ops.log(ops.maximum(x, _SMALLEST)) for x in mean]
     return Logits(*mean)
 
 

@@ -92,7 +92,7 @@ def component_box(pixels: np.ndarray, min_area: float, rng: np.random.Generator)
         the whole image. One number is drawn in any case.
     """
     along = rng.random()
-    if pixels.all():
+    if np.all(pixels):
         return None
     count, _, statistics, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
     large = [c for c in range(1, count) if statistics[c, cv2.CC_STAT_AREA] > min_area]

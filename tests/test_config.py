@@ -340,4 +340,9 @@ def test_a_resolved_configuration_is_of_the_run_it_lies_in(tmp_path):
     config = load(write(tmp_path / "c.yaml", "method: suponly"), [f"saver.main_dir={tmp_path}/first"])
     copy = tmp_path / "copy"
     copy.mkdir()
-    assert load(write(copy / "config.resolved.yaml", dump(config))).saver.main_dir == copy
+    resolved = write(copy / "config.resolved.yaml", dump(config))
+    assert load(resolved).saver.main_dir == copy
+    assert load(resolved, ["trainer.epochs=7"]).saver.main_dir == copy
+    assert load(resolved, [f"saver.main_dir={tmp_path}/second"]).saver.main_dir == tmp_path / "second"
+    for key in ("saver.name=mine", "dataset.split='32'"):
+        assert load(resolved, [key]).saver.main_dir == tmp_path / "first"

@@ -41,8 +41,16 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     return _of_own_folder(config, path) if path.name == RESOLVED else config
 
 
+# Keys that name a run's folder.
+_OF_FOLDER = ("saver.main_dir", "saver.root", "saver.name", "dataset.type", "dataset.split", "dataset.labeled_ratio")
+
+
 def _of_own_folder(config: Config, path: Path) -> Config:
-    """A run's resolved configuration is of the run that it lies in, also where that was copied or moved."""
+    """A run's resolved configuration is of the run that it lies in, also where that was copied or moved, unless the
+    command line names another folder.
+    """
+    if any(config.origins.get(key) == schema.COMMAND_LINE for key in _OF_FOLDER):
+        return config
     saver = config.saver.model_copy(update={"main_dir": Path(os.path.normpath(path.absolute())).parent})
     return config.model_copy(update={"saver": saver})
 

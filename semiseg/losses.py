@@ -136,9 +136,14 @@ def entropy(probability: Tensor) -> Tensor:
     return -(probability * ops.log(probability + 1e-10)).sum(1)
 
 
+def _true_pixels(labels: Tensor, classes: int) -> Tensor:
+    """1 at the pixels of each class, else 0: B x H x W -> B x C x H x W."""
+    return (labels[:, None] == ops.arange(classes)[None, :, None, None]).astype("float32")
+
+
 def class_confidences(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Per class the sum of the probabilities of the true class, and the number of pixels: B x C x H x W -> C and C."""
-    true = (labels[:, None] == ops.arange(probability.shape[1])[None, :, None, None]).astype("float32")
+    true = _true_pixels(labels, probability.shape[1])
     return (probability * true).sum((0, 2, 3)), true.sum((0, 2, 3))
 
 
@@ -146,7 +151,7 @@ def pair_confidences(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     """The same by twos of the B images, an even number: per class the sum over the pairs of the mean probability of the
     true class, 0 in a pair that does not show it; and the number of pairs. A device of AEL's code holds two images.
     """
-    true = (labels[:, None] == ops.arange(probability.shape[1])[None, :, None, None]).astype("float32")
+    true = _true_pixels(labels, probability.shape[1])
     pairs = (-1, 2, probability.shape[1])
     sums = (probability * true).sum((2, 3)).reshape(pairs).sum(1)
     means = sums / ops.maximum(true.sum((2, 3)).reshape(pairs).sum(1), 1.0)

@@ -15,7 +15,7 @@ from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import RESOLVED, unread_in
 from semiseg.data import truth
-from semiseg.data.build import parts_of
+from semiseg.data.build import fingerprints_of
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
 from semiseg.data.warnings import lost_by_unlabeled
@@ -68,12 +68,11 @@ def run(plan: Plan, device: str, group: Group) -> int:
                 best = f"best mIoU {progress.best:.2f}" if progress.best_step else "not evaluated"
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, {best})")
             return 0
-        masks = fingerprints(plan) if group.first else {}
+        masks = fingerprints_of(config, plan.spec, plan.split) if group.first else {}
         changed = truth.changed(plan.folder, masks) if progress.step else {}
         if group.any("val" in changed):
             progress = replace(progress, best=-1.0, best_step=0, score=None, supervised=None)
-            if group.first:
-                checkpoints.keep_best_of_old_masks()
+            checkpoints.keep_best_of_old_masks()
             checkpoints.save(progress)  # before the new masks are those that it knows
         work = loop.Run(
             folder=plan.folder,
@@ -128,12 +127,6 @@ def record_inputs(plan: Plan, masks: truth.Fingerprints) -> None:
     replace_file(resolved, dump(plan.config), "saver.main_dir names another folder")
     save_lists(plan.folder, plan.split)
     truth.save(plan.folder, masks)
-
-
-def fingerprints(plan: Plan) -> truth.Fingerprints:
-    """Of the masks that are learnt from, and of those that are scored."""
-    config = plan.config
-    return truth.fingerprints(parts_of(config, plan.spec, plan.split, False, config.trainer.eval_on))
 
 
 def evaluator(plan: Plan, group: Group) -> loop.Evaluator:

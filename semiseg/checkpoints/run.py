@@ -104,6 +104,8 @@ class Checkpoints:
         Raises:
             CheckpointError: it cannot be renamed.
         """
+        if not self._group.first:
+            return
         best = self.last.with_name("best.ckpt")
         try:
             best.replace(best.with_name("best_of_old_masks.ckpt"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
+from semiseg.data import truth
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.label_check import check_labels
 from semiseg.data.lists import Split
@@ -114,6 +115,11 @@ def parts_of(
     if with_val:
         parts["val"] = open_part(config, spec, split.val, "val")
     return parts
+
+
+def fingerprints_of(config: Config, spec: DatasetSpec, split: Split) -> truth.Fingerprints:
+    """Of the masks that a run learns from, and of those that it scores."""
+    return truth.fingerprints(parts_of(config, spec, split, with_unlabeled=False, with_val=config.trainer.eval_on))
 
 
 def quick_check(config: Config, spec: DatasetSpec, split: Split, with_unlabeled: bool = True) -> list[str]:

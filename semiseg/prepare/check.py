@@ -1,19 +1,20 @@
 """A look at all files of a data set: readable or not, sizes, kinds, label values, and images that are in two parts."""
 
 import hashlib
+import io
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import read_file, real_path
 from semiseg.common.text import shortened
 from semiseg.data.dataset import SegmentationDataset
-from semiseg.data.image_files import is_turned
+from semiseg.data.decode import orientation
 from semiseg.data.presence import Presence
 from semiseg.data.read_ahead import over_files
 
@@ -79,19 +80,19 @@ def _look_at(part: SegmentationDataset, index: int) -> _Sample:
     path = part.image_path(index)
     kind = picture.kind if picture.bits in (None, 16) else f"{picture.kind} ({picture.bits} of 16 bits)"
     histogram = None if mask is None else np.bincount(mask.ravel(), minlength=256)
-    digest = hashlib.blake2b(read_file(path), digest_size=16).hexdigest()
-    size = picture.pixels.shape[:2]
-    turn = "" if not is_turned(path) else "as stored" if mask is None else _turn_by_mask(path, size)
+    data, size = read_file(path), picture.pixels.shape[:2]
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    way = orientation(data)
+    turn = "" if way == 1 else "as stored" if mask is None else _turn_by_mask(data, way, size)
     return _Sample(size, kind, picture.bits, turn, histogram, digest, real_path(path))
 
 
-def _turn_by_mask(path: Path, size: tuple[int, int]) -> str:
-    """How an image with an EXIF orientation was brought to the size of its mask."""
-    with Image.open(path) as picture:
-        stored, on_its_side = picture.size[::-1], picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    if not on_its_side or size[0] == size[1]:
+def _turn_by_mask(data: bytes, way: int, size: tuple[int, int]) -> str:
+    """How an image with the EXIF orientation ``way`` was brought to the size of its mask."""
+    if way < 5 or size[0] == size[1]:  # upside down or mirrored: of the same size
         return "either"
-    return "as stored" if stored == tuple(size) else "to fit"
+    with Image.open(io.BytesIO(data)) as picture:
+        return "as stored" if picture.size[::-1] == tuple(size) else "to fit"
 
 
 def content_overlaps(first: PartReport, second: PartReport) -> str | None:

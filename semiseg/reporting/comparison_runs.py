@@ -20,7 +20,7 @@ from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.config.same_run import another_run, changed_keys
 from semiseg.data import truth
-from semiseg.data.build import complete, parts_of
+from semiseg.data.build import complete, fingerprints_of
 from semiseg.data.lists import check_lists, read_split
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
@@ -113,8 +113,7 @@ class Job:
             )
         split = read_split(config, spec)
         check_lists(self.folder, split)
-        masks = truth.fingerprints(parts_of(config, spec, split, False, config.trainer.eval_on))
-        for sentence in truth.changed(self.folder, masks).values():
+        for sentence in truth.changed(self.folder, fingerprints_of(config, spec, split)).values():
             raise ConfigError(f"{self.folder}: {sentence}; take another --out, or remove the folder")
 
     def run(self, cores: str = "") -> None:

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 from file_server import serving
+from requests import exceptions
 
 from semiseg.common.errors import DataError
 from semiseg.prepare.fetch import Patience, fetch
@@ -93,6 +94,18 @@ def test_waiting_grows(server, tmp_path, monkeypatch):
 
 def test_no_address_at_all_is_not_asked_twice(server, tmp_path, said):
     assert "no.such" in refused(server, tmp_path / "a.pth", said, "no://no.such/a.pth")
+    assert said == []
+
+
+def test_a_certificate_that_is_not_trusted_is_said_at_once_with_what_helps(server, tmp_path, said, monkeypatch):
+    def untrusted(*_):
+        raise exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+
+    monkeypatch.setattr("semiseg.prepare.fetch._get", untrusted)
+    message = refused(server, tmp_path / "a.pth", said)
+    assert (
+        "its certificate is not trusted (behind a proxy that signs with its own: export REQUESTS_CA_BUNDLE=" in message
+    )
     assert said == []
 
 

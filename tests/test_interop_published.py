@@ -4,11 +4,13 @@ import mindspore as ms
 import numpy as np
 import pytest
 from checkpoint_files import arrays_of, network, torch_state, write_ckpt, write_pth
+from safetensors.numpy import save_file
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError
 from semiseg.config.keys import ExpectedConfig
 from semiseg.inference.evaluation import compare
+from semiseg.interop.network_files import read_network
 from semiseg.interop.pretrained import load_encoder
 from semiseg.interop.published import find_best, load_evaluated
 
@@ -17,6 +19,11 @@ AUX = "net.aux_loss={loss_weight: 0.4}"
 
 def with_prefix(arrays, prefix="module."):
     return {prefix + name: array for name, array in arrays.items()}
+
+
+def save_safetensors(path, arrays):
+    save_file(arrays, path)
+    return path
 
 
 def assert_holds(built, arrays):
@@ -224,6 +231,15 @@ def test_values_that_are_not_finite(tmp_path, value):
     arrays["decoder.head.0.weight"][1, 2, 0, 0] = value
     path = write_ckpt(tmp_path / "best.ckpt", with_prefix(arrays))
     assert "decoder.head.0.weight holds values that are not finite" in refusal(load_evaluated, network(), path)
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "best.pth", "best.tar", "best.safetensors", "best"])
+@pytest.mark.parametrize("write", [write_ckpt, write_pth, save_safetensors])
+def test_a_renamed_file_is_read_as_what_it_is(tmp_path, write, name):
+    arrays = {"decoder.head.0.weight": np.arange(3, dtype=np.float32)}
+    written = write(tmp_path / "made.ckpt", arrays)
+    read = read_network(written.rename(tmp_path / name))
+    np.testing.assert_array_equal(read["decoder.head.0.weight"], [0, 1, 2])
 
 
 @pytest.mark.parametrize("name", ["best.pth", "best.ckpt"])

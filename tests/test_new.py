@@ -16,6 +16,7 @@ from semiseg.config.unread import unread_keys
 from semiseg.data import build
 from semiseg.data.lists import read_split
 from semiseg.data.paths import run_folder
+from semiseg.data.splits import read_list
 from semiseg.prepare import make_splits, new
 
 
@@ -157,6 +158,57 @@ def test_the_one_image_of_a_rare_class_is_labelled_unless_it_is_for_scoring(caps
         call(capsys, images, masks, "--val-count", 2, "--labels", 4, "--seed", seed, name=f"seed{seed}")
         split = opened(clone, f"seed{seed}/4/ours")[2]
         assert "3" in [*split.labeled, *split.val]
+
+
+def parted(root, **counts):
+    """Images and masks in folders of these names; ``unlabeled`` ones have no mask."""
+    for folder, count in counts.items():
+        for index in range(count):
+            masks = None if folder == "unlabeled" else root / "masks" / folder
+            save_pair(root / "images" / folder, masks, f"{folder}{index}", mask_of(f"{index}"))
+    return root / "images", root / "masks"
+
+
+def test_folders_train_val_and_test_stay_what_they_are(capsys, clone, tmp_path):
+    folders = parted(tmp_path, train=8, val=3, test=4, unlabeled=2)
+    (tmp_path / "masks/val/val2.png").unlink()
+    code, out, _ = call(capsys, *folders)
+    assert code == 0, out
+    assert (
+        "split    8 labelled, 2 unlabelled, 2 for scoring; as the folders test, train, val say (--parts drawn mixes "
+        "all), 4 images of test left out: splits/test.txt, 1 of val without a mask left out" in out
+    )
+    split = opened(clone, "mine/8/ours")[2]
+    assert [sorted(ids) for ids in split.lists().values()] == [
+        [f"train/train{i}" for i in range(8)],
+        ["unlabeled/unlabeled0", "unlabeled/unlabeled1"],
+        ["val/val0", "val/val1"],
+    ]
+    lists = clone / "experiments/mine/splits"
+    assert (lists / "test.txt").read_text().split() == [f"test/test{i}" for i in range(4)]
+    assert run_tool(capsys, make_splits, "--config", "experiments/mine/8/ours", "--count", "3")[0] == 0  # never of test
+    drawn = [*read_list(lists / "3/labeled.txt"), *read_list(lists / "3/unlabeled.txt")]
+    assert sorted(drawn) == sorted([*split.labeled, *split.unlabeled])
+
+
+def test_parts_are_drawn_where_one_asks_for_it_or_folders_say_nothing_of_scoring(capsys, clone, tmp_path):
+    folders = parted(tmp_path, train=8, test=4)
+    assert call(capsys, *folders, "--labels", "4")[0] == 0
+    split = opened(clone, "mine/4/ours")[2]
+    assert {sample.split("/")[0] for ids in split.lists().values() for sample in ids} == {"train"}
+    assert "test left out" not in call(capsys, *folders, "--parts", "drawn", name="mixed")[1]
+    assert len(list((clone / "experiments/mixed/splits").glob("t*.txt"))) == 0
+
+
+def test_parts_of_folders_that_do_not_suffice_are_refused(capsys, clone, tmp_path):
+    folders = parted(tmp_path, train=1, val=6)
+    message = (
+        "1 image with a mask to learn from (--parts drawn mixes all): at least 3 are needed, two to learn from, and"
+    )
+    assert message in refused(capsys, clone, *folders)
+    folders = parted(tmp_path, train=5)
+    message = "--val-count 2: the images of a folder val are for scoring, 6 with a mask; leave it out, or --parts drawn"
+    assert message in refused(capsys, clone, *folders, "--val-count", "2")
 
 
 def test_masks_that_label_nothing_are_neither_learnt_from_nor_scored(capsys, clone, tmp_path):

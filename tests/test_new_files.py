@@ -21,7 +21,7 @@ def proposal(tmp_path):
     why = {"masks": "4 masks of colors", "classes": f"3: {', '.join(NAMES)}", "ignore": "nothing"}
     classes = Classes(NAMES, "color", colors, 255, (255, 255, 255), {}, why, True)
     recipe = recipe_for(Images(Counter({(3000, 4000): 1}), 20), Machine("cpu", 20, "here"))
-    lists = Lists(["a", "b"], ["c"], ["d"], {"seed": 3})
+    lists = Lists(["a", "b"], ["c"], ["d"], {"seed": 3}, {})
     why = {**why, **recipe.why}
     command = "semiseg new 'two\nlines'"
     return Proposal("12", tmp_path / "my data", "i/{id}.jpg", "m/{id}.png", classes, recipe, lists, why, command)

@@ -169,8 +169,8 @@ class Pool:
 
 def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     """All training images: the written ``data_list``, else ``train.txt`` beside val.txt, else labelled + unlabelled of
-    the first split there is. Of own data without the first two: every image that is not ``scored``, those without a
-    mask as extra.
+    the first split there is. Of own data without the first two: every image that is not ``scored``. Images of own data
+    that have no mask are extra, but for those of a written list.
 
     Raises: DataError if there is none of these.
     """
@@ -178,7 +178,8 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     if data.train.data_list:
         return Pool(read_list(data.train.data_list, clean), [])
     if data.splits and (data.splits / "train.txt").is_file():
-        return Pool(read_list(data.splits / "train.txt", clean), [])
+        listed = read_list(data.splits / "train.txt", clean)
+        return _masked_pool(config, spec, listed) if data.type == "custom" else Pool(listed, [])
     if data.type == "custom":
         return _discovered_pool(config, spec, val)
     folders = split_folders(data.splits)
@@ -187,6 +188,12 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     files = [folders[0] / name for name in ("labeled.txt", "unlabeled.txt")]
     parts = [read_list(path, clean, may_be_empty=True) for path in files]
     return Pool(Ids(sorted({*parts[0], *parts[1]})), [])
+
+
+def _masked_pool(config: Config, spec: DatasetSpec, listed: Ids) -> Pool:
+    masked = with_masks(spec, data_root(config, spec, "train"), listed)
+    known = set(masked)
+    return Pool(masked, Ids(sample for sample in listed if sample not in known))
 
 
 def _discovered_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:

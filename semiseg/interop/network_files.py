@@ -4,6 +4,7 @@ Nothing is dropped in silence: what a file holds beside the wanted network stays
 names are compared. The exception is our own last.ckpt, whose other parts (optimizer and the like) are known to be ours.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from semiseg.interop.torch_checkpoint import read_torch
 from semiseg.interop.torch_names import check_stem, from_torch, place_backbone, strip_common, strip_prefix
 
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
+_CKPT_BEGINS = re.compile(rb"\n[\x80-\xff]*[\x00-\x7f]\n")  # protobuf: the first entry, its length, its name
 _NETWORKS = ("teacher.", "student.")  # before the names in our last.ckpt
 _SAYS_NOTHING = "an earlier version wrote it: what it was trained as is not compared"
 _TEACHER_TO_COME = "the student: of the supervised phase, before its teacher begins"
@@ -48,19 +50,16 @@ def read_file(path: Path, which: Which | None = None) -> NetworkFile:
     """One network of a checkpoint and what the file says of it.
 
     Args:
-        path: .safetensors, .ckpt of MindSpore or .pth of PyTorch, these two told apart by content where the suffix
-            says neither.
+        path: .safetensors, .ckpt of MindSpore or .pth of PyTorch, told apart by content.
         which: of trained and averaged weights (student and teacher); None takes the averaged ones, and a file's only
             network where there is one.
 
     Raises:
         CheckpointError: unreadable, or the wanted network is not in it.
     """
-    if _is_safetensors(path):
-        selected = from_torch(read_safetensors(path), str(path), which)
-        return NetworkFile(selected.state, selected.note)
-    if _is_torch(path):
-        selected = from_torch(read_torch(path), str(path), which)
+    read_foreign = {"torch": read_torch, "safetensors": read_safetensors}.get(_format(path))
+    if read_foreign:
+        selected = from_torch(read_foreign(path), str(path), which)
         return NetworkFile(selected.state, selected.note)
     arrays, record = checkpoint_io.read(path)
     arrays = strip_prefix(arrays if record is None else _networks(arrays), str(path))
@@ -84,20 +83,18 @@ def _networks(arrays: State) -> State:
     return {name: array for name, array in arrays.items() if name.startswith(_NETWORKS)} or arrays
 
 
-def _is_torch(path: Path) -> bool:
-    if path.suffix in _TORCH_SUFFIXES or not path.is_file():
-        return path.suffix in _TORCH_SUFFIXES
-    with open_file(path) as file:
-        head = file.read(2)
-    return head == b"PK" or head[:1] == b"\x80"
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By name, or by content: JSON after its length in eight bytes."""
-    if path.suffix == ".safetensors" or not path.is_file():
-        return path.suffix == ".safetensors"
-    with open_file(path) as file:
-        return file.read(9)[8:] == b"{"
+def _format(path: Path) -> str:
+    """torch, safetensors or mindspore: by content, so that a renamed file is what it is; else by the name's ending."""
+    head = b""
+    if path.is_file():
+        with open_file(path) as file:
+            head = file.read(9)
+    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip archive or a pickle
+        return "torch"
+    if head[8:] == b"{":  # JSON after its length in eight bytes
+        return "safetensors"
+    by_name = {".safetensors": "safetensors", **dict.fromkeys(_TORCH_SUFFIXES, "torch")}
+    return "mindspore" if _CKPT_BEGINS.match(head) else by_name.get(path.suffix, "mindspore")
 
 
 def fill(parameters: Mapping[str, Parameter], arrays: State, path: Path, ignorable: Iterable[str] = ()) -> MatchReport:

@@ -20,6 +20,7 @@ from semiseg.common.files import cannot_write
 AGENT = {"User-Agent": "semiseg-fetch"}  # some mirrors refuse the libraries' own
 _LARGE = 1 << 20  # bytes from which on a file has a progress bar of its own
 _BLOCK = 1 << 16
+_UNTRUSTED = "certificate verify failed"  # OpenSSL's words
 _BUSY = (408, 429)  # of HTTP's 4xx those that may be over soon
 
 
@@ -108,10 +109,10 @@ def _get(url: str, target: Path, sha256: str | None, size: int | None, timeout: 
 
 
 def _is_final(error: exceptions.RequestException) -> bool:
-    """Whether asking again cannot help: no such file, not allowed, no address."""
+    """Whether asking again cannot help: no such file, not allowed, no address, a certificate that is not trusted."""
     if error.response is not None:
         return 400 <= error.response.status_code < 500 and error.response.status_code not in _BUSY
-    return isinstance(error, ValueError)  # requests' errors on addresses are that too
+    return _UNTRUSTED in str(error) or isinstance(error, ValueError)  # requests' errors on addresses are that too
 
 
 def _reason(error: BaseException, timeout: float) -> str:
@@ -119,6 +120,10 @@ def _reason(error: BaseException, timeout: float) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP {response.status_code} {response.reason}"
+    if _UNTRUSTED in str(error):
+        return (
+            "its certificate is not trusted (behind a proxy that signs with its own: export REQUESTS_CA_BUNDLE=its.pem)"
+        )
     if isinstance(error, exceptions.Timeout):
         return f"no answer in {timeout:g} s"
     if isinstance(error, exceptions.ChunkedEncodingError):

@@ -34,6 +34,7 @@ from semiseg.prepare.make_splits import draw_val, split_record
 from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds, together
 from semiseg.prepare.new_files import METHODS, Lists, Proposal
 from semiseg.prepare.new_names import Naming, find_naming
+from semiseg.prepare.new_parts import parts_of
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -73,6 +74,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--mask-name", metavar="NAME", help="how masks are named, e.g. '{id}_label.png'")
     parser.add_argument("--labels", type=int, metavar="N", help="so many images count as labelled")
     parser.add_argument("--val-count", type=int, metavar="N", help="so many images with a mask are kept for scoring")
+    parser.add_argument(
+        "--parts",
+        choices=("folders", "drawn"),
+        default="folders",
+        help="folders train, val, test below the images' say what is for scoring, or all are drawn (%(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images in each part (%(default)s)")
     parser.add_argument("--scale", type=float, metavar="S", help="see images at this share of their size, e.g. 0.25")
     parser.add_argument("--device", choices=("cpu", "gpu", "ascend"), help="what will train (what is here)")
@@ -176,14 +183,22 @@ def _refuse(errors: Sequence[str], count: int) -> None:
 
 
 def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str]:
-    """The three lists and how they came about. Raises: DataError where there are too few images with a mask."""
-    masked, extra = list(look.classes_of), look.extra
-    if len(masked) < (3 if extra else 4):
-        raise DataError(
-            f"{counted(len(masked), 'image')} with a mask: at least {3 if extra else 4} are needed, two to learn from "
-            "and one to score" + ("" if extra else ", and one that is taken as unlabelled")
-        )
-    val, pool = draw_val(masked, args.val_count or max(1, min(len(masked) // 4, 100)), args.seed)
+    """The lists and how they came about.
+
+    Raises: DataError where there are too few images with a mask. ConfigError for --val-count beside a folder val.
+    """
+    owned = _owned(look, args)
+    masked, val, extra = owned.masked, owned.val, owned.extra
+    needed = (2 if extra else 3) + (0 if val else 1)
+    if len(masked) < needed:
+        what = "two to learn from" + ("" if val else " and one to score")
+        what += "" if extra else ", and one that is taken as unlabelled"
+        where = " to learn from (--parts drawn mixes all)" if owned.said else ""
+        raise DataError(f"{counted(len(masked), 'image')} with a mask{where}: at least {needed} are needed, {what}")
+    if val:
+        pool = masked
+    else:
+        val, pool = draw_val(masked, args.val_count or max(1, min(len(masked) // 4, 100)), args.seed)
     most = len(pool) if extra else len(pool) - 1
     least = min(max(4, look.spec.num_classes), most)
     count = args.labels or (len(pool) if extra else max(least, len(pool) // 4))
@@ -192,11 +207,47 @@ def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str
         raise DataError(f"--labels {count}: at most {most} of {len(pool)} images that are not for scoring{without}")
     parts = Pool(pool, extra)
     labeled, unlabeled = parts.draw(count, args.seed, look.classes_of)
-    text = f"{len(labeled)} labelled, {len(unlabeled)} unlabelled, {len(val)} for scoring (--val-count)"
+    text = f"{len(labeled)} labelled, {len(unlabeled)} unlabelled, {len(val)} for scoring"
+    text += "" if owned.val else " (--val-count)"
     if count < len(pool):
         of = "" if args.labels else "; every image has a mask, so most stand for unlabelled ones"
         text += f"{of}: masks of {len(pool) - count} are not used (--labels)"
-    return Lists(labeled, unlabeled, val, split_record(parts, labeled, args.seed, command)), text
+    others = {"train": [*pool, *extra], "test": owned.test} if owned.said else {}
+    record = split_record(parts, labeled, args.seed, command)
+    return Lists(labeled, unlabeled, val, record, others), text + owned.said
+
+
+class _Owned(NamedTuple):
+    """Images with a mask to learn from or to draw from, for scoring and for the test, and others to learn from. said:
+    how the owner's folders part them, "" where they do not.
+    """
+
+    masked: list[str]
+    val: list[str]
+    test: list[str]
+    extra: list[str]
+    said: str
+
+
+def _owned(look: Look, args: argparse.Namespace) -> _Owned:
+    masked, extra = list(look.classes_of), list(look.extra)
+    parts = parts_of([*masked, *extra]) if args.parts == "folders" else None
+    if parts is None:
+        return _Owned(masked, [], [], extra, "")
+    val, test = ([sample for sample in part if sample in look.classes_of] for part in (parts.val, parts.test))
+    if val and args.val_count:
+        raise ConfigError(
+            f"--val-count {args.val_count}: the images of a folder val are for scoring, {len(val)} with a mask; leave "
+            "it out, or --parts drawn draws all parts anew"
+        )
+    said = f"; as the folders {', '.join(parts.folders)} say (--parts drawn mixes all)"
+    if parts.test:
+        said += f", {counted(len(parts.test), 'image')} of test left out"
+        said += ": splits/test.txt" if test else ""
+    if len(parts.val) > len(val):
+        said += f", {len(parts.val) - len(val)} of val without a mask left out"
+    train = set(parts.train)
+    return _Owned([s for s in masked if s in train], val, test, [s for s in extra if s in train], said)
 
 
 def propose(look: Look, args: argparse.Namespace, command: str) -> Proposal:

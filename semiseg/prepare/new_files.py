@@ -34,12 +34,15 @@ _BASES = {
 
 
 class Lists(NamedTuple):
-    """Ids of the three parts. record: for split.json."""
+    """Ids of the three parts. record: for split.json. others: name -> ids of further lists beside val.txt, by the
+    owner's own parts: train (what later splits are drawn from) and test.
+    """
 
     labeled: Sequence[str]
     unlabeled: Sequence[str]
     val: Sequence[str]
     record: Mapping[str, object]
+    others: Mapping[str, Sequence[str]]
 
 
 class Proposal(NamedTuple):
@@ -142,6 +145,7 @@ def write(proposal: Proposal, folder: Path, clone: Path) -> None:
             ("val", lists.val),
             (f"{split}/labeled", lists.labeled),
             (f"{split}/unlabeled", lists.unlabeled),
+            *((name, ids) for name, ids in lists.others.items() if ids),
         ):
             write_list(partial / f"splits/{name}.txt", written_list(folder / f"splits/{name}.txt", ids, clean))
         record = json.dumps(lists.record, indent=1, ensure_ascii=False)

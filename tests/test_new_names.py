@@ -56,6 +56,11 @@ def test_images_of_several_kinds_keep_their_ending_in_the_id(named):
     assert named(["a.jpg", "b.png", "c.JPG"], ["a_m.png", "b_m.png"]) == ("images/{id}", "masks/{stem}_m.png", 2)
 
 
+def test_masks_named_after_whole_file_names_are_understood(named):
+    assert named(["a.jpg", "b.jpg"], ["a.jpg.png", "b.jpg.png"]) == ("images/{id}.jpg", "masks/{id}.jpg.png", 2)
+    assert named(["a.jpg", "b.png"], ["a.jpg.png", "b.png.png"], "two", "of") == ("two/{id}", "of/{id}.png", 2)
+
+
 def test_one_id_may_be_part_of_another(named):
     images = [f"{i}.jpg" for i in range(1, 25)]
     assert named(images, [f"{i}_gt.png" for i in range(1, 25)]) == ("images/{id}.jpg", "masks/{id}_gt.png", 24)

@@ -44,6 +44,19 @@ class _Affixes(NamedTuple):
         return len(self.before) + len(self.after)
 
 
+class _Around(NamedTuple):
+    """What stands before and after an id in an image's name. whole: the ending is part of the id."""
+
+    before: str = ""
+    after: str = ""
+    whole: bool = False
+
+    def ids(self, image_files: Iterable[str]) -> list[str]:
+        if self.whole:
+            return list(image_files)
+        return [_stem(name)[len(self.before) :].removesuffix(self.after) for name in image_files]
+
+
 def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Naming:
     """How masks are named. ``mask_name``: that said by hand, "{id}_label.png" below ``masks``.
 
@@ -60,7 +73,7 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
     mask_files = _files(masks, images, outlines)
     said = None if mask_name is None else _parsed(mask_name)
     one_folder = images == masks
-    before, after, best = _best(image_files, mask_files, one_folder, said)
+    around, best = _best(image_files, mask_files, one_folder, said)
     if best is None:
         if outlines:
             raise DataError(f"{masks}: no file here is a mask of an image in {images}{_drawn_first(outlines)}")
@@ -72,14 +85,14 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         )
     if one_folder:
         image_files = [name for name in image_files if not _is_mask(name, best)]
-    stems = _ids(image_files, before, after)
-    used = {best.of(stem) for stem in stems} & set(mask_files)
+    ids = around.ids(image_files)
+    used = {best.of(sample) for sample in ids} & set(mask_files)
     if said is None and not one_folder:
-        _refuse_other_endings(masks, mask_files, used, best, stems)
+        _refuse_other_endings(masks, mask_files, used, best, ids)
     root = Path(os.path.commonpath([images, masks]))
     endings = sorted({_ending(name) for name in image_files})
-    image = f"{before}{{id}}{after}{endings[0]}" if len(endings) == 1 else "{id}"
-    field = "{id}" if len(endings) == 1 else "{stem}"
+    image = f"{around.before}{{id}}{around.after}{endings[0]}" if len(endings) == 1 else "{id}"
+    field = "{id}" if len(endings) == 1 or around.whole else "{stem}"
     return Naming(
         root,
         _below(images, root) + image,
@@ -90,10 +103,10 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
 
 
 def _refuse_other_endings(
-    masks: Path, mask_files: Sequence[str], used: Collection[str], best: _Affixes, stems: Iterable[str]
+    masks: Path, mask_files: Sequence[str], used: Collection[str], best: _Affixes, ids: Iterable[str]
 ) -> None:
     """Raises DataError where images have no mask only because theirs ends otherwise (.PNG, .tif) than the others'."""
-    missing = {best.of(stem).removesuffix(best.ending) for stem in stems if best.of(stem) not in used}
+    missing = {best.of(sample).removesuffix(best.ending) for sample in ids if best.of(sample) not in used}
     others = [name for name in mask_files if name not in used and name.removesuffix(_ending(name)) in missing]
     if others:
         raise DataError(
@@ -152,37 +165,46 @@ def _parsed(mask_name: str) -> _Affixes:
 
 def _best(
     image_files: Sequence[str], mask_files: Sequence[str], one_folder: bool, said: _Affixes | None
-) -> tuple[str, str, _Affixes | None]:
+) -> tuple[_Around, _Affixes | None]:
     """What images have around their ids, and how masks are named by ids: the naming that gives most images a mask."""
     there = set(mask_files)
-    for before, after in _around_ids(image_files):
-        candidates = [said] if said else _candidates(_ids(image_files, before, after), mask_files)
+    best, most = (_Around(), None), 0
+    for around in _around_ids(image_files):
+        if most and not around.whole:
+            break  # what images share is part of an id where that gives masks
+        candidates = [said] if said else _candidates(around.ids(image_files), mask_files)
         fitting = {}
         for affixes in candidates:
             of_images = [n for n in image_files if not _is_mask(n, affixes)] if one_folder else image_files
             if one_folder and not affixes.added and len(of_images) == len(image_files):
                 continue  # every image would be its own mask
-            stems = {stem for stem in _ids(of_images, before, after) if affixes.of(stem) in there}
-            if stems:
-                fitting[affixes] = stems
+            ids = {sample for sample in around.ids(of_images) if affixes.of(sample) in there}
+            if ids:
+                fitting[affixes] = ids
         if fitting:
             order = sorted(fitting, key=lambda a: (-len(fitting[a]), a.added, a.ending != ".png", a))
             _refuse_several(order, fitting)
-            return before, after, order[0]
-    return "", "", None
+            if len(fitting[order[0]]) > most:
+                best, most = (around, order[0]), len(fitting[order[0]])
+    return best
 
 
-def _around_ids(image_files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """("", ""), then what all images share in front of and behind what tells them apart ("_image" in 1_image.png)."""
-    yield "", ""
+def _around_ids(image_files: Sequence[str]) -> Iterator[_Around]:
+    """Nothing; whole names (1.png.png, 2.jpg.png) where endings differ; else what all images share in front of and
+    behind what tells them apart ("_image" in 1_image.png).
+    """
+    yield _Around()
+    if len({_ending(name) for name in image_files}) > 1:
+        yield _Around(whole=True)
+        return
     stems = [_stem(name) for name in image_files]
-    if len(stems) < 2 or len({_ending(name) for name in image_files}) > 1:
+    if len(stems) < 2:
         return
     front, back = _common_start(stems), _common_start([stem[::-1] for stem in stems])[::-1]
     before = front[: max(front.rfind(c) for c in _SEPARATORS) + 1] if not any("/" in stem for stem in stems) else ""
     starts = [at for at in map(back.find, _SEPARATORS) if at >= 0]
     after = back[min(starts) :] if starts else ""
-    yield from [pair for pair in (("", after), (before, ""), (before, after)) if any(pair)]
+    yield from [pair for pair in (_Around("", after), _Around(before), _Around(before, after)) if any(pair)]
 
 
 def _common_start(texts: Sequence[str]) -> str:
@@ -225,10 +247,6 @@ def _is_mask(name: str, affixes: _Affixes) -> bool:
         return _ending(name) == affixes.ending and affixes.ending.lower() not in _LOSSY
     fits = stem.startswith(affixes.before) and stem.endswith(affixes.after) and len(stem) > affixes.added
     return fits and _ending(name) == affixes.ending
-
-
-def _ids(image_files: Sequence[str], before: str, after: str) -> list[str]:
-    return [_stem(name)[len(before) :].removesuffix(after) for name in image_files]
 
 
 def _ending(name: str) -> str:

@@ -20,6 +20,7 @@ from semiseg.evaluate import TrainedNetwork, add_network_options, inputs_of, nam
 from semiseg.inference.export import exported, verify
 from semiseg.inference.exportable import HEADS, ExportableNetwork
 
+_FORMATS = ("onnx", "mindir")
 _MEANINGS = {"linear": "linear", "proto": "prototype"}
 
 
@@ -27,7 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = cli.parser("export")
     add_network_options(parser)
-    parser.add_argument("--format", choices=("onnx", "mindir"), required=True)
+    parser.add_argument("--format", choices=_FORMATS, required=True)
     parser.add_argument(
         "--head",
         choices=HEADS,
@@ -52,6 +53,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     args = parse(argv)
+    ending = args.out.suffix.lower().removeprefix(".")
+    if ending in _FORMATS and ending != args.format:
+        raise ConfigError(f"--out {args.out}: ends as another format does; --format {ending}, or give it another name")
     trained = named_network(args)
     config = trained.config
     size = tuple(args.size or default_size(config))

@@ -158,6 +158,7 @@ def test_files_that_are_there_are_kept_and_wrong_requests_are_one_line(ready, tm
         (["--format", "mindir", "--out", tmp_path / "x", "--size", 0, 33], "--size"),
         (["--format", "mindir", "--out", tmp_path / "x", "--checkpoint", tmp_path / "gone"], "no such checkpoint"),
         (["--format", "mindir", "--out", kept / "x"], "cannot be written"),
+        (["--format", "mindir", "--out", tmp_path / "x.ONNX"], "--format onnx, or give it another name"),
     ):
         assert run(ready, *options) == 2
         err = capsys.readouterr().err

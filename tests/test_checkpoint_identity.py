@@ -255,7 +255,12 @@ def test_export_and_prototypes_take_the_checkpoints_values(trained, photo, tmp_p
     for command in ("export", "show-prototypes"):
         main, arguments = commands(photo, tmp_path)[command]
         named = ["--config", str(path), "--checkpoint", str(best), "--as-trained"]
-        assert cli.run(main, [*named, *arguments, *base]) == 0
+        other = [
+            "net.encoder.type=efficientnet_lite0",
+            "net.encoder.pretrained=efficientnet_lite0",
+            "net.encoder.kwargs={}",
+        ]
+        assert cli.run(main, [*named, *arguments, *base, *other]) == 0
     assert json.loads((tmp_path / "n.mindir.json").read_text())["mean"] == [100, 100, 60]
 
 

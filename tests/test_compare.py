@@ -301,6 +301,25 @@ def test_scores_on_other_masks_are_not_taken_for_these(compare, recorded):
     assert f"{folder}: 4 of 4 labeled masks changed since this run began" in done.stderr
 
 
+def test_scores_of_a_list_that_was_edited_since_are_not_taken_for_these(compare, recorded, tmp_path, tiny_data):
+    folder, arguments = recorded
+    listed = tmp_path / "test.txt"
+    listed.write_text((tiny_data / "splits/val.txt").read_text())
+    arguments += ["--score-with", f"dataset.val.data_list={listed}"]
+    (job,) = load_tool("compare").plan(load_tool("compare").parse(list(map(str, arguments))))
+    job._scored.write_text(job._scored_now())
+    assert compare(*arguments).returncode == 0
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))
+    done = compare(*arguments)
+    assert (done.returncode, f"{folder / 'scores.json'}: of other images or masks than" in done.stderr) == (2, True)
+
+
+def test_keys_for_every_run_that_an_option_would_take_for_its_own_are_refused(compare, runs):
+    for option in (["--methods", "suponly"], ["--splits", "16"]):
+        done = compare("--out", runs, *option, "trainer.epochs=40")
+        assert (done.returncode, "key=value for every run stands before the options" in done.stderr) == (2, True)
+
+
 def test_a_time_that_a_full_disk_cut_off_is_no_obstacle(compare, tmp_path, tiny_data):
     folder = tmp_path / "synthetic/16_s0/suponly"
     folder.mkdir(parents=True)

@@ -68,6 +68,17 @@ def test_the_description_says_at_what_scale_the_network_was_scored(ready, tmp_pa
     assert half == f"{own}; the network was scored on images resized by 0.5 (evaluation.scales)"
 
 
+def test_the_description_of_a_network_that_sees_windows_says_so(ready, tmp_path):
+    scoring = ["evaluation.mode=slide", "evaluation.crop_size=[33,49]", "evaluation.base_size=200"]
+    assert run(ready, "--format", "onnx", "--out", tmp_path / "x.onnx", *scoring) == 0
+    about = json.loads((tmp_path / "x.onnx.json").read_text())
+    (line,) = [line for line in about["preprocessing"] if "33" in line]
+    assert line.startswith(
+        "cut windows of 33 x 49 pixels (height x width) out of images whose long side is brought to 200"
+    )
+    assert "every 22 pixels down and 33 to the right" in line  # two thirds of a window
+
+
 def test_onnx_gives_our_own_logits_and_its_description_is_enough_to_run_it(ready, tmp_path, photo):
     onnxruntime = pytest.importorskip("onnxruntime")
     out = tmp_path / "net.onnx"

@@ -56,6 +56,12 @@ def test_equal_names_get_their_extension_then_their_folder(folder):
         names(folder, "a/x.png", "a/X.png")
 
 
+def test_a_folder_named_as_an_images_results_is_not_in_their_way(folder):
+    (folder / "a/x.png").mkdir()
+    (folder / "a/x.png/z.jpg").write_bytes(b"")
+    assert names(folder, "a") == ["deep/y.PNG", "x.jpg", "x.png/z.jpg"]
+
+
 def test_images_that_cannot_be_told_apart_are_refused(folder):
     (folder / "c/a").mkdir(parents=True)
     (folder / "c/a/x.jpg").write_bytes(b"")

@@ -242,6 +242,15 @@ def test_a_renamed_file_is_read_as_what_it_is(tmp_path, write, name):
     np.testing.assert_array_equal(read["decoder.head.0.weight"], [0, 1, 2])
 
 
+@pytest.mark.parametrize("length", [120, 128, 384, 19280])  # 128: \x80 as a pickle begins; 19280: PK as a zip archive
+def test_a_safetensors_file_is_known_whatever_the_length_of_its_header(tmp_path, length):
+    path = save_safetensors(tmp_path / "x.safetensors", {"decoder.head.0.weight": np.ones(2, np.float32)})
+    content = path.read_bytes()
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")].rstrip()
+    path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + content[-8:])
+    assert read_network(path)["decoder.head.0.weight"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("name", ["best.pth", "best.ckpt"])
 def test_a_text_file_by_another_name(tmp_path, name):
     path = tmp_path / name

@@ -175,8 +175,8 @@ def test_folders_train_val_and_test_stay_what_they_are(capsys, clone, tmp_path):
     code, out, _ = call(capsys, *folders)
     assert code == 0, out
     assert (
-        "split    8 labelled, 2 unlabelled, 2 for scoring; as the folders test, train, val say (--parts drawn mixes "
-        "all), 4 images of test left out: splits/test.txt, 1 of val without a mask left out" in out
+        "split    8 labelled, 2 unlabelled, 2 for scoring; as the folders test, val say (--parts drawn mixes all), "
+        "4 images of test left out (splits/test.txt: 4 with a mask), 1 of val without a mask left out" in out
     )
     split = opened(clone, "mine/8/ours")[2]
     assert [sorted(ids) for ids in split.lists().values()] == [

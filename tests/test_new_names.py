@@ -59,6 +59,8 @@ def test_images_of_several_kinds_keep_their_ending_in_the_id(named):
 def test_masks_named_after_whole_file_names_are_understood(named):
     assert named(["a.jpg", "b.jpg"], ["a.jpg.png", "b.jpg.png"]) == ("images/{id}.jpg", "masks/{id}.jpg.png", 2)
     assert named(["a.jpg", "b.png"], ["a.jpg.png", "b.png.png"], "two", "of") == ("two/{id}", "of/{id}.png", 2)
+    together = ["a.jpg", "b.png", "c.jpg", "a.jpg.png", "b.png.png", "c.jpg.png"]
+    assert named(together, [], "one", "one") == ("{id}", "{id}.png", 3)
 
 
 def test_one_id_may_be_part_of_another(named):

@@ -52,6 +52,16 @@ def test_labelled_images_can_be_looked_at(show, tmp_path):
     assert "2 images of synthetic (labeled)" in (tmp_path / "page.html").read_text()
 
 
+def test_images_are_looked_at_as_large_as_they_are_scored(show, tmp_path):
+    pages = []
+    for keys in ([], ["evaluation.scales=[0.5]"], ["evaluation.mode=slide", "evaluation.base_size=30"]):
+        assert show("--nearest", 2, *keys)[0] == 0
+        pages.append(Page((tmp_path / "page.html").read_text()))
+    assert "at 0.5 of their size" in pages[1].text_of("h1")[0]
+    cosines = [page.text_of("small") for page in pages]
+    assert cosines[0] != cosines[1] != cosines[2] != cosines[0]
+
+
 def test_requests_that_cannot_work_are_one_line(show, tmp_path):
     (tmp_path / "mine.html").write_text("keep")
     for options, out, message in (

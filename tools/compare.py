@@ -47,13 +47,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=[],
         nargs="+",
         metavar=("NAME", "METHOD"),
-        help="NAME METHOD key=value ...: a further row, METHOD with these keys",
+        help="NAME METHOD key=value ...: a further row, METHOD with these keys; keys for every run stand first",
     )
     parser.add_argument("--collect", action="store_true", help="report what is finished, run nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run; before the options")
     args = parser.parse_intermixed_args(arguments)
     if args.seeds < 1 or args.jobs < 1:
         raise ConfigError(f"--seeds and --jobs: expected 1 or more, got {args.seeds} and {args.jobs}")
+    for word in [*args.splits, *(args.methods or ())]:
+        if "=" in word:
+            raise ConfigError(f"{word}: expected a name there; key=value for every run stands before the options")
     for words in args.variant:
         if len(words) < 3 or any("=" not in word for word in words[2:]) or not _NAME.fullmatch(words[0]):
             raise ConfigError(
@@ -79,7 +82,7 @@ def plan(args: argparse.Namespace) -> list[Job]:
             (*args.overrides, *keys),
             tuple(args.score_with),
         )
-        for split in args.splits
+        for split in dict.fromkeys(args.splits)
         for seed in range(args.seeds)
         for name, method, keys in rows
     ]
@@ -89,6 +92,8 @@ def main(arguments: Sequence[str]) -> int:
     """Runs what is missing, then prints the table and writes DATASET.csv and DATASET.png."""
     args = parse(arguments)
     jobs, out = plan(args), args.out.absolute()
+    for name, method, *keys in args.variant:
+        print(f"{name}: {method} {' '.join([*args.overrides, *keys])}", file=sys.stderr)
     for job in jobs:
         try:
             job.check_settings()

@@ -26,6 +26,8 @@ from semiseg.data.specs import DatasetSpec
 from semiseg.data.transforms import normalize
 from semiseg.engine.device import set_device
 from semiseg.evaluate import add_network_options, named_network
+from semiseg.inference.logits import scaled_size
+from semiseg.models.interpolate import resize
 from semiseg.reporting.prototypes import (
     FeatureSample,
     Nearest,
@@ -95,12 +97,17 @@ def main(arguments: Sequence[str]) -> int:
     samples = eval_samples(data, config.dataset.workers)
     samples = tqdm(samples, total=len(data), desc="images", unit="image", disable=None)
 
+    scale = sorted(config.evaluation.scales)[len(config.evaluation.scales) // 2]
+    base = config.evaluation.base_size if config.evaluation.mode == "slide" else None
+
     def feature(image: np.ndarray) -> np.ndarray:
-        x = normalize(image, config.dataset.mean, config.dataset.std)
-        return network.feature(Tensor(x[None])).asnumpy()[0]
+        x = Tensor(normalize(image, config.dataset.mean, config.dataset.std)[None])
+        size = scaled_size(*image.shape[:2], scale, base)  # as it is scored
+        return network.feature(x if size == image.shape[:2] else resize(x, size)).asnumpy()[0]
 
     look(samples, feature, prototypes, nearest, sample)
     title = f"Prototypes of {checkpoint.name}, {len(data)} images of {spec.name} ({args.part})"
+    title += f" at {scale:g} of their size" if scale != 1 else ""
     pages = class_pages(args, spec.classes)
     groups = class_groups(spec, nearest) if pages else []
     for place, group in enumerate(groups):

@@ -73,7 +73,7 @@ def orientation(data: bytes) -> int:
     """EXIF's orientation, 1 to 8; 1 where there is none or it is damaged: metadata never decides what can be read."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            if picture.format in ("TIFF", "AVIF"):  # Pillow turns these when it loads them
+            if picture.format == "TIFF":  # Pillow turns these when it loads them
                 return 1
             value = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # on damaged blocks Pillow raises whatever it happens upon

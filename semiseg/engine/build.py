@@ -84,7 +84,8 @@ def as_trained(config: Config, identity: Identity, checkpoint: Path, taken: Coll
             one.append("dataset.custom.ignore_color")
         keys += one if described else ["dataset.type", "dataset.custom"]
     written = schema.annotate(parse_scalar_or_tree(dump(config), str(checkpoint)), str(checkpoint))
-    made = from_tree(schema.merge(written, tree_of(identity, str(checkpoint), keys)))
+    tree = schema.merge(written, tree_of(identity, str(checkpoint), keys))
+    made = from_tree(tree, ["net.encoder.pretrained=null"])  # the checkpoint holds the weights
     kept = {name: getattr(config, name) for name in ("origins", "notes", "stated")}
     made = made.model_copy(update=kept)
     validate(made)

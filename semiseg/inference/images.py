@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from semiseg.common.errors import DataError
 from semiseg.common.files import real_path
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.discover import MaskFiles, find_images
+
+_ENDINGS = (".png", ".jpg", ".json", ".npz")  # of an image's results, see inference/outputs.py
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,13 @@ def _named(below_input: Mapping[Path, Path]) -> list[Item]:
     for way in ways:
         names = [way(path) for path in below_input.values()]
         counts = Counter(name.lower() for name in names)  # some file systems hold no two names that differ in case
-        if len(counts) == len(names):
+        folders = {str(folder).lower() for name in names for folder in PurePosixPath(name).parents}
+        in_the_way = any(name + ending in folders for name in counts for ending in _ENDINGS)
+        if len(counts) == len(names) and not in_the_way:
             return [Item(path, name) for path, name in zip(below_input, names, strict=True)]
     twins = [path for path, name in zip(below_input, names, strict=True) if counts[name.lower()] > 1][:2]
+    if not twins:
+        raise DataError("a folder is named as the results of an image beside it; predict the two into others (--out)")
     raise DataError(
         f"{twins[1]}: has the same name and folder name as {twins[0]}; predict one of the folders into another --out"
     )

@@ -4,6 +4,7 @@ Nothing is dropped in silence: what a file holds beside the wanted network stays
 names are compared. The exception is our own last.ckpt, whose other parts (optimizer and the like) are known to be ours.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -85,14 +86,14 @@ def _networks(arrays: State) -> State:
 
 def _format(path: Path) -> str:
     """torch, safetensors or mindspore: by content, so that a renamed file is what it is; else by the name's ending."""
-    head = b""
+    head, size = b"", 0
     if path.is_file():
         with open_file(path) as file:
-            head = file.read(9)
-    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip archive or a pickle
-        return "torch"
-    if head[8:] == b"{":  # JSON after its length in eight bytes
+            head, size = file.read(9), os.fstat(file.fileno()).st_size
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:  # JSON after its length in eight bytes
         return "safetensors"
+    if head[:4] == b"PK\3\4" or (head[:1] == b"\x80" and head[1:2] <= b"\5"):  # a zip archive; a pickle, its protocol
+        return "torch"
     by_name = {".safetensors": "safetensors", **dict.fromkeys(_TORCH_SUFFIXES, "torch")}
     return "mindspore" if _CKPT_BEGINS.match(head) else by_name.get(path.suffix, "mindspore")
 

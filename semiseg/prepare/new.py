@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--parts",
         choices=("folders", "drawn"),
         default="folders",
-        help="folders train, val, test below the images' say what is for scoring, or all are drawn (%(default)s)",
+        help="folders val and test below the images' say what is for scoring, or all are drawn (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images in each part (%(default)s)")
     parser.add_argument("--scale", type=float, metavar="S", help="see images at this share of their size, e.g. 0.25")
@@ -243,7 +243,7 @@ def _owned(look: Look, args: argparse.Namespace) -> _Owned:
     said = f"; as the folders {', '.join(parts.folders)} say (--parts drawn mixes all)"
     if parts.test:
         said += f", {counted(len(parts.test), 'image')} of test left out"
-        said += ": splits/test.txt" if test else ""
+        said += f" (splits/test.txt: {len(test)} with a mask)" if test else ""
     if len(parts.val) > len(val):
         said += f", {len(parts.val) - len(val)} of val without a mask left out"
     train = set(parts.train)

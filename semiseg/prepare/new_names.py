@@ -56,6 +56,13 @@ class _Around(NamedTuple):
             return list(image_files)
         return [_stem(name)[len(self.before) :].removesuffix(self.after) for name in image_files]
 
+    def images(self, files: Sequence[str], affixes: _Affixes) -> list[str]:
+        """Of one folder's files those that are no mask so named."""
+        if not self.whole:
+            return [name for name in files if not _is_mask(name, affixes)]
+        masks = set(map(affixes.of, files))  # a mask is named after a file that is there
+        return [name for name in files if name not in masks]
+
 
 def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Naming:
     """How masks are named. ``mask_name``: that said by hand, "{id}_label.png" below ``masks``.
@@ -84,7 +91,7 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
             "how masks are named"
         )
     if one_folder:
-        image_files = [name for name in image_files if not _is_mask(name, best)]
+        image_files = around.images(image_files, best)
     ids = around.ids(image_files)
     used = {best.of(sample) for sample in ids} & set(mask_files)
     if said is None and not one_folder:
@@ -175,8 +182,8 @@ def _best(
         candidates = [said] if said else _candidates(around.ids(image_files), mask_files)
         fitting = {}
         for affixes in candidates:
-            of_images = [n for n in image_files if not _is_mask(n, affixes)] if one_folder else image_files
-            if one_folder and not affixes.added and len(of_images) == len(image_files):
+            of_images = around.images(image_files, affixes) if one_folder else image_files
+            if one_folder and not (affixes.added or around.whole) and len(of_images) == len(image_files):
                 continue  # every image would be its own mask
             ids = {sample for sample in around.ids(of_images) if affixes.of(sample) in there}
             if ids:

@@ -20,8 +20,8 @@ from semiseg.common.files import replace_file
 from semiseg.config import load
 from semiseg.config.same_run import another_run, changed_keys
 from semiseg.data import truth
-from semiseg.data.build import complete, fingerprints_of
-from semiseg.data.lists import check_lists, read_split
+from semiseg.data.build import complete, fingerprints_of, open_part
+from semiseg.data.lists import check_lists, read_split, read_val
 
 _ORDER = ("suponly", "mean_teacher", "u2pl", "ael", "u2pl_ael", "ours")  # of the rows; others follow by name
 
@@ -115,6 +115,24 @@ class Job:
         check_lists(self.folder, split)
         for sentence in truth.changed(self.folder, fingerprints_of(config, spec, split)).values():
             raise ConfigError(f"{self.folder}: {sentence}; take another --out, or remove the folder")
+        known = self.scoring and self.scores.is_file() and self._scored.is_file()
+        if known and self._scored.read_text(encoding="utf-8") != self._scored_now():
+            raise ConfigError(
+                f"{self.scores}: of other images or masks than {' '.join(self.scoring)} names now; remove it, and this "
+                "run is scored anew"
+            )
+
+    @property
+    def _scored(self) -> Path:
+        return self.folder / "scored.json"
+
+    def _scored_now(self) -> str:
+        """Ids and fingerprints of the masks that the keys of ``scoring`` name: their text alone does not tell a list
+        that was edited since.
+        """
+        config, spec = complete(load(self.leaf, [*self.keys, *self.scoring]))
+        val = open_part(config, spec, read_val(config, spec), "val")
+        return json.dumps({"ids": list(val.ids), "masks": truth.fingerprints({"val": val})["val"]}) + "\n"
 
     def run(self, cores: str = "") -> None:
         """Trains and scores unless that was done; output goes to output.txt. ``cores``: as SEMISEG_CORES takes them.
@@ -139,6 +157,8 @@ class Job:
                 subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, env=environment)
                 if script == "train.sh":
                     replace_file(seconds, f"{took_before + time.monotonic() - started:.0f}\n")
+                    if self.scoring:
+                        replace_file(self._scored, self._scored_now())
 
 
 def shares_of_cores(shares: int) -> list[str]:

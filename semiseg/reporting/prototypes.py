@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from semiseg.common.errors import DataError
 from semiseg.common.rng import generator
 from semiseg.data.pictures import jpeg
 from semiseg.data.specs import DatasetSpec
@@ -73,6 +74,8 @@ class FeatureSample:
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Features M x D, at most 200 of a class, and labels M."""
         chosen = [np.concatenate(parts)[:_PIXELS_A_CLASS] if parts else None for parts in self._features]
+        if all(rows is None for rows in chosen):
+            raise DataError("no labelled pixel in the images that were looked at; take more (--images), or others")
         labels = [np.full(len(rows), class_id) for class_id, rows in enumerate(chosen) if rows is not None]
         return np.concatenate([rows for rows in chosen if rows is not None]), np.concatenate(labels)
 

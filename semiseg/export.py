@@ -105,7 +105,7 @@ def _sizing(scoring: EvaluationConfig, size: tuple[int, ...]) -> list[str]:
     down, right = (math.ceil(side * scoring.stride_rate) for side in size)
     return [
         f"cut windows of {height} x {width} pixels (height x width) out of {resized or 'the image'}, every {down} "
-        f"pixels down and {right} to the right, the last ones at the borders, and average their {scoring.average} where "
+        f"pixels down and {right} to the right, the last at the borders, and average their {scoring.average} where "
         "they overlap: so the network was scored, not on whole images of this size"
     ]
 

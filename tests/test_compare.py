@@ -320,6 +320,11 @@ def test_keys_for_every_run_that_an_option_would_take_for_its_own_are_refused(co
         assert (done.returncode, "key=value for every run stands before the options" in done.stderr) == (2, True)
 
 
+def test_a_split_named_twice_counts_once(compare, runs):
+    done = compare("--collect", "--out", runs, "--splits", 16, 16, "--methods", "suponly", "--seeds", 2)
+    assert "2 of 2 runs" in done.stdout
+
+
 def test_a_time_that_a_full_disk_cut_off_is_no_obstacle(compare, tmp_path, tiny_data):
     folder = tmp_path / "synthetic/16_s0/suponly"
     folder.mkdir(parents=True)

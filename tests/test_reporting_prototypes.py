@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pages import Page
 
+from semiseg.common.errors import DataError
 from semiseg.data.specs import get_spec
 from semiseg.reporting.prototypes import (
     FeatureSample,
@@ -168,3 +169,10 @@ def test_the_page_of_a_class_has_its_prototypes_alone_and_leads_to_its_neighbour
 
 def test_files_of_classes_have_plain_names():
     assert page_name(3, "traffic light/rear") == "03_traffic_light_rear.html"
+
+
+def test_images_without_a_labelled_pixel_are_one_line():
+    sample = FeatureSample(classes=2, images=1, seed=0)
+    sample.add(np.zeros((4, 3)), np.full(4, 255))
+    with pytest.raises(DataError, match="no labelled pixel"):
+        sample.result()

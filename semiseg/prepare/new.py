@@ -34,7 +34,7 @@ from semiseg.prepare.make_splits import draw_val, split_record
 from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds, together
 from semiseg.prepare.new_files import METHODS, Lists, Proposal
 from semiseg.prepare.new_names import Naming, find_naming
-from semiseg.prepare.new_parts import parts_of
+from semiseg.prepare.new_parts import Owned, by_folders
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -187,7 +187,9 @@ def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str
 
     Raises: DataError where there are too few images with a mask. ConfigError for --val-count beside a folder val.
     """
-    owned = _owned(look, args)
+    owned = Owned(list(look.classes_of), [], [], list(look.extra))
+    if args.parts == "folders":
+        owned = by_folders(owned, args.val_count)
     masked, val, extra = owned.masked, owned.val, owned.extra
     needed = (2 if extra else 3) + (0 if val else 1)
     if len(masked) < needed:
@@ -215,39 +217,6 @@ def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str
     others = {"train": [*pool, *extra], "test": owned.test} if owned.said else {}
     record = split_record(parts, labeled, args.seed, command)
     return Lists(labeled, unlabeled, val, record, others), text + owned.said
-
-
-class _Owned(NamedTuple):
-    """Images with a mask to learn from or to draw from, for scoring and for the test, and others to learn from. said:
-    how the owner's folders part them, "" where they do not.
-    """
-
-    masked: list[str]
-    val: list[str]
-    test: list[str]
-    extra: list[str]
-    said: str
-
-
-def _owned(look: Look, args: argparse.Namespace) -> _Owned:
-    masked, extra = list(look.classes_of), list(look.extra)
-    parts = parts_of([*masked, *extra]) if args.parts == "folders" else None
-    if parts is None:
-        return _Owned(masked, [], [], extra, "")
-    val, test = ([sample for sample in part if sample in look.classes_of] for part in (parts.val, parts.test))
-    if val and args.val_count:
-        raise ConfigError(
-            f"--val-count {args.val_count}: the images of a folder val are for scoring, {len(val)} with a mask; leave "
-            "it out, or --parts drawn draws all parts anew"
-        )
-    said = f"; as the folders {', '.join(parts.folders)} say (--parts drawn mixes all)"
-    if parts.test:
-        said += f", {counted(len(parts.test), 'image')} of test left out"
-        said += f" (splits/test.txt: {len(test)} with a mask)" if test else ""
-    if len(parts.val) > len(val):
-        said += f", {len(parts.val) - len(val)} of val without a mask left out"
-    train = set(parts.train)
-    return _Owned([s for s in masked if s in train], val, test, [s for s in extra if s in train], said)
 
 
 def propose(look: Look, args: argparse.Namespace, command: str) -> Proposal:

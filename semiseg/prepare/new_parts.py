@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from semiseg.common.errors import ConfigError
+from semiseg.common.text import counted
+
 _PART_OF = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -18,6 +21,20 @@ class Parts(NamedTuple):
     folders: tuple[str, ...]
 
 
+class Owned(NamedTuple):
+    """Ids of images with a mask to learn from, for scoring and for the test, and of those without one to learn from.
+
+    Without ``val`` the images for scoring are still to be drawn. said: how the owner's folders part them, "" where they
+    do not.
+    """
+
+    masked: list[str]
+    val: list[str]
+    test: list[str]
+    extra: list[str]
+    said: str = ""
+
+
 def parts_of(ids: Iterable[str]) -> Parts | None:
     """The owner's parts; None where no id begins with a folder of val or test (val/0001), or where all do."""
     parts, folders = {"train": [], "val": [], "test": []}, set()
@@ -30,3 +47,28 @@ def parts_of(ids: Iterable[str]) -> Parts | None:
     if not folders or not parts["train"]:
         return None
     return Parts(*(tuple(samples) for samples in parts.values()), tuple(sorted(folders)))
+
+
+def by_folders(images: Owned, val_count: int | None = None) -> Owned:
+    """``images``, all of which are taken for ones to learn from, parted as their folders say.
+
+    Raises: ConfigError for a number of images to score (``val_count``) beside a folder of them.
+    """
+    parts = parts_of([*images.masked, *images.extra])
+    if parts is None:
+        return images
+    masked, train = set(images.masked), set(parts.train)
+    val, test = ([sample for sample in part if sample in masked] for part in (parts.val, parts.test))
+    if val and val_count:
+        raise ConfigError(
+            f"--val-count {val_count}: the images of a folder val are for scoring, {len(val)} with a mask; leave it "
+            "out, or --parts drawn draws all parts anew"
+        )
+    said = f"; as the folders {', '.join(parts.folders)} say (--parts drawn mixes all)"
+    if parts.test:
+        said += f", {counted(len(parts.test), 'image')} of test left out"
+        said += f" (splits/test.txt: {len(test)} with a mask)" if test else ""
+    if len(parts.val) > len(val):
+        said += f", {len(parts.val) - len(val)} of val without a mask left out"
+    learnt, without = ([sample for sample in some if sample in train] for some in (images.masked, images.extra))
+    return Owned(learnt, val, test, without, said)

@@ -67,6 +67,10 @@ def run(plan: Plan, device: str, group: Group) -> int:
             if group.first:
                 best = f"best mIoU {progress.best:.2f}" if progress.best_step else "not evaluated"
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, {best})")
+                for sentence in truth.changed(plan.folder, fingerprints_of(config, plan.spec, plan.split)).values():
+                    print(
+                        f"WARNING: {sentence.partition(': ')[0]}; it stays as it is (trainer.resume=never starts anew)"
+                    )
             return 0
         masks = fingerprints_of(config, plan.spec, plan.split) if group.first else {}
         changed = truth.changed(plan.folder, masks) if progress.step else {}

@@ -336,7 +336,7 @@ def test_a_run_that_starts_over_and_is_killed_at_once_is_not_taken_for_the_one_b
 
 
 def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
-    tiny_config, tiny_overrides, tiny_data, tmp_path, monkeypatch
+    tiny_config, tiny_overrides, tiny_data, tmp_path, monkeypatch, capsys
 ):
     root = tmp_path / "copy"
     shutil.copytree(tiny_data, root)
@@ -347,6 +347,9 @@ def test_masks_that_changed_are_warned_of_and_the_best_is_chosen_anew(
         with Image.open(mask) as picture:
             turned = Image.fromarray(np.asarray(picture)[::-1].copy())
         turned.save(mask)
+    capsys.readouterr()
+    assert run(path, tiny, "trainer.epochs=1") == 0
+    assert "WARNING: 3 of 3 val masks changed since this run began; it stays as it is" in capsys.readouterr().out
     longer = (*tiny, "trainer.epochs=2", "trainer.resume=extend")
     before = outcome(tmp_path / "run")[1][0]["best"]
     assert before > 0

@@ -88,8 +88,9 @@ def _named(below_input: Mapping[Path, Path]) -> list[Item]:
     for way in ways:
         names = [way(path) for path in below_input.values()]
         counts = Counter(name.lower() for name in names)  # some file systems hold no two names that differ in case
-        folders = {str(folder).lower() for name in names for folder in PurePosixPath(name).parents}
-        in_the_way = any(name + ending in folders for name in counts for ending in _ENDINGS)
+        below = {PurePosixPath(name.rpartition("/")[0]) for name in counts}
+        folders = {folder for path in below for folder in (path, *path.parents)}
+        in_the_way = any(folder.suffix in _ENDINGS and str(folder.with_suffix("")) in counts for folder in folders)
         if len(counts) == len(names) and not in_the_way:
             return [Item(path, name) for path, name in zip(below_input, names, strict=True)]
     twins = [path for path, name in zip(below_input, names, strict=True) if counts[name.lower()] > 1][:2]

@@ -4,7 +4,6 @@ Nothing is dropped in silence: what a file holds beside the wanted network stays
 names are compared. The exception is our own last.ckpt, whose other parts (optimizer and the like) are known to be ours.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from semiseg.interop.torch_names import check_stem, from_torch, place_backbone, 
 
 _TORCH_SUFFIXES = {".pth", ".pt", ".tar"}
 _CKPT_BEGINS = re.compile(rb"\n[\x80-\xff]*[\x00-\x7f]\n")  # protobuf: the first entry, its length, its name
+_LONGEST_HEADER = 100_000_000  # bytes, of .safetensors
 _NETWORKS = ("teacher.", "student.")  # before the names in our last.ckpt
 _SAYS_NOTHING = "an earlier version wrote it: what it was trained as is not compared"
 _TEACHER_TO_COME = "the student: of the supervised phase, before its teacher begins"
@@ -86,11 +86,11 @@ def _networks(arrays: State) -> State:
 
 def _format(path: Path) -> str:
     """torch, safetensors or mindspore: by content, so that a renamed file is what it is; else by the name's ending."""
-    head, size = b"", 0
+    head = b""
     if path.is_file():
         with open_file(path) as file:
-            head, size = file.read(9), os.fstat(file.fileno()).st_size
-    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:  # JSON after its length in eight bytes
+            head = file.read(9)
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:  # JSON after its length
         return "safetensors"
     if head[:4] == b"PK\3\4" or (head[:1] == b"\x80" and head[1:2] <= b"\5"):  # a zip archive; a pickle, its protocol
         return "torch"

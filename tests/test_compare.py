@@ -256,6 +256,11 @@ def test_scores_of_other_settings_are_not_taken_for_these(compare, runs):
     assert done.returncode == 2
     assert f'{made}: these runs had other settings ({{ "overrides": [ "trainer.epochs=30" ]' in done.stderr
     assert compare("--out", runs, "--methods", "suponly", "--seeds", 1, "trainer.epochs=30").returncode == 0
+    made.with_name("scores.json").unlink()  # as if it had failed before its first step
+    tool = load_tool("compare")
+    arguments = ["trainer.epochs=40", "--out", str(runs), "--methods", "suponly", "--seeds", "1"]
+    (job,) = tool.plan(tool.parse(arguments))
+    job.check_settings()
 
 
 @pytest.fixture

@@ -93,12 +93,13 @@ class Job:
         config, spec = complete(load(self.leaf, self.keys))
         if (config.trainer.seed, config.saver.main_dir) != (self.seed, self.folder):
             raise ConfigError("trainer.seed and saver.main_dir are set for each run; leave them out (--seeds, --out)")
-        if self._record.is_file() and (was := self._record.read_text(encoding="utf-8")) != self._settings:
+        written = self.folder / "config.resolved.yaml"
+        began = written.is_file() or self.scores.is_file()  # else it failed before its first step
+        if began and self._record.is_file() and (was := self._record.read_text(encoding="utf-8")) != self._settings:
             raise ConfigError(
                 f"{self._record}: these runs had other settings ({' '.join(was.split())}); take another --out or name, "
                 "or remove the folder"
             )
-        written = self.folder / "config.resolved.yaml"
         if not written.is_file():
             return
         before = load(written)

@@ -91,23 +91,23 @@ def about_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.json")
 
 
-def _sizing(scoring: EvaluationConfig, size: tuple[int, ...]) -> list[str]:
+def _sizing(scoring: EvaluationConfig, size: tuple[int, ...]) -> str:
     """How an image becomes the input; of what size the network knows images, where that is not the size they have."""
     height, width = size
     factors = " and ".join(f"{scale:g}" for scale in scoring.scales)
     resized = "" if scoring.scales == (1.0,) else f"images resized by {factors} (evaluation.scales)"
     if scoring.mode != "slide":
         note = f"; the network was scored on {resized}" if resized else ""
-        return [f"bring to {height} x {width} pixels (height x width){note}"]
+        return f"bring to {height} x {width} pixels (height x width){note}"
     if scoring.base_size:
         sides = " and ".join(f"{scale * scoring.base_size:g}" for scale in scoring.scales)
         resized = f"images whose long side is brought to {sides} pixels (evaluation.base_size)"
     down, right = (math.ceil(side * scoring.stride_rate) for side in size)
-    return [
+    return (
         f"cut windows of {height} x {width} pixels (height x width) out of {resized or 'the image'}, every {down} "
         f"pixels down and {right} to the right, the last at the borders, and average their {scoring.average} where "
         "they overlap: so the network was scored, not on whole images of this size"
-    ]
+    )
 
 
 def outputs_of(args: argparse.Namespace) -> list[Output]:
@@ -135,7 +135,7 @@ def about(trained: TrainedNetwork, args: argparse.Namespace, size: tuple[int, ..
         "input": {"name": "x", "shape": [1, 3, *size], "type": "float32"},
         "preprocessing": [
             "decode to RGB, 8 bits a channel, upright",
-            *_sizing(config.evaluation, size),
+            _sizing(config.evaluation, size),
             "subtract mean, divide by std, channel by channel",
             "order as 1 x 3 x height x width",
         ],

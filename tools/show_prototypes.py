@@ -98,11 +98,10 @@ def main(arguments: Sequence[str]) -> int:
     samples = tqdm(samples, total=len(data), desc="images", unit="image", disable=None)
 
     scale = sorted(config.evaluation.scales)[len(config.evaluation.scales) // 2]
-    base = config.evaluation.base_size if config.evaluation.mode == "slide" else None
 
     def feature(image: np.ndarray) -> np.ndarray:
         x = Tensor(normalize(image, config.dataset.mean, config.dataset.std)[None])
-        size = scaled_size(*image.shape[:2], scale, base)  # as it is scored
+        size = scaled_size(*image.shape[:2], scale, config.evaluation)  # as it is scored
         return network.feature(x if size == image.shape[:2] else resize(x, size)).asnumpy()[0]
 
     look(samples, feature, prototypes, nearest, sample)

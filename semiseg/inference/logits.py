@@ -39,7 +39,7 @@ def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logi
     height, width = image.shape[2:]
     total, views = None, 0
     for scale in cfg.scales:
-        size = scaled_size(height, width, scale, cfg.base_size if cfg.mode == "slide" else None)
+        size = scaled_size(height, width, scale, cfg)
         scaled = image if size == (height, width) else resize(image, size)
         for mirrored in (False, True) if cfg.flip else (False,):
             part = _at_scale(network, scaled[:, :, :, ::-1] if mirrored else scaled, cfg)
@@ -52,13 +52,13 @@ def image_logits(network: Network, image: Tensor, cfg: EvaluationConfig) -> Logi
     return Logits(*mean)
 
 
-def scaled_size(height: int, width: int, scale: float, base_size: int | None) -> tuple[int, int]:
-    """(height, width) that the network sees: both sides times ``scale``; with a base size the long side becomes
-    scale * base_size. At least 1 px a side.
+def scaled_size(height: int, width: int, scale: float, cfg: EvaluationConfig) -> tuple[int, int]:
+    """(height, width) that the network sees: both sides times ``scale``; with a base size of sliding windows the long
+    side becomes scale * base_size. At least 1 px a side.
     """
-    if base_size is None:
+    if cfg.mode != "slide" or cfg.base_size is None:
         return max(1, round(height * scale)), max(1, round(width * scale))
-    long_side = max(1, round(scale * base_size))
+    long_side = max(1, round(scale * cfg.base_size))
     if height > width:
         return long_side, max(1, round(long_side / height * width))
     return max(1, round(long_side / width * height)), long_side
@@ -146,13 +146,13 @@ def logit_strips(
     """
     height, width = image.shape[1:]
     if cfg.mode != "slide" and len(cfg.scales) == 1 and cfg.scales != (1.0,) and not cfg.flip:
-        inner = scaled_size(height, width, cfg.scales[0], None)
+        inner = scaled_size(height, width, cfg.scales[0], cfg)
         logits = resize(network.logits(resize(Tensor(image[None]), inner)), inner)  # never at full size on the device
         yield from upsampled_strips(numpy_of(logits)[0], size)
     elif cfg.scales != (1.0,) or cfg.flip:
         yield from upsampled_strips(numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0], size)
     elif cfg.mode == "slide":
-        inner = scaled_size(height, width, 1.0, cfg.base_size)
+        inner = scaled_size(height, width, 1.0, cfg)
         scaled = image if inner == (height, width) else numpy_of(resize(Tensor(image[None]), inner))[0]
         strips = (numpy_of(strip)[0] for strip in sliding_strips(network, scaled, cfg))
         if inner != size:

@@ -67,10 +67,8 @@ def run(plan: Plan, device: str, group: Group) -> int:
             if group.first:
                 best = f"best mIoU {progress.best:.2f}" if progress.best_step else "not evaluated"
                 print(f"{plan.folder}: this run is finished ({progress.step} steps, {best})")
-                for sentence in truth.changed(plan.folder, fingerprints_of(config, plan.spec, plan.split)).values():
-                    print(
-                        f"WARNING: {sentence.partition(': ')[0]}; it stays as it is (trainer.resume=never starts anew)"
-                    )
+                for count in truth.changed(plan.folder, fingerprints_of(config, plan.spec, plan.split)).values():
+                    print(f"WARNING: {count}; it stays as it is (trainer.resume=never starts anew)")
             return 0
         masks = fingerprints_of(config, plan.spec, plan.split) if group.first else {}
         changed = truth.changed(plan.folder, masks) if progress.step else {}
@@ -96,7 +94,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
         with log_of(plan, progress, group) as log:
             if group.first:  # not before all else is ready: a run that is prolonged replaces the configuration it had
                 record_inputs(plan, masks)
-            lines = [f"WARNING: {sentence}" for sentence in changed.values()] + lines
+            lines = [f"WARNING: {sentence}" for sentence in truth.going_on(changed)] + lines
             for line in (*opening_lines(plan, device, group, progress.step), *plan.continued(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)

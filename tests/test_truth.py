@@ -32,12 +32,15 @@ def test_masks_that_were_drawn_anew_are_counted_in_their_part(parts, tmp_path):
     truth.save(tmp_path / "run", truth.fingerprints(parts))
     draw_anew(tmp_path, "00", "02", "03")  # nobody opens the mask of an unlabelled image
     said = truth.changed(tmp_path / "run", truth.fingerprints(parts))
-    assert said.keys() == {"labeled"}
-    assert said["labeled"].startswith("2 of 3 labeled masks changed since this run began: what was learnt before")
+    assert said == {"labeled": "2 of 3 labeled masks changed since this run began"}
     draw_anew(tmp_path, "08")
-    assert "best.ckpt is chosen anew" in truth.changed(tmp_path / "run", truth.fingerprints(parts))["val"]
     (tmp_path / "data/masks/07.png").unlink()
-    assert truth.changed(tmp_path / "run", truth.fingerprints(parts))["val"].startswith("2 of 2 val masks")
+    said = truth.changed(tmp_path / "run", truth.fingerprints(parts))
+    assert said["val"] == "2 of 2 val masks changed since this run began"
+    learnt, scored = truth.going_on(said)
+    assert learnt.startswith("2 of 3 labeled masks changed since this run began: what was learnt before")
+    assert scored.startswith("2 of 2 val masks")
+    assert "best.ckpt is chosen anew" in scored
 
 
 def test_the_same_bytes_at_another_time_are_the_same_masks(parts, tmp_path):

@@ -179,9 +179,10 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
         return Pool(read_list(data.train.data_list, clean), [])
     if data.splits and (data.splits / "train.txt").is_file():
         listed = read_list(data.splits / "train.txt", clean)
-        return _masked_pool(config, spec, listed) if data.type == "custom" else Pool(listed, [])
+        return _pool_of_masks(config, spec, listed) if data.type == "custom" else Pool(listed, [])
     if data.type == "custom":
-        return _discovered_pool(config, spec, val)
+        every, found = find_samples(spec, data_root(config, spec, "train"))
+        return _pool_of_masks(config, spec, every, scored(roots_of(config), spec, every, val), found.notes())
     folders = split_folders(data.splits)
     if not folders:
         raise DataError(f"{data.splits}: no split to take the pool of images from; {how_to_get_lists(data.type)}")
@@ -190,23 +191,18 @@ def read_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
     return Pool(Ids(sorted({*parts[0], *parts[1]})), [])
 
 
-def _masked_pool(config: Config, spec: DatasetSpec, listed: Ids) -> Pool:
-    masked = with_masks(spec, data_root(config, spec, "train"), listed)
-    known = set(masked)
-    return Pool(masked, Ids(sample for sample in listed if sample not in known))
-
-
-def _discovered_pool(config: Config, spec: DatasetSpec, val: Collection[str]) -> Pool:
+def _pool_of_masks(
+    config: Config, spec: DatasetSpec, every: Ids, known: Collection[str] = (), notes: tuple[str, ...] = ()
+) -> Pool:
+    """``every`` image divided by whether it has a mask, without those that are ``known`` to be scored."""
     root = data_root(config, spec, "train")
-    every, found = find_samples(spec, root)
-    known = scored(roots_of(config), spec, every, val)
     masked = with_masks(spec, root, every)
-    known_or_masked = known.union(masked)
+    known_or_masked = {*known, *masked}
     extra = Ids(sample for sample in every if sample not in known_or_masked)
     ids = Ids(sample for sample in masked if sample not in known)
     if not ids:
         raise DataError(f"{root}: all {len(masked)} images with a mask are in the validation list")
-    return Pool(ids, extra, found.notes())
+    return Pool(ids, extra, notes)
 
 
 def check_lists(folder: Path, split: Split) -> None:

@@ -14,7 +14,7 @@ from semiseg.data.read_ahead import read_ahead
 Fingerprints = Mapping[str, Sequence[int]]
 _FILE = "lists/masks.json"
 _THREADS = 16  # that wait for a disk, or a network drive
-_SAID = {
+_GOING_ON = {
     "labeled": "what was learnt before is of the old ones; trainer.resume=never starts anew",
     "val": "scores before and after are of different masks, and best.ckpt is chosen anew (best_of_old_masks.ckpt)",
 }
@@ -27,21 +27,26 @@ def fingerprints(parts: Mapping[str, SegmentationDataset]) -> dict[str, list[int
 
 
 def changed(folder: Path, now: Fingerprints) -> dict[str, str]:
-    """Part -> a sentence on its masks that are others than when the run in ``folder`` began, or went on last. Of runs
-    of earlier versions, which kept no fingerprints, nothing is said.
+    """Part -> how many of its masks are others than when the run in ``folder`` began, or went on last, in words.
+    Nothing is said of runs of earlier versions, which kept no fingerprints.
     """
     before = None
     with suppress(OSError, ValueError):
         before = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     if not isinstance(before, dict):
         return {}
-    sentences = {}
+    said = {}
     for name, values in now.items():
         count = sum(was != value for was, value in zip(before.get(name, ()), values, strict=False))
         if count:
             masks = counted(len(values), f"{name} mask")
-            sentences[name] = f"{count} of {masks} changed since this run began: {_SAID[name]}"
-    return sentences
+            said[name] = f"{count} of {masks} changed since this run began"
+    return said
+
+
+def going_on(changed: Mapping[str, str]) -> list[str]:
+    """What ``changed`` means for a run that goes on with other masks, a sentence a part."""
+    return [f"{count}: {_GOING_ON[name]}" for name, count in changed.items()]
 
 
 def save(folder: Path, now: Fingerprints) -> None:

@@ -114,8 +114,8 @@ class Job:
             )
         split = read_split(config, spec)
         check_lists(self.folder, split)
-        for sentence in truth.changed(self.folder, fingerprints_of(config, spec, split)).values():
-            raise ConfigError(f"{self.folder}: {sentence}; take another --out, or remove the folder")
+        for count in truth.changed(self.folder, fingerprints_of(config, spec, split)).values():
+            raise ConfigError(f"{self.folder}: {count}; take another --out, or remove the folder")
         known = self.scoring and self.scores.is_file() and self._scored.is_file()
         if known and self._scored.read_text(encoding="utf-8") != self._scored_now():
             raise ConfigError(

@@ -35,6 +35,11 @@ def test_the_power_goes_from_no_weights_to_median_frequency_balancing():
     np.testing.assert_allclose((half / half[0])[:3], np.sqrt(whole / whole[0])[:3], rtol=1e-6)
 
 
+def test_a_class_of_a_single_pixel_occurs():
+    weights = class_weights([np.array([[0, 0, 0, 1]], np.uint8)], 2, 1.0)
+    assert weights[1] / weights[0] == pytest.approx(3)
+
+
 def test_without_any_labelled_pixel_all_classes_weigh_alike():
     assert class_weights([np.full((2, 2), 255, np.uint8)], 3, 1.0).tolist() == [1, 1, 1]
     assert class_weights([], 3, 1.0).tolist() == [1, 1, 1]

@@ -1,8 +1,5 @@
 """What values and colours of masks are taken for."""
 
-from collections import Counter
-
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +7,8 @@ from PIL import Image
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.data.masks import look_at_mask, read_mask
 from semiseg.data.specs import custom_spec, index_palette
-from semiseg.prepare.new_classes import Wishes, decide, question_of_kinds, together
+from semiseg.prepare.new_classes import Wishes, decide, question_of_kinds
+from semiseg.prepare.new_masks import together
 
 
 @pytest.fixture
@@ -210,11 +208,6 @@ def test_names_without_an_order_are_asked_for_with_colors(decided, others, messa
     assert decided(*masks, classes=names, colors=colors).colors == colors
 
 
-def test_an_index_beyond_the_palette_has_no_color(decided):
-    with pytest.raises(DataError, match="index 255 beyond the end of their palette"):
-        decided(indexed(grays(0, 15, 255), VOC[:21]))
-
-
 @pytest.mark.parametrize(
     ("picture", "ignore", "message"),
     [
@@ -251,31 +244,10 @@ def test_gray_and_color_masks_together_are_colors(decided):
     assert decided(rgb, grays(0, 255)).colors == ((0, 0, 0), (0, 200, 0), (200, 0, 0), (255, 255, 255))
 
 
-def smoothed(steps):
-    """Two large areas and as many gray levels between them, with a pixel each."""
-    values = np.zeros((100, 100), np.uint8)
-    values[50:] = 255
-    values[49, :steps] = np.linspace(1, 254, steps).astype(np.uint8)
-    return values
-
-
-@pytest.mark.parametrize(
-    ("picture", "message"),
-    [
-        (np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8), "1600 colors in 1 mask"),
-        (np.arange(300, dtype=np.uint16).reshape(10, 30), "300 values up to 299: numbers of single objects"),
-        (smoothed(90), "smoothed edges or what JPEG left"),
-        (smoothed(9), "2 hold all but 0.5% of the pixels"),
-        (np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(2, 0), "256"),
-        (grays(0), r"hold one value alone \(0\)"),
-        (grays(255), r"hold one value alone \(255\)"),
-        (grays(7, 7), r"hold one value alone \(7\)"),
-    ],
-)
-def test_what_can_be_no_classes_is_one_line(decided, picture, message):
-    with pytest.raises(DataError, match=message) as error:
-        decided(picture)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_one_value_alone_leaves_nothing_to_tell_apart(decided, value):
+    with pytest.raises(DataError, match=rf"hold one value alone \({value}\)"):
+        decided(grays(value, value))
 
 
 def test_numbers_of_objects_are_told_by_every_mask_counting_up(decided):
@@ -302,27 +274,6 @@ def test_names_and_colors_that_do_not_fit_are_one_line(decided, values, wishes, 
 
 def test_shares_of_the_pixels_are_said(decided):
     assert "background (0) 25.0%, foreground (1) 75.0%" in decided(grays(0, 1, 1, 1)).why["classes"]
-
-
-def test_masks_are_summed():
-    one = grays(0, 1)
-    seen = together([])
-    assert (seen.masks, seen.values, seen.colors) == (0, Counter(), Counter())
-    assert one.size == 96
-
-
-@pytest.mark.parametrize("levels", [2, 4])
-def test_what_is_left_of_smoothed_edges_is_no_class(decided, levels):
-    drawn = np.zeros((80, 120), np.uint8)
-    cv2.circle(drawn, (50, 41), 30, 255, -1)
-    size, smooth = (120 // levels, 80 // levels), cv2.INTER_AREA if levels > 2 else cv2.INTER_LINEAR
-    small = cv2.resize(drawn, size, interpolation=smooth)
-    assert len(np.unique(small)) > 2
-    for wishes in ({}, {"classes": ("no", "yes")}):
-        with pytest.raises(DataError, match="nowhere fill 2 x 2 pixels: smoothed edges, as of masks"):
-            decided(small, **wishes)
-    sharp = cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST)
-    assert decided(sharp).names == ("background", "foreground")
 
 
 def test_a_thin_class_between_others_is_one_where_all_are_named(decided):

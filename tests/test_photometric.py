@@ -87,15 +87,35 @@ def test_gray_is_gray_and_keeps_the_brightness(photo):
     np.testing.assert_allclose(made[..., 0], photo @ [0.299, 0.587, 0.114], atol=1)
 
 
-def test_the_operators_come_in_a_drawn_order(photo):
-    cfg = jitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.25)
-    orders = set()
-    for seed in range(40):
+def test_the_operators_come_in_the_drawn_order_with_the_drawn_factors(photo):
+    cfg = jitter(brightness=0.5, contrast=0.4, saturation=0.3, hue=0.25)
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    orders, views = set(), set()
+    for seed in range(20):
         rng = generator(seed, "view")
-        rng.random(4), rng.uniform(-1, 1, 4)
-        orders.add(tuple(rng.permutation(4)))
-    assert len(orders) > 12
-    assert len({strong_view(photo, cfg, generator(seed, "view")).tobytes() for seed in range(20)}) == 20
+        rng.random(4)
+        factors, order = rng.uniform(-1, 1, 4), rng.permutation(4)
+        picture = Image.fromarray(photo)
+        for place in order:
+            if place == 3:
+                picture = shift_hue(picture, 0.25 * factors[3])
+            else:
+                picture = enhancers[place](picture).enhance(1 + (0.5, 0.4, 0.3)[place] * factors[place])
+        made = strong_view(photo, cfg, generator(seed, "view"))
+        assert worst(made, np.asarray(picture)) == 0
+        orders.add(tuple(order))
+        views.add(made.tobytes())
+    assert len(orders) > 8
+    assert len(views) == 20
+
+
+def test_a_strength_above_1_never_turns_a_factor_negative(photo):
+    for seed in range(6):  # factors are uniform in [0, 3]
+        rng = generator(seed, "view")
+        rng.random(4)
+        factor = 1.5 * (1 + rng.uniform(-1, 1, 4)[2])
+        expected = np.asarray(ImageEnhance.Color(Image.fromarray(photo)).enhance(factor))
+        assert worst(strong_view(photo, jitter(saturation=2.0), generator(seed, "view")), expected) == 0
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,9 @@ from semiseg.data.specs import SPECS, Color, DatasetSpec, custom_spec
 from semiseg.prepare import check_data, new_files
 from semiseg.prepare.check import PartReport, inspect_part
 from semiseg.prepare.make_splits import draw_val, split_record
-from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds, together
+from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds
 from semiseg.prepare.new_files import METHODS, Lists, Proposal
+from semiseg.prepare.new_masks import together
 from semiseg.prepare.new_names import Naming, find_naming
 from semiseg.prepare.new_parts import Owned, by_folders
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine

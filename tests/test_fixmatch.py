@@ -101,8 +101,10 @@ def test_padding_has_no_part_in_any_unlabelled_term(name):
     assert terms[0] == terms[1] == pytest.approx(np.log(3), rel=1e-5)
 
 
-def test_the_weights_are_the_published_ones():
+def test_the_weights_are_the_published_ones_and_follow_their_key():
     assert method_of("fixmatch").semi_objective().weights == {"sup": 0.5, "unsup": 0.5, "mask_ratio": 0}
+    weights = method_of("fixmatch", "trainer.unsupervised.loss_weight=0.4").semi_objective().weights
+    assert weights == {"sup": 0.5, "unsup": 0.2, "mask_ratio": 0}
 
 
 @pytest.mark.parametrize("name", NAMES)

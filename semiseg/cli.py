@@ -9,6 +9,7 @@ import runpy
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,10 +54,12 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``semiseg COMMAND [arguments]``; returns the exit code."""
-    return run(_dispatch, argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    return run(partial(_dispatch, debug=[argument for argument in arguments if argument == "--debug"]), arguments)
 
 
-def _dispatch(arguments: list[str]) -> int | None:
+def _dispatch(arguments: list[str], debug: Sequence[str] = ()) -> int | None:
+    """``debug``: for a program of the clone, which reads its command line itself."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0 if arguments else 2
@@ -67,7 +70,7 @@ def _dispatch(arguments: list[str]) -> int | None:
     if name not in COMMANDS:
         raise UserError(f"{name}: no such command{did_you_mean(name, COMMANDS)}")
     module, _, function = COMMANDS[name].target.partition(":")
-    return getattr(importlib.import_module(module), function)(rest) if function else _run_program(name, rest)
+    return getattr(importlib.import_module(module), function)(rest) if function else _run_program(name, [*rest, *debug])
 
 
 def _run_program(name: str, arguments: list[str]) -> int:

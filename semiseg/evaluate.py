@@ -213,7 +213,7 @@ def compare_runs(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: it was asked for together with scoring. DataError: see ``paired``.
     """
-    if args.config or args.checkpoint or args.json or args.save or args.overrides:
+    if any((args.config, args.checkpoint, args.json, args.save, args.as_trained, args.overrides)):
         raise ConfigError("--compare: takes two files of --json and nothing else; score first, then compare")
     first, second = map(paired.read_counts, args.compare)
     print(f"first:  mIoU {first.miou:.2f}  {first.name}\nsecond: mIoU {second.miou:.2f}  {second.name}")

@@ -3,6 +3,7 @@
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,8 +96,8 @@ def check_options(args: argparse.Namespace) -> None:
     """Raises ConfigError for sizes that no image can have, unknown formats, or where no image is named."""
     if args.long_side is not None and args.long_side < 1:
         raise ConfigError(f"--long-side: expected at least 1 px, got {args.long_side}")
-    if not args.whole_up_to >= 0:
-        raise ConfigError(f"--whole-up-to: expected 0 or more megapixels, got {args.whole_up_to}")
+    if not 0 <= args.whole_up_to < math.inf:
+        raise ConfigError(f"--whole-up-to: expected a number of megapixels, 0 or more, got {args.whole_up_to}")
     for name in args.formats:
         if name not in FORMATS:
             raise ConfigError(f"--format: no such format {name!r}{did_you_mean(name, FORMATS)}")

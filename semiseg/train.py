@@ -65,17 +65,13 @@ def run(plan: Plan, device: str, group: Group) -> int:
         progress, lines = begin(checkpoints, fresh, method, plan, group)
         if progress.step >= plan.steps and not progress.to_score:
             if group.first:
-                best = f"best mIoU {progress.best:.2f}" if progress.best_step else "not evaluated"
-                print(f"{plan.folder}: this run is finished ({progress.step} steps, {best})")
-                for count in truth.changed(plan.folder, fingerprints_of(config, plan.spec, plan.split)).values():
-                    print(f"WARNING: {count}; it stays as it is (trainer.resume=never starts anew)")
+                print("\n".join(finished_lines(plan, progress)))
+            group.wait()
             return 0
         masks = fingerprints_of(config, plan.spec, plan.split) if group.first else {}
         changed = truth.changed(plan.folder, masks) if progress.step else {}
         if group.any("val" in changed):
-            progress = replace(progress, best=-1.0, best_step=0, score=None, supervised=None)
-            checkpoints.keep_best_of_old_masks()
-            checkpoints.save(progress)  # before the new masks are those that it knows
+            progress = without_scores(checkpoints, progress)
         work = loop.Run(
             folder=plan.folder,
             saver=config.saver,
@@ -100,7 +96,7 @@ def run(plan: Plan, device: str, group: Group) -> int:
             progress = loop.train(work, progress, log)
             for line in closing_lines(progress, work, config):
                 log.line(line)
-    group.any(False)  # nobody leaves while rank 0 still writes
+    group.wait()
     return 0
 
 
@@ -120,6 +116,26 @@ def begin(
     if group.first and not progress.step and weights:
         lines += [load_encoder(network.encoder, weights) for network in method.networks.values()][:1]
     return checkpoints.share(progress), lines
+
+
+def finished_lines(plan: Plan, progress: Progress) -> list[str]:
+    """What is said of a run that has no step left."""
+    best = f"best mIoU {progress.best:.2f}" if progress.best_step else "not evaluated"
+    changed = truth.changed(plan.folder, fingerprints_of(plan.config, plan.spec, plan.split)).values()
+    return [
+        f"{plan.folder}: this run is finished ({progress.step} steps, {best})",
+        *(f"WARNING: {count}; it stays as it is (trainer.resume=never starts anew)" for count in changed),
+    ]
+
+
+def without_scores(checkpoints: Checkpoints, progress: Progress) -> Progress:
+    """Of a run whose validation masks changed: best.ckpt is kept by another name and chosen anew, which is written down
+    before the new masks are those that the run knows.
+    """
+    progress = replace(progress, best=-1.0, best_step=0, score=None, supervised=None)
+    checkpoints.keep_best_of_old_masks()
+    checkpoints.save(progress)
+    return progress
 
 
 def record_inputs(plan: Plan, masks: truth.Fingerprints) -> None:

@@ -10,7 +10,7 @@ from tiny import ROOT
 
 import semiseg
 from semiseg import cli
-from semiseg.common.errors import CheckpointError, ConfigError, DataError, Note
+from semiseg.common.errors import CheckpointError, ConfigError, DataError, Note, UserError
 
 
 def raising(error):
@@ -168,6 +168,13 @@ def test_a_program_of_the_clone_runs_with_its_arguments(capsys, monkeypatch):
         cli.main(["compare", "--dataset", "none"])
     assert stop.value.code == 2
     assert "experiments/none" in capsys.readouterr().err
+
+
+def test_debug_reaches_a_program_of_the_clone(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["semiseg"])
+    with pytest.raises(UserError, match="experiments/none"):
+        cli.main(["compare", "--debug", "--dataset", "none"])
 
 
 def test_without_a_clone_its_programs_are_refused_in_one_line(capsys, monkeypatch):

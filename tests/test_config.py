@@ -5,6 +5,7 @@ import yaml
 from pydantic import ValidationError
 from tiny import ROOT
 
+from semiseg import cli
 from semiseg.common.errors import ConfigError
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
@@ -249,7 +250,7 @@ def test_show_prints_every_key_with_its_origin(tmp_path, capsys):
 
 
 def test_show_fails_with_one_line(tmp_path, capsys):
-    assert main(["show", str(tmp_path), "a=1"]) == 2
+    assert cli.run(main, ["show", str(tmp_path), "a=1"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 

@@ -230,6 +230,18 @@ def test_all_labelled_and_validation_images_are_looked_at(folder, few_looks, mon
         (folder / "away").rename(image)
 
 
+def test_samples_without_image_and_mask_are_skipped_while_one_is_left(folder):
+    split = ["dataset.on_error=skip", "method=suponly"]
+    for name in ALL[:3]:
+        for file in (f"images/{name}.jpg", f"masks/{name}.png"):
+            (folder / "data" / file).unlink()
+    (note,) = (note for note in quick(write_config(folder, split="4"), *split) if "skipped" in note)
+    assert "00.jpg: not there, though a list names it (6 files are missing" in note
+    (folder / f"data/masks/{ALL[3]}.png").unlink()
+    with pytest.raises(DataError, match="7 files are missing"):
+        quick(write_config(folder, split="4"), *split)
+
+
 def test_a_file_that_was_not_looked_at_is_one_line_when_it_is_read(folder, few_looks):
     config, spec = data_build.complete(load(write_config(folder, split="4")))
     split = read_split(config, spec)

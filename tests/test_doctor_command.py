@@ -17,16 +17,17 @@ SOME = [operator for operator in OPERATORS if operator.name in ("exp", "sort", "
 
 
 class Here:
-    """As Worker, in this process and always on its CPU. ``wrong``: operators that another device gets wrong."""
+    """As Worker, in this process and always on its CPU. ``wrong``: operators that ``where`` gets wrong."""
 
     wrong: ClassVar[dict[str, str]] = {}
+    where: ClassVar[str] = "gpu"
 
     def __init__(self, device):
         self.device, self.ended = device, False
 
     def ask(self, kind, **request):
         assert not self.ended
-        fault = self.wrong.get(request.get("name")) if self.device != "cpu" else None
+        fault = self.wrong.get(request.get("name")) if self.device == self.where else None
         if fault == "crash":
             raise Died("signal SIGSEGV: no more")
         if fault == "refuse":
@@ -69,6 +70,16 @@ def test_what_differs_is_refused_or_crashes_is_told_and_the_others_are_tried(mon
         assert found["exp"].problem.startswith(problem)
         assert found["sort"].ok
         assert found["matmul"].ok
+
+
+@pytest.mark.parametrize(("device", "said"), [("cpu", "signal SIGSEGV"), ("gpu", "on the cpu beside it: signal")])
+def test_a_crash_of_the_cpu_is_one_line_and_the_others_are_tried(monkeypatch, device, said):
+    monkeypatch.setattr(Here, "where", "cpu")
+    monkeypatch.setattr(Here, "wrong", {"exp": "crash"})
+    found = {row.name: row for row in command.operator_rows(device, SMALL, SOME, Here)}
+    assert found["exp"].problem.startswith(said)
+    assert found["sort"].ok
+    assert found["matmul"].ok
 
 
 def test_after_many_crashes_no_more_is_tried(monkeypatch):

@@ -9,6 +9,7 @@ from scipy.special import softmax
 from tiny import context_of, image, network_of
 
 from semiseg.config.keys import EvaluationConfig
+from semiseg.inference import logits
 from semiseg.inference.logits import (
     _windows,
     image_logits,
@@ -240,3 +241,13 @@ def test_of_one_scale_nothing_is_ever_held_at_full_size_on_the_device():
     seen = Echo()
     assert next(logit_strips(seen, np.zeros((3, 900, 700), np.float32), (900, 700), cfg)).shape == (3, 900, 700)
     assert seen.sizes == [(450, 350)]
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_windows_of_one_scale_are_put_together_strip_by_strip(average, monkeypatch):
+    network, x = network_of(context_of().net), image(90, 70)
+    cfg = windows_of(33, 33).model_copy(update={"scales": (0.8,), "average": average})
+    expected = image_logits(network, x, cfg).linear.asnumpy()[0]
+    monkeypatch.setattr(logits, "image_logits", None)
+    strips = np.concatenate(list(logit_strips(network, x.asnumpy()[0], (90, 70), cfg)), 1)
+    np.testing.assert_allclose(strips, expected, atol=1e-5)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from mindspore import Tensor
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import entropy as scipy_entropy
 from tiny import CLASSES, context_of, network_of
 
@@ -23,6 +23,7 @@ from semiseg.inference.uncertainty import (
     picture_of,
     pixel_entropy,
 )
+from semiseg.models.deeplabv3plus import Output
 from semiseg.models.interpolate import resize
 
 WHOLE = EvaluationConfig(crop_size=(33, 33))
@@ -68,10 +69,10 @@ def test_both_heads_are_the_networks_own_on_a_whole_image(network, scales):
     mode = WHOLE.model_copy(update={"scales": scales})
     both = np.concatenate(list(Predictor(BothHeads(network), mode, MEAN, STD).strips(image)), 1)
     linear = np.concatenate(list(Predictor(network, mode, MEAN, STD).strips(image)), 1)
-    np.testing.assert_allclose(both[:CLASSES], linear, atol=1e-4)
+    np.testing.assert_allclose(log_softmax(both[:CLASSES], 0), log_softmax(linear, 0), atol=1e-4)
     if scales == (1.0,):
         proto = network(Tensor(normalize(image)[None])).proto.asnumpy()[0]
-        np.testing.assert_allclose(both[CLASSES:], proto, atol=1e-5)
+        np.testing.assert_allclose(both[CLASSES:], log_softmax(proto, 0), atol=1e-5)
 
 
 def test_the_sliding_window_averages_both_heads(network):
@@ -83,9 +84,35 @@ def test_the_sliding_window_averages_both_heads(network):
         (both[:CLASSES], [resize(part.pred, (33, 33)) for part in parts]),
         (both[CLASSES:], [p.proto for p in parts]),
     ):
-        left, right = (part.asnumpy()[0] for part in own)
+        left, right = (log_softmax(part.asnumpy()[0], 0) for part in own)
         np.testing.assert_allclose(heads[:, :, :11], left[:, :, :11], atol=1e-4)
         np.testing.assert_allclose(heads[:, :, 11:33], (left[:, :, 11:] + right[:, :, :22]) / 2, atol=1e-4)
+
+
+class Lopsided:
+    """Two windows' worth of logits, and a prototype head whose logits are larger by ``offset`` in every other call."""
+
+    def __init__(self, offset):
+        self.offset, self.calls = offset, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        linear, proto = (Tensor(logits(1, 3, *x.shape[2:], seed=seed + 2 * self.calls)) for seed in (0, 1))
+        return Output(linear, None, None, proto + self.offset * (self.calls % 2))
+
+
+def test_averaged_as_probabilities_no_head_weighs_on_the_other():
+    image = np.zeros((33, 44, 3), np.uint8)
+    cfg = WHOLE.model_copy(update={"mode": "slide", "average": "probabilities"})
+    alike, apart = (
+        image_scores(Predictor(BothHeads(Lopsided(offset)), cfg, MEAN, STD).strips(image), 3) for offset in (0, 100)
+    )
+    assert apart == Scores(pytest.approx(alike.entropy, abs=1e-4), alike.disagreement)
+    windows = [softmax(logits(1, 3, 33, 33, seed=2 * call)[0], 0) for call in (1, 2)]
+    mean = np.zeros((3, 33, 44), np.float32)
+    mean[:, :, :33] += windows[0]
+    mean[:, :, 11:] += windows[1]
+    assert alike.entropy == pytest.approx(scipy_entropy(mean, axis=0).mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize(("channels", "columns"), [(3, 3), (6, 4)])

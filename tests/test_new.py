@@ -67,7 +67,7 @@ def test_phone_photographs_with_black_and_white_masks(capsys, clone, tmp_path):
     assert code == 0
     assert "images   10 photos/{id}.JPG, 30 x 40 to 40 x 30 px; 6 have a mask labels/{id}_mask.png" in out
     assert "background (0)" in out
-    assert "2 of 4 images without a mask carry an EXIF rotation (first IMG_6)" in out
+    assert "2 of 4 unlabelled images carry an EXIF rotation (first IMG_6)" in out
     config, spec, split = opened(clone, "mine/5/ours")
     assert (spec.classes, spec.mask_kind) == (("background", "foreground"), "color")
     assert split.unlabeled == [f"IMG_{i}" for i in (6, 7, 8, 9)]
@@ -150,14 +150,14 @@ def test_the_lists_are_those_that_make_splits_draws(capsys, clone, tmp_path):
     assert "up to date (5 labelled, 7 unlabelled images)" in out
 
 
-def test_the_one_image_of_a_rare_class_is_labelled_unless_it_is_for_scoring(capsys, clone, tmp_path):
+def test_the_one_image_of_a_rare_class_is_labelled(capsys, clone, tmp_path):
     rare = mask_of("0")
     rare[:9] = 3
     images, masks = simple(tmp_path, 20, m3=rare)
     for seed in range(4):
         call(capsys, images, masks, "--val-count", 2, "--labels", 4, "--seed", seed, name=f"seed{seed}")
         split = opened(clone, f"seed{seed}/4/ours")[2]
-        assert "3" in [*split.labeled, *split.val]
+        assert "3" in split.labeled
 
 
 def parted(root, **counts):
@@ -230,6 +230,36 @@ def test_masks_without_an_image_and_files_that_are_no_images_are_said(capsys, cl
     out = call(capsys, images, masks)[1]
     assert "1 file of the masks' folder fit no image: gone.png" in out
     assert "other files: 1 (notes.txt)" in out
+
+
+def test_images_that_lie_on_their_side_without_their_mask_are_said(capsys, clone, tmp_path):
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    for name, size in (("drawn_upright", (44, 40)), ("drawn_as_stored", (40, 44))):
+        for index in range(8):
+            save_pair(tmp_path / name / "i", tmp_path / name / "m", f"{index}", np.zeros(size, np.uint8) + index % 2)
+            Image.new("RGB", (44, 40)).save(tmp_path / name / "i" / f"{index}.jpg", exif=sideways)
+        for png in (tmp_path / name / "i").glob("*.png"):
+            png.unlink()
+    out = call(capsys, tmp_path / "drawn_upright/i", tmp_path / "drawn_upright/m", name="upright")[1]
+    assert "note: 2 of 2 unlabelled images carry an EXIF rotation" in out
+    out = call(capsys, tmp_path / "drawn_as_stored/i", tmp_path / "drawn_as_stored/m", name="stored")[1]
+    assert "unlabelled images carry an EXIF rotation" not in out
+
+
+def test_other_pictures_of_images_with_a_mask_are_left_out_of_all_lists(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path, 8, without_mask=3)
+    for path in sorted(images.iterdir())[:8]:
+        Image.new("RGB", (44, 40)).save(path.with_name(f"{path.stem}_superpixels{path.suffix}"))
+    code, out, _ = call(capsys, images, masks)
+    assert code == 0
+    assert "note: 8 pictures {id}_superpixels (0_superpixels, 10_superpixels, ... and 6 more) left out" in out
+    assert not [
+        sample for ids in opened(clone, "mine/6/ours")[2].lists().values() for sample in ids if "super" in sample
+    ]
+    leaf, lists = "experiments/mine/6/ours", clone / "experiments/mine/splits/3"
+    assert run_tool(capsys, make_splits, "--config", leaf, "--count", "3")[0] == 0
+    assert "super" not in (lists / "labeled.txt").read_text() + (lists / "unlabeled.txt").read_text()
 
 
 def test_masks_of_two_kinds_are_asked_about(capsys, clone, tmp_path):
@@ -310,6 +340,21 @@ def test_masks_that_were_jpeg_are_refused_by_their_hundreds_of_colors(capsys, cl
     err = refused(capsys, clone, images, masks)
     assert "colors in 8 masks" in err
     assert "smoothed edges or what JPEG left" in err
+
+
+def test_one_smoothed_mask_among_others_is_named(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    Image.fromarray((np.arange(40 * 44).reshape(40, 44) % 251).astype(np.uint8)).save(masks / "5.png")
+    err = refused(capsys, clone, images, masks)
+    assert "1 of 8 masks hold more than 64: masks/5.png" in err
+
+
+def test_photographs_in_the_place_of_masks_are_taken_for_such(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path)
+    for index, path in enumerate(sorted(masks.iterdir())):
+        noise = np.random.default_rng(index).integers(0, 256, (40, 44, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    assert "are these the masks? so many are in photographs" in refused(capsys, clone, images, masks)
 
 
 def test_no_mask_for_any_image_shows_the_names(capsys, clone, tmp_path):

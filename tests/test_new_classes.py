@@ -136,6 +136,11 @@ def test_a_palette_gives_indices_their_colors(decided):
     assert (classes.kind, classes.colors) == ("index", tuple(PALETTE[:3]))
 
 
+def test_index_0_of_two_is_background_unless_its_color_is_not_black(decided):
+    assert decided(indexed(grays(0, 1), PALETTE)).names == ("background", "foreground")
+    assert decided(indexed(grays(0, 1), ROADS)).names == ("class_0", "class_1")
+
+
 def test_indices_far_apart_are_told_by_their_colors(decided):
     classes = decided(indexed(grays(0, 3), PALETTE))
     assert (classes.kind, classes.colors) == ("color", ((0, 0, 0), (0, 0, 200)))

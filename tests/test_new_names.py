@@ -3,7 +3,7 @@
 import pytest
 
 from semiseg.common.errors import ConfigError, DataError
-from semiseg.prepare.new_names import find_naming
+from semiseg.prepare.new_names import find_naming, other_views
 
 
 @pytest.fixture
@@ -110,6 +110,58 @@ def test_files_that_are_no_images_mask_are_counted(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert find_naming(tmp_path / "images", tmp_path / "masks").unused == ("z.png",)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ([f"{i:03}.jpg" for i in range(1, 41)], [f"{i}.png" for i in range(1001, 1041)]),
+        ([f"{i}.jpg" for i in range(1, 21)], [f"{i}.png" for i in range(21, 30)]),
+        ([f"{i}.jpg" for i in range(1, 10)], [f"{i}5_m.png" for i in range(1, 10)]),
+    ],
+)
+def test_no_id_is_cut_out_of_a_longer_number(named, images, masks):
+    with pytest.raises(DataError, match="no file here is named after an image"):
+        named(images, masks)
+
+
+def test_images_in_numbers_beside_masks_of_some_are_no_masks_of_each_other(named):
+    together = [f"{i}.png" for i in range(1, 21)] + [f"{i}_mask.png" for i in range(1, 9)]
+    assert named(together, [], "one", "one") == ("{id}.png", "{id}_mask.png", 8)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        (["a/1.jpg", "b/2.jpg"], ["1.png", "2.png"], r"1\.png has the name of a/1\.jpg but lies in another folder"),
+        (
+            ["1.jpg", "2.jpg"],
+            ["001.png", "002.png"],
+            r"number of 001\.png is written with other zeros than that of 1\.jpg",
+        ),
+        (["1.jpg", "2.jpg"], ["x.png", "y.png"], r"--mask-name '\{id\}_x\.png' says"),
+    ],
+)
+def test_what_keeps_masks_from_being_told_is_said(named, images, masks, message):
+    with pytest.raises(DataError, match=message):
+        named(images, masks)
+
+
+def test_a_folder_of_masks_that_is_not_there_is_called_one(named, tmp_path):
+    named(["a.jpg"], ["a.png"])
+    with pytest.raises(DataError, match="gone: no such folder of masks"):
+        find_naming(tmp_path / "images", tmp_path / "gone")
+
+
+def test_other_pictures_of_images_with_a_mask_are_told_by_their_names():
+    masked = [f"{i:02}L.jpg" for i in range(8)]
+    second, viz = ([name.format(i) for i in range(8)] for name in ("{:02}L_2nd.png", "deep/x_{:02}L.png"))
+    own = ["99L.jpg", "00L_b.jpg", "zz_2nd.png"]  # an image, one that is named so by chance, no image's
+    found = other_views([*masked, *second, *viz, *own], masked)
+    assert found == {"{id}_2nd": second, "deep/x_{id}": viz}
+    numbers = [f"{i}.png" for i in range(1, 30)]
+    assert other_views(numbers, numbers[:9]) == {}
+    assert other_views(["a.png", "a_b.png"], ["a.png"]) == {}  # one alone is chance
 
 
 def test_names_that_have_nothing_in_common_are_one_line_with_the_way_out(named):

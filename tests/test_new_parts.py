@@ -12,13 +12,19 @@ def test_folders_train_val_and_test_are_parts_and_other_folders_are_trained_on()
     assert parts.folders == ("Val", "test")
 
 
+def test_folders_of_parts_may_lie_deeper():
+    parts = parts_of(["north/train/a", "north/val/b", "south/val/c/d", "south/e"])
+    assert (parts.train, parts.val) == (("north/train/a", "south/e"), ("north/val/b", "south/val/c/d"))
+    assert parts.folders == ("north/val", "south/val")
+
+
 @pytest.mark.parametrize(
     "ids",
     [
         ["a", "b"],
         ["train/a", "train/b"],
         ["val/a", "test/b"],
-        ["x/train/a", "x/val/b"],
+        ["x/val/a", "val/x/b"],
         ["train", "val"],
     ],
 )

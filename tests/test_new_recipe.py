@@ -69,6 +69,7 @@ def test_a_run_on_a_cpu_ends_in_reasonable_time(unlabeled, epochs):
     assert found.epochs == epochs
     assert 0 < found.sup_only < found.epochs
     assert "minutes" in found.why["epochs"]
+    assert ("more than --minutes 40: two passes are the least" in found.why["epochs"]) == (unlabeled == 10_000)
 
 
 def test_a_shorter_run_can_be_asked_for():

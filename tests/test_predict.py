@@ -108,6 +108,7 @@ def test_input_that_cannot_work_is_one_line_and_writes_nothing(ready, photos, tm
         ([tmp_path / "empty"], "no image in this folder"),
         ([photos, "--long-side", "0"], "--long-side"),
         ([photos, "--whole-up-to", "nan"], "--whole-up-to"),
+        ([photos, "--whole-up-to", "inf"], "--whole-up-to"),
         (["trainer.seed=1"], "no image or folder named"),
         ([], "no image or folder named"),
         ([photos, "--format", "cocoa"], "--format: no such format 'cocoa'; did you mean 'coco'?"),

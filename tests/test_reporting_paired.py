@@ -143,7 +143,8 @@ def test_files_without_counts_by_image_are_one_line(tmp_path, capsys, content):
 
 def test_comparing_is_not_scoring(tmp_path, capsys):
     file = write(tmp_path / "a.json", run("first", 0.7, 1))
-    assert cli.run(evaluate.main, ["--compare", file, file, "--json", "x.json"]) == 2
+    for other in (["--json", "x.json"], ["--as-trained"]):
+        assert cli.run(evaluate.main, ["--compare", file, file, *other]) == 2
     assert "--compare: takes two files of --json and nothing else" in capsys.readouterr().err
     assert cli.run(evaluate.main, ["--compare", file, str(tmp_path / "none.json")]) == 2
     assert "none.json: cannot be read" in capsys.readouterr().err

@@ -269,6 +269,12 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(tiny_config, tiny_override
     assert "file/run: cannot be written" in line
 
 
+def test_a_method_without_its_section_is_one_line(tiny_config, tiny_overrides, tmp_path, capsys):
+    for name, section in (("u2pl", "trainer.contrastive"), ("ael", "trainer.adaptive")):
+        line = refused(capsys, tmp_path, tiny_config("suponly"), tiny_overrides, f"method={name}")
+        assert f"{section}: method {name} needs it" in line
+
+
 def test_debug_shows_where_an_error_came_from(tiny_config, tiny_overrides):
     with pytest.raises(ConfigError):
         run(tiny_config(), tiny_overrides, "method=our", "--debug")

@@ -63,6 +63,10 @@ class Group:
             summed += [row.reshape(value.shape) for row, value in zip(rows, bucket, strict=True)]
         return tuple(summed)
 
+    def wait(self) -> None:
+        """Until all processes are here. The first one to end ends the job: none may before rank 0 has written."""
+        self.any(False)
+
     def gather(self, values: np.ndarray) -> np.ndarray:
         """The arrays of all processes, all of one shape and of a type of 4 or 8 bytes: ... -> world x ..."""
         if self.world == 1:

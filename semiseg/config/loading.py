@@ -5,7 +5,6 @@
 """
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from semiseg import cli
-from semiseg.common.errors import ConfigError, UserError
+from semiseg.common.errors import ConfigError
 from semiseg.common.files import real_path
 from semiseg.config import published, published_unimatch, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
@@ -168,11 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.add_argument("path", help="an experiment folder or a YAML file")
     show.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args(argv)
-    try:
-        config = load(args.path, args.overrides)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = load(args.path, args.overrides)
     flat = flatten(config)
     width = max(map(len, flat))
     for key, value in flat.items():

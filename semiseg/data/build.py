@@ -93,14 +93,14 @@ def open_part(
 
 
 def dataset(
-    config: Config, spec: DatasetSpec, ids: Sequence[str], part: str, with_mask: bool = True, skip: bool = False
+    config: Config, spec: DatasetSpec, ids: Sequence[str], part: str, skip: bool = False
 ) -> SegmentationDataset:
-    """``open_part``; missing files are refused here, all at once. With ``skip`` only if nothing is left.
+    """``open_part`` with masks; missing files are refused here, all at once. With ``skip`` only if nothing is left.
 
     Raises:
         ConfigError: no data root is configured. DataError: the root or files are not there.
     """
-    samples = open_part(config, spec, ids, part, with_mask)
+    samples = open_part(config, spec, ids, part)
     refuse_missing(samples, samples.presence(), skip)
     return samples
 
@@ -162,7 +162,7 @@ def refuse_missing(part: SegmentationDataset, seen: Presence, skip: bool = False
         return [of_all] if of_all else []
     missing = f"{len(seen.missing)} files are missing in {part.root}" + (f", {of_all}" if of_all else "")
     what = f"{seen.missing[0]}: not there, though a list names it ({missing})"
-    if skip and len(seen.missing) < seen.looked_at:
+    if skip and len(seen.incomplete) < seen.looked_at:
         return [f"{what}; skipped (dataset.on_error)"]
     raise DataError(what + how_to_get(part.spec, Path(seen.missing[0])))
 

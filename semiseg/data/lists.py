@@ -65,7 +65,7 @@ def read_split(config: Config, spec: DatasetSpec) -> Split:
     return replace(split, notes=(*split.notes, *alike_notes(alike)))
 
 
-def read_val(config: Config, spec: DatasetSpec) -> list[str]:
+def read_val(config: Config, spec: DatasetSpec) -> Ids:
     """The ids that are scored."""
     return read_list(list_path(config, config.dataset.val.data_list, "val.txt"), cleaner(config, spec, "val"))
 

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -84,8 +85,7 @@ def operator_rows(
 ) -> list[OperatorRow]:
     """Each operator on the device, beside the same on CPU; on CPU beside numpy."""
     rows, crashes = [], 0
-    with tempfile.TemporaryDirectory() as folder, worker("cpu") as reference:
-        on_device = reference if device == "cpu" else worker(device)
+    with tempfile.TemporaryDirectory() as folder, _Workers((device, "cpu"), worker) as workers:
         for operator in _bar(operators, "operators"):
             row = {"name": operator.name, "shapes": [list(shape) for shape, *_ in operator.inputs(sizes)]}
             row["tolerance"] = operator.allowed(device)
@@ -93,22 +93,47 @@ def operator_rows(
                 rows.append(OperatorRow(**row, forward=None, backward=None, problem="not tried after these crashes"))
                 continue
             try:
-                rows.append(OperatorRow(**row, **_compared(operator, sizes, (on_device, reference), Path(folder))))
+                rows.append(OperatorRow(**row, **_compared(operator, sizes, workers, Path(folder))))
             except Died as error:
                 rows.append(OperatorRow(**row, forward=None, backward=None, problem=str(error)))
                 crashes += 1
-                on_device.__exit__()
-                on_device = worker(device)
-        on_device.__exit__()
     return rows
 
 
-def _compared(operator: Operator, sizes: Sizes, workers: tuple[Worker, Worker], folder: Path) -> dict:
+class _Workers:
+    """A process for each of ``devices``, the examined one first. One that died is started anew at its next request."""
+
+    def __init__(self, devices: Iterable[str], start: type[Worker]):
+        self.devices = tuple(dict.fromkeys(devices))
+        self._start = start
+        self._running: dict[str, Worker] = {}
+
+    def ask(self, device: str, kind: str, **request: Any) -> dict[str, Any]:
+        """The reply. Raises: Died; of the CPU that another device is compared with it is said."""
+        if device not in self._running:
+            self._running[device] = self._start(device)
+        try:
+            return self._running[device].ask(kind, **request)
+        except Died as error:
+            self._running.pop(device).__exit__()
+            if device == self.devices[0]:
+                raise
+            raise Died(f"on the {device} beside it: {error}") from None
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._running.values():
+            worker.__exit__()
+
+
+def _compared(operator: Operator, sizes: Sizes, workers: _Workers, folder: Path) -> dict:
     """What is seen of an operator: differences and seconds, or the problem."""
     tried = []
-    for number, worker in enumerate(dict.fromkeys(workers)):
-        file = folder / f"{number}.npz"
-        reply = worker.ask("operator", name=operator.name, size=sizes.name, file=str(file))
+    for device in workers.devices:
+        file = folder / f"{device}.npz"
+        reply = workers.ask(device, "operator", name=operator.name, size=sizes.name, file=str(file))
         if "problem" in reply:
             return {"forward": None, "backward": None, "problem": reply["problem"]}
         tried.append(read_trial(reply, file))

@@ -133,8 +133,7 @@ def _rows(s: Sizes) -> Input:
 
 def _each(name: str, run: Callable, reference: Callable, inputs: Callable = _logits, **options: Any) -> Operator:
     """An operator whose name in the source is its own."""
-    wanted = inputs if callable(inputs) else None
-    return Operator(name, (name,), lambda s: _as_tuple(wanted(s)), run, reference, **options)
+    return Operator(name, (name,), lambda s: _as_tuple(inputs(s)), run, reference, **options)
 
 
 def _as_tuple(inputs: Input | tuple[Input, ...]) -> tuple[Input, ...]:

@@ -83,7 +83,7 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
             if stop and not ended:
                 last = run.checkpoints.last
                 log.line(f"stopped after step {progress.step}; {last} is written, the same command continues")
-                group.any(False)  # the first process to end ends the job: not before rank 0 has written
+                group.wait()
                 raise KeyboardInterrupt
     return progress
 

@@ -95,19 +95,18 @@ class Undo:
         self._kept = tuple(
             Parameter(ops.zeros_like(value), f"kept.{name}", requires_grad=False) for name, value in live.items()
         )
-        self._copy = self._live_to_kept, self._kept_to_live
-        if method.context.trainer.jit:
-            self._copy = tuple(map(jit, self._copy))
+        compiled = jit if method.context.trainer.jit else lambda function: function
+        self._save, self._load = compiled(self._live_to_kept), compiled(self._kept_to_live)
 
     def keep(self) -> None:
         """Remembers everything as it is."""
-        self._copy[0]()
+        self._save()
         for array in self._arrays:
             array.keep()
 
     def restore(self) -> None:
         """Puts everything back as it was at ``keep``."""
-        self._copy[1]()
+        self._load()
         for array in self._arrays:
             array.restore()
 

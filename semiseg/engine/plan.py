@@ -106,10 +106,11 @@ def make_plan(config: Config, world: int) -> Plan:
     factor, lr_notes = learning_rate_factor(config, spec, images)
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
+    contrast = config.trainer.contrastive  # a method that needs it says so
     said = (
         random_weights_warning(spec, config.net.encoder.pretrained),
         few_images_warning(images_of_norm(config, method, world), config.net.decoder.kwargs.pool_norm),
-        few_ranks_warning(config.trainer.contrastive.low_rank, spec.num_classes) if config.method == "u2pl" else "",
+        few_ranks_warning(contrast.low_rank, spec.num_classes) if contrast and config.method == "u2pl" else "",
         labels_alone_warning(config.trainer.epochs, config.trainer.sup_only_epoch) if method.uses_unlabeled else "",
     )
     warnings = tuple(filter(None, said))

@@ -144,23 +144,23 @@ def logit_strips(
     no mirror image no more than a strip is ever held at full size, so that large photographs fit into memory. Mode
     center is taken as whole: it concerns scores alone.
     """
-    height, width = image.shape[1:]
-    if cfg.mode != "slide" and len(cfg.scales) == 1 and cfg.scales != (1.0,) and not cfg.flip:
-        inner = scaled_size(height, width, cfg.scales[0], cfg)
-        logits = resize(network.logits(resize(Tensor(image[None]), inner)), inner)  # never at full size on the device
-        yield from upsampled_strips(numpy_of(logits)[0], size)
-    elif cfg.scales != (1.0,) or cfg.flip:
+    if len(cfg.scales) > 1 or cfg.flip:
         yield from upsampled_strips(numpy_of(image_logits(network, Tensor(image[None]), cfg).linear)[0], size)
-    elif cfg.mode == "slide":
-        inner = scaled_size(height, width, 1.0, cfg)
-        scaled = image if inner == (height, width) else numpy_of(resize(Tensor(image[None]), inner))[0]
+        return
+    own = image.shape[1:]
+    inner = scaled_size(*own, cfg.scales[0], cfg)
+    scaled = image if inner == own else numpy_of(resize(Tensor(image[None]), inner))[0]
+    if cfg.mode == "slide":
         strips = (numpy_of(strip)[0] for strip in sliding_strips(network, scaled, cfg))
         if inner != size:
             strips = upsampled_strips(np.concatenate(list(strips), axis=1), size)
         for strip in strips:
             yield np.log(np.maximum(strip, _SMALLEST)) if cfg.average == "probabilities" else strip
     else:
-        yield from upsampled_strips(numpy_of(network.logits(Tensor(image[None])))[0], size)
+        logits = network.logits(Tensor(scaled[None]))
+        if inner != own:
+            logits = resize(logits, inner)  # as it is scored; at full size nothing is ever held on the device
+        yield from upsampled_strips(numpy_of(logits)[0], size)
 
 
 def upsampled_strips(logits: np.ndarray, size: tuple[int, int], at_once: int = 2**24) -> Iterator[np.ndarray]:

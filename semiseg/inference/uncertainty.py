@@ -38,9 +38,10 @@ _TILE = 640  # pixels, the long side of a picture in a row of pictures
 
 
 class BothHeads:
-    """A network whose logits are those of both heads: B x 3 x H x W -> B x 2C x H x W, the linear head's first.
+    """A network whose logits are log-probabilities of both heads, linear first: B x 3 x H x W -> B x 2C x H x W.
 
-    In the sliding window the prototype head's are averaged as the linear head's are.
+    Windows, scales and mirror images are averaged over both alike, as logits or as probabilities: the softmax of all 2C
+    is half of each head's own, whichever head's logits are larger.
     """
 
     def __init__(self, network: Network):
@@ -49,7 +50,7 @@ class BothHeads:
     def logits(self, x: Tensor) -> Tensor:
         """Of both heads, at the input's size."""
         out = self._network(x)
-        return ops.concat((resize(out.pred, x.shape[2:]), out.proto), 1)
+        return ops.concat([ops.log_softmax(head, 1) for head in (resize(out.pred, x.shape[2:]), out.proto)], 1)
 
     def __call__(self, x: Tensor) -> Output:
         """``logits`` where ``pred`` is expected."""

@@ -9,7 +9,8 @@ What happens at a step::
     after_update                 prototypes, teacher, memory bank
     evaluated, state             what is scored, and what a checkpoint holds
 
-These six are all that the loop calls. A step may be made in micro-batches, on several devices too: a method sees one at
+The loop calls these; it also asks for ``semi_phase``, ``networks`` and ``optimized``, and the monitor for
+``pseudo_labels``. A step may be made in micro-batches, on several devices too: a method sees one at
 a time in ``inputs`` and ``objective``, and ``after_update`` gets the sums over the whole batch.
 """
 

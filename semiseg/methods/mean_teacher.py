@@ -108,8 +108,15 @@ class SemiSupervised(WithTeacher):
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
         mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, view.score_u))
-        targets = (view.label_u, mask_u, view.soft_u)
-        return MeanTeacherInputs(view.image_l, view.label_l, view.image_u, *targets, view.dropout)
+        return MeanTeacherInputs(
+            image_l=view.image_l,
+            label_l=view.label_l,
+            image_u=view.image_u,
+            label_u=view.label_u,
+            mask_u=mask_u,
+            soft_u=view.soft_u,
+            dropout=view.dropout,
+        )
 
     def semi_objective(self) -> Objective:
         return Objective(self.consistency_function, self.linear_weights(), self.linear_counts, self.class_sums)

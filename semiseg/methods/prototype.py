@@ -51,7 +51,7 @@ class PrototypeConsistency(SemiSupervised):
     soft_targets = True
 
     def __init__(self, context: RunContext):
-        self._head, self._counts = context.net.proto_head, None
+        self._head = context.net.proto_head
         super().__init__(context)
         if self._head.init_proto_path:  # now, not after the supervised epochs
             head = self._head
@@ -77,7 +77,9 @@ class PrototypeConsistency(SemiSupervised):
         size = inputs.image_l.shape[2:]
         source = self.student.feature_size(*size)
         seed, cells = self.context.trainer.seed, self._head.select_granularity
-        return PrototypeInputs(*inputs, *grid_points(seed, step, size, source, cells))
+        points = grid_points(seed, step, size, source, cells)
+        at = {"neighbours": points.index, "weights": points.weight, "pixels": points.pixel}
+        return PrototypeInputs(**inputs._asdict(), **at)
 
     def semi_objective(self) -> Objective:
         weights = {"proto_sup": self._head.loss_weight, "proto_unsup": self._head.unsup_loss_weight}
@@ -113,12 +115,12 @@ class PrototypeConsistency(SemiSupervised):
         return ClassConfidences(*sums.confidences)
 
     def after_update(self, step: int, parts: Sequence[NamedTuple], sums: tuple) -> dict[str, Tensor]:
-        if self.semi_phase(step):
-            self._counts = sums.counts
-            if self._head.dynamic_update_proto:
-                self._set_prototypes(self._update(sums.features, sums.counts))
         measured = super().after_update(step, parts, sums)
-        return measured if self._counts is None else measured | {"proto_counts": self._counts}
+        if not self.semi_phase(step):
+            return measured
+        if self._head.dynamic_update_proto:
+            self._set_prototypes(self._update(sums.features, sums.counts))
+        return measured | {"proto_counts": sums.counts}
 
     def evaluated(self, step: int) -> Evaluated:
         return super().evaluated(step)._replace(proto_ready=self.semi_phase(step - 1))

@@ -43,7 +43,7 @@ class UniMatch(FixMatch):
         first, *_, last = self.student.encoder.out_planes
         seed, share = self.context.trainer.seed, self._cfg.feature_dropout
         channels = dropout_masks(seed, step, batch.slice, (first, last), share, kinds=2, purpose="feature dropout")
-        return UniMatchInputs(*super().semi_inputs(step, batch), channels)
+        return UniMatchInputs(**super().semi_inputs(step, batch)._asdict(), channels=channels)
 
     def semi_objective(self) -> Objective:
         cfg, unsup = self._cfg, self.context.trainer.unsupervised.loss_weight

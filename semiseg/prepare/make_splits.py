@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def draw_val(pool: list[str], count: int, seed: int) -> tuple[list[str], list[str]]:
-    """(validation, the rest), both in the order of ``pool``. Raises: DataError if nothing would be left to train on."""
+def draw_val(
+    pool: list[str], count: int, seed: int, classes_of: Mapping[str, Collection[int]] | None = None
+) -> tuple[list[str], list[str]]:
+    """(validation, the rest), both in the order of ``pool``. With the classes of each image, the last one that shows a
+    class goes to the rest, while there are others. Raises: DataError if nothing would be left to train on.
+    """
     if count >= len(pool):
         raise DataError(f"--val-count {count}: only {len(pool)} images have masks, and some must be left to train on")
     order = generator(seed, "split.val").permutation(len(pool))
-    chosen = set(np.sort(order[:count]).tolist())
+    classes = [(classes_of or {}).get(sample, ()) for sample in pool]
+    left = Counter(label for here in classes for label in here)
+    chosen, kept_back = [], []
+    for index in order.tolist():
+        if len(chosen) == count or any(left[label] == 1 for label in classes[index]):
+            kept_back.append(index)
+        else:
+            chosen.append(index)
+            left.subtract(classes[index])
+    chosen = {*chosen, *kept_back[: count - len(chosen)]}
     return [s for i, s in enumerate(pool) if i in chosen], [s for i, s in enumerate(pool) if i not in chosen]
 
 

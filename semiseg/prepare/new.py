@@ -22,7 +22,7 @@ from semiseg.config.weights import WEIGHTS, weights_path
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.discover import find_samples, with_masks
 from semiseg.data.ids import Ids
-from semiseg.data.image_files import is_turned
+from semiseg.data.image_files import is_turned, read_image
 from semiseg.data.lists import Pool
 from semiseg.data.masks import MaskContent, look_at_mask
 from semiseg.data.padding import image_sizes, sample_of
@@ -32,9 +32,10 @@ from semiseg.prepare import check_data, new_files
 from semiseg.prepare.check import PartReport, inspect_part
 from semiseg.prepare.make_splits import draw_val, split_record
 from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds
+from semiseg.prepare.new_doubts import MOST
 from semiseg.prepare.new_files import METHODS, Lists, Proposal
 from semiseg.prepare.new_masks import together
-from semiseg.prepare.new_names import Naming, find_naming
+from semiseg.prepare.new_names import Naming, find_naming, other_views
 from semiseg.prepare.new_parts import Owned, by_folders
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
 
@@ -44,7 +45,7 @@ _TOPICS = ("images", "masks", "classes", "ignore", "split", "scale", "crop", "en
 
 class Look(NamedTuple):
     """What two folders hold. classes_of: id of an image with a mask -> the classes in it. extra: ids without one, or
-    whose mask labels no pixel.
+    whose mask labels no pixel. some_left_out: whether other pictures lie there, which no list may hold.
 
     questions: what only the owner knows.
     """
@@ -54,6 +55,7 @@ class Look(NamedTuple):
     classes: Classes
     classes_of: Mapping[str, list[int]]
     extra: Sequence[str]
+    some_left_out: bool
     report: PartReport
     notes: tuple[str, ...]
     questions: tuple[str, ...]
@@ -144,9 +146,13 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     draft = custom_spec(name, ("a", "b"), naming.image, naming.mask)
     ids, found = find_samples(draft, naming.root)
     masked = with_masks(draft, naming.root, ids)
+    views = other_views(ids, masked)
     masks = dict(zip(masked, _contents(naming, draft, masked, args.workers), strict=True))
     wishes = Wishes(tuple(args.classes or ()), tuple(args.colors or ()), args.ignore)
-    classes = decide(together(masks.values()), wishes)
+    try:
+        classes = decide(together(masks.values()), wishes)
+    except DataError as error:
+        raise DataError(f"{error}{_of_a_few(draft, masks)}") from None
     kinds = question_of_kinds({draft.mask_path(sample): seen for sample, seen in masks.items()}, classes, wishes)
     labels = {"mask_kind": classes.kind, "ignore_label": classes.ignore_label, "ignore_color": classes.ignore_color}
     spec = custom_spec(name, classes.names, naming.image, naming.mask, classes.colors, **labels)
@@ -154,14 +160,27 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     report = inspect_part("images with a mask", part, part.presence(), args.workers)
     _refuse(report.unreadable, len(masked))
     classes_of = {sample: here for sample, content in masks.items() if (here := classes.of(content))}
-    extra, questions = [sample for sample in ids if sample not in classes_of], (kinds,) if kinds else ()
+    used = classes_of.keys() | set().union(*views.values())
+    extra, questions = [sample for sample in ids if sample not in used], (kinds,) if kinds else ()
     notes, empty = list(found.notes()), [sample for sample in masked if sample not in classes_of]
+    for name, samples in views.items():
+        notes.append(
+            f"{counted(len(samples), 'picture')} {name} ({shortened(samples, 2)}) left out: other pictures of images "
+            "that have a mask; if they are images of their own, rename them"
+        )
     if empty:
         notes.append(
             f"{counted(len(empty), 'mask')} without a labelled pixel: {shortened(empty)}; their images are unlabelled "
             "ones"
         )
-    return Look(naming, spec, classes, classes_of, extra, report, tuple(notes), questions)
+    return Look(naming, spec, classes, classes_of, extra, bool(views), report, tuple(notes), questions)
+
+
+def _of_a_few(spec: DatasetSpec, masks: Mapping[str, MaskContent]) -> str:
+    """Which masks hold more colours than classes may have, where others do not."""
+    many = [spec.mask_path(sample) for sample, content in masks.items() if len(content.colors) > MOST]
+    few = 0 < len(many) < len(masks)
+    return f" ({len(many)} of {counted(len(masks), 'mask')} hold more than {MOST}: {shortened(many, 2)})" if few else ""
 
 
 def _contents(naming: Naming, spec: DatasetSpec, ids: Sequence[str], workers: int) -> list[MaskContent]:
@@ -201,7 +220,8 @@ def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str
     if val:
         pool = masked
     else:
-        val, pool = draw_val(masked, args.val_count or max(1, min(len(masked) // 4, 100)), args.seed)
+        count = args.val_count or max(1, min(len(masked) // 4, 100))
+        val, pool = draw_val(masked, count, args.seed, look.classes_of)
     most = len(pool) if extra else len(pool) - 1
     least = min(max(4, look.spec.num_classes), most)
     count = args.labels or (len(pool) if extra else max(least, len(pool) // 4))
@@ -216,6 +236,8 @@ def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str
         of = "" if args.labels else "; every image has a mask, so most stand for unlabelled ones"
         text += f"{of}: masks of {len(pool) - count} are not used (--labels)"
     others = {"train": [*pool, *extra], "test": owned.test} if owned.said else {}
+    if look.some_left_out:
+        others.setdefault("train", [*pool, *extra])
     record = split_record(parts, labeled, args.seed, command)
     return Lists(labeled, unlabeled, val, record, others), text + owned.said
 
@@ -246,11 +268,12 @@ def _hints(look: Look, proposal: Proposal, yaml: Path) -> list[str]:
     unused = look.naming.unused
     if unused:
         lines.append(f"note: {counted(len(unused), 'file')} of the masks' folder fit no image: {shortened(unused)}")
-    turned = [sample for sample in sample_of(look.extra) if _turned(look, sample)] if look.extra else []
-    if turned:
+    looked_at = sample_of(proposal.lists.unlabeled)
+    sideways = [sample for sample in looked_at if _lies_sideways(look, sample)]
+    if sideways:
         lines.append(
-            f"note: {len(turned)} of {len(sample_of(look.extra))} images without a mask carry an EXIF rotation (first "
-            f"{turned[0]}), and training sees them as stored; turn the files themselves (mogrify -auto-orient)"
+            f"note: {len(sideways)} of {counted(len(looked_at), 'unlabelled image')} carry an EXIF rotation (first "
+            f"{sideways[0]}), and training sees them as stored; turn the files themselves (mogrify -auto-orient)"
         )
     lines += [f"asked: {question}" for question in look.questions]
     if not look.classes.named:
@@ -259,9 +282,13 @@ def _hints(look: Look, proposal: Proposal, yaml: Path) -> list[str]:
     return lines
 
 
-def _turned(look: Look, sample: str) -> bool:
+def _lies_sideways(look: Look, sample: str) -> bool:
+    """Whether an image is upright only by its EXIF rotation, which training does not see without its mask."""
+    part = SegmentationDataset(look.spec, look.naming.root, Ids([sample]), with_mask=sample in look.classes_of)
     try:
-        return is_turned(look.naming.root / look.spec.image_path(sample))
+        turned = is_turned(part.image_path(0))
+        stored = read_image(part.image_path(0)) if turned and part.with_mask else None
+        return turned and (stored is None or part.read(0)[0].shape != stored.shape)
     except DataError:  # check-data says it
         return False
 

@@ -128,8 +128,8 @@ def _by_index(seen: MasksSeen, wishes: Wishes) -> Classes | None:
                 f"--classes: {counted(len(wishes.classes), 'name')}, but masks hold {spread(labels)}; name all "
                 f"{count} in the order of their index, and with --ignore what does not count"
             )
-    names = _named(wishes, count, first_is_zero=True)
     colors = wishes.colors or _colors_of(seen.palette, count)
+    names = _named(wishes, count, first_is_zero=not colors or not any(colors[0]))
     if colors and len(colors) != count:
         raise ConfigError(f"--colors: {len(colors)} colors for {count} classes (index 0 to {count - 1}); give one each")
     never = [f"{index}" for index in range(count) if index not in values]

@@ -8,7 +8,8 @@ from semiseg.common.text import counted, shortened
 from semiseg.data.specs import Color
 from semiseg.prepare.new_masks import WHITE, MasksSeen, said, spread
 
-_MOST = 64  # colours or gray levels; index masks may hold up to 255 classes
+MOST = 64  # colours or gray levels; index masks may hold up to 255 classes
+_PHOTOGRAPHS = 4096  # no mask's smoothed edges have so many
 _EDGES = 8  # so many colours with hardly a pixel are the smoothed edges between others
 _HARDLY = 0.005  # of all pixels
 
@@ -21,7 +22,7 @@ def refuse_many(seen: MasksSeen, what: str) -> None:
             f"masks hold {len(values)} values up to {max(values)}: numbers of single objects? a mask holds one value "
             "for each class, at most 255 of them, in 8 bits"
         )
-    refuse_edges(seen.colors, what, seen.masks, _MOST)
+    refuse_edges(seen.colors, what, seen.masks, MOST)
 
 
 def refuse_thin(seen: MasksSeen, levels: Sequence[Color]) -> None:
@@ -46,11 +47,12 @@ def refuse_edges(pixels: Counter, what: str, masks: int, most: int = WHITE) -> N
     major = len(ordered) - edges
     if len(ordered) <= most and (edges < _EDGES or edges < major):
         return
+    photographs = "; are these the masks? so many are in photographs" if len(ordered) > _PHOTOGRAPHS else ""
     of_which = f", of which {major} hold all but {_HARDLY:.1%} of the pixels" if major <= most else ""
     raise DataError(
         f"{len(ordered)} {what} in {counted(masks, 'mask')}{of_which}: no classes, but smoothed edges or what JPEG "
         "left; export masks anew as PNG without smoothing, or say what the classes are with "
-        f"{'--classes' if what == 'values' else '--colors'}"
+        f"{'--classes' if what == 'values' else '--colors'}{photographs}"
     )
 
 

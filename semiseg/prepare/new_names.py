@@ -1,6 +1,7 @@
 """Which mask belongs to which image, told by their names: from two folders to the paths that a data set describes."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from semiseg.data.discover import OTHER, find_images, scan
 _LOOKED_AT = 300  # masks whose names are compared with those of all images
 _SEPARATORS = "_-. "
 _OUTLINES = (".json", ".geojson", ".ndjson")
+_SAY_HOW = "--mask-name '{id}_x.png' says how masks are named"
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
@@ -77,6 +79,8 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
     outlines = _outlines(masks, image_files)
     if masks.is_file():
         raise DataError(f"{masks}: a file; expected a folder of masks{_drawn_first(outlines)}")
+    if not masks.exists():
+        raise DataError(f"{masks}: no such folder of masks")
     mask_files = _files(masks, images, outlines)
     said = None if mask_name is None else _parsed(mask_name)
     one_folder = images == masks
@@ -87,8 +91,8 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         example = PurePosixPath(image_files[0])
         raise DataError(
             f"{masks}: no file here is named after an image in {images} ({example.name} wants {example.stem}.png, "
-            f"{example.stem}_mask.png or the like; here: {shortened(mask_files, 2)}); --mask-name '{{id}}_x.png' says "
-            "how masks are named"
+            f"{example.stem}_mask.png or the like; here: {shortened(mask_files, 2)}); "
+            f"{_almost(image_files, mask_files) or _SAY_HOW}"
         )
     if one_folder:
         image_files = around.images(image_files, best)
@@ -107,6 +111,50 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         len(used),
         () if one_folder else tuple(name for name in mask_files if name not in used),
     )
+
+
+def _almost(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
+    """What keeps masks from being told: folders that differ, or numbers that are written otherwise; "" if neither."""
+    images = {PurePosixPath(name).stem: name for name in image_files}
+    for name in mask_files:
+        image = images.get(PurePosixPath(name).stem)
+        if image and PurePosixPath(image).parent != PurePosixPath(name).parent:
+            return (
+                f"{name} has the name of {image} but lies in another folder: name the folder of images and that of "
+                "masks, with the same folders below them"
+            )
+    numbered = {_without_zeros(stem): name for stem, name in images.items()}
+    for name in mask_files:
+        image = numbered.get(_without_zeros(PurePosixPath(name).stem))
+        if image:
+            return f"the number of {name} is written with other zeros than that of {image}: rename one of the two kinds"
+    return ""
+
+
+def _without_zeros(text: str) -> str:
+    return re.sub(r"\d+", lambda number: str(int(number[0])), text)
+
+
+def other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[str]]:
+    """Images without a mask that are other pictures of images: a second mask, superpixels, an overlay. How they are
+    named ("{id}_viz") -> their ids.
+
+    Told by an id with something added, the same for at least half of the images with a mask and for two. Ids may carry
+    an ending, which is no part of what is compared.
+    """
+    ids = list(ids)
+    known, with_mask = ({_stem(sample) for sample in some} for some in (ids, masked))
+    views: dict[str, list[str]] = {}
+    bases: dict[str, set[str]] = {}
+    for sample in set(ids).difference(masked):
+        text = _stem(sample)
+        for at in range(1, len(text)):
+            for base, name, cut in ((text[:at], "{id}" + text[at:], at), (text[at:], text[:at] + "{id}", at)):
+                if base in known and not _cuts_a_number(text, cut, cut):
+                    views.setdefault(name, []).append(sample)
+                    bases.setdefault(name, set()).add(base)
+    enough = max(2, len(with_mask) / 2)
+    return {name: sorted(found) for name, found in sorted(views.items()) if len(bases[name] & with_mask) >= enough}
 
 
 def _refuse_other_endings(
@@ -230,9 +278,15 @@ def _candidates(stems: Collection[str], mask_files: Sequence[str]) -> list[_Affi
         text, ending = _stem(name), _ending(name)
         for start in range(len(text)):
             for stop in range(start + 1, len(text) + 1):
-                if text[start:stop] in known:
+                if text[start:stop] in known and not _cuts_a_number(text, start, stop):
                     counts[_Affixes(text[:start], text[stop:], ending)] += 1
     return [affixes for affixes, _ in counts.most_common(20)]
+
+
+def _cuts_a_number(text: str, start: int, stop: int) -> bool:
+    """Whether a part of a name begins or ends amid digits: 1001 is no mask of image 1."""
+    borders = (text[at - 1 : at + 1] for at in (start, stop))
+    return any(len(border) == 2 and border.isdigit() for border in borders)
 
 
 def _refuse_several(order: Sequence[_Affixes], fitting: dict[_Affixes, set[str]]) -> None:

@@ -13,7 +13,7 @@ _PART_OF = {
 
 
 class Parts(NamedTuple):
-    """Ids by the folder at their beginning; what is not of val or test is trained on. folders: of val and test."""
+    """Ids by the folders they lie in; what is not of val or test is trained on. folders: of val and test."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -36,14 +36,14 @@ class Owned(NamedTuple):
 
 
 def parts_of(ids: Iterable[str]) -> Parts | None:
-    """The owner's parts; None where no id begins with a folder of val or test (val/0001), or where all do."""
+    """The owner's parts; None where no id lies in a folder of val or test (val/1, north/val/1), or where all do."""
     parts, folders = {"train": [], "val": [], "test": []}, set()
     for sample in ids:
-        folder, slash, _ = sample.partition("/")
-        part = _PART_OF.get(folder.lower()) if slash else None
-        parts[part or "train"].append(sample)
-        if part:
-            folders.add(folder)
+        above = sample.split("/")[:-1]
+        depth = next((at for at, name in enumerate(above, 1) if name.lower() in _PART_OF), 0)
+        parts[_PART_OF[above[depth - 1].lower()] if depth else "train"].append(sample)
+        if depth:
+            folders.add("/".join(above[:depth]))
     if not folders or not parts["train"]:
         return None
     return Parts(*(tuple(samples) for samples in parts.values()), tuple(sorted(folders)))

@@ -195,5 +195,9 @@ def _epochs(unlabeled: int, crop: int, network: _Network, minutes: float | None)
     epochs = max(2, round(steps / a_pass))
     text = f"{epochs * a_pass} steps, as an epoch is a pass over {unlabeled} unlabelled images"
     if minutes is not None:
-        text += f", about {max(1, round(epochs * a_pass * seconds / 60))} minutes a method on two cores"
+        needed = max(1, round(epochs * a_pass * seconds / 60))
+        text += f", about {needed} minutes a method on two cores"
+        text += (
+            f", more than --minutes {minutes:g}: two passes are the least" if needed > max(1, round(minutes)) else ""
+        )
     return epochs, text

@@ -17,7 +17,7 @@ from semiseg.reporting.series import Drawn, Series, on_common_steps
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; series beyond them are dashed.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_EDGE = {"line": {"color": "#7f8790", "width": 2}}  # a gray that shows on light and dark
+_EDGE = {"color": "#7f8790", "width": 2}  # a gray that shows on light and dark
 _CLEAR = "rgba(0,0,0,0)"
 _FEW_POINTS = 12  # so few are marked one by one
 _MARK = 5  # size of a marker in pixels
@@ -206,7 +206,7 @@ def scatter(groups: Sequence[Dots], height: int = 560) -> go.Figure:
                 "color": f"rgb{group.color}",
                 "size": 13,
                 "symbol": "square",
-                "line": {"color": "#7f8790", "width": 2},
+                "line": _EDGE,
             },
             text=[escape(f"{shorten(group.name)} {number}") for number in numbers],
             textposition=["middle left" if value > middle else "middle right" for value in x],  # inside the chart

@@ -80,9 +80,19 @@ class U2PL(SemiSupervised):
         rng = generator(self.context.trainer.seed, "contrast", step, batch.slice.first)
         contrast = sample_contrast(pixels, seen.representation, self._bank, self._cfg, rng)
         positive = self._mean_directions(seen.representation, Tensor(contrast.members))
-        anchor, negative, class_weight = (Tensor(x) for x in (contrast.anchor, contrast.negative, contrast.weight))
-        linear = (view.image_l, view.label_l, view.image_u, view.label_u, mask_u, view.soft_u, view.dropout)
-        return U2PLInputs(*linear, anchor, positive, negative, class_weight)
+        return U2PLInputs(
+            image_l=view.image_l,
+            label_l=view.label_l,
+            image_u=view.image_u,
+            label_u=view.label_u,
+            mask_u=mask_u,
+            soft_u=view.soft_u,
+            dropout=view.dropout,
+            anchor=Tensor(contrast.anchor),
+            positive=positive,
+            negative=Tensor(contrast.negative),
+            class_weight=Tensor(contrast.weight),
+        )
 
     def semi_objective(self) -> Objective:
         weights = self.linear_weights() | {"contrast": self._cfg.loss_weight}

@@ -9,18 +9,16 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from semiseg import cli
 from semiseg.checkpoints.identity import IdentityError, compared, identity_of
 from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import replace_file
 from semiseg.config import flatten, load
-from semiseg.config.keys import Config, EvaluationConfig
+from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
 from semiseg.data import build as data_build
 from semiseg.data.build import open_part
@@ -178,36 +176,14 @@ def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-class LastSampleLoader:
-    """A loader that holds ``image`` and ``mask`` of the sample that was taken last, as they are scored."""
-
-    def __init__(self, loader: build.EvalLoader, mode: EvaluationConfig):
-        self._loader, self._centered = loader, mode.mode == "center"
-        self.num_classes, self.ignore_label = loader.num_classes, loader.ignore_label
-        self.center = loader.center
-        self.image = self.mask = None
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        for name, image, mask in self._loader:
-            self.image, self.mask = self.center.crop(image, mask) if self._centered else (image, mask)
-            yield name, image, mask
-
-
 def score(trained: TrainedNetwork) -> dict[str, Any]:
     """Evaluates a checkpoint; the result can be written as JSON."""
     config, spec = trained.config, trained.spec
     mode, data = config.evaluation, config.dataset
-    loader, gallery = LastSampleLoader(build.EvalLoader(config, spec), mode), Gallery(spec, data.mean, data.std)
+    loader, gallery = build.EvalLoader(config, spec), Gallery(spec, data.mean, data.std)
     set_device(config.device)
     network = for_evaluation(trained.load(), config.trainer.jit, config.evaluation.amp)
-
-    def judge(name: str, logits: np.ndarray) -> None:
-        gallery.add(name, logits, loader.mask, loader.image)
-
-    result = evaluate(network, loader, mode, on_logits=judge)
+    result = evaluate(network, loader, mode, on_logits=gallery.add)
     worst, best = gallery.rows()
     return report(result, spec.classes) | {
         "images": len(loader),

@@ -85,9 +85,9 @@ def test_each_prediction_is_handed_over_with_its_name():
 
 def test_logits_are_handed_over_as_the_mean_of_scales_and_mirror_images():
     once, often = {}, {}
-    evaluate(Oracle(), Images(), EvaluationConfig(), on_logits=lambda name, logits: once.update({name: logits}))
+    evaluate(Oracle(), Images(), EvaluationConfig(), on_logits=lambda name, logits, *_: once.update({name: logits}))
     mode = EvaluationConfig(scales=(1.0, 1.0), flip=True)
-    evaluate(Oracle(), Images(), mode, on_logits=lambda name, logits: often.update({name: logits}))
+    evaluate(Oracle(), Images(), mode, on_logits=lambda name, logits, *_: often.update({name: logits}))
     assert list(once) == ["id0", "id1", "id2"]
     for name, image in zip(once, Images().images, strict=True):
         assert once[name] == pytest.approx(-np.abs(image[0] - np.arange(3)[:, None, None]))

@@ -19,8 +19,8 @@ from semiseg.metrics import ConfusionMatrix
 
 # (id, prediction H x W uint8 of the linear head)
 OnImage = Callable[[str, np.ndarray], None]
-# (id, the linear head's logits C x H x W, averaged over scales and mirror images)
-OnLogits = Callable[[str, np.ndarray], None]
+# (id, the linear head's logits C x H x W, averaged over scales and mirror images; mask and image as they were scored)
+OnLogits = Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
 
 
 class Center(NamedTuple):
@@ -96,7 +96,7 @@ def evaluate(
         if on_image:
             on_image(name, prediction)
         if on_logits:
-            on_logits(name, linear_logits)
+            on_logits(name, linear_logits, mask, image)
     for matrix in (linear, proto):
         matrix.counts = group.total(matrix.counts)
     return Evaluation(linear, proto if group.any(scored_proto) else None, images)

@@ -11,6 +11,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,19 @@ def split_record(
     }
 
 
+def pool_of(args: argparse.Namespace, config: Config | None, spec: DatasetSpec | None, val: Path) -> tuple[Pool, int]:
+    """What may be drawn, with notes on what may not, and how many images the list ``val`` of the scored ones has."""
+    known = read_list(val, cleaner(config, spec, "val") if config else None) if val.is_file() else []
+    if not config:
+        used = {*known}
+        return Pool([sample for sample in read_list(args.list) if sample not in used], []), len(known)
+    pool = read_pool(config, spec, known)
+    used = scored(roots_of(config), spec, pool.ids, known)
+    ids = [sample for sample in pool.ids if sample not in used]
+    alike = {*known}.intersection([*ids, *pool.extra])
+    return Pool(ids, pool.extra, (*pool.notes, *alike_notes(sorted(alike)))), len(known)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Draw, write, say what was written."""
     args = parse(arguments)
@@ -142,22 +156,18 @@ def main(arguments: Sequence[str]) -> int:
     if not out:
         raise ConfigError(f"{args.config}: dataset.splits is not set; --out names the folder of the splits")
     val_path = (config and config.dataset.val.data_list) or out / "val.txt"
-    known = read_list(val_path, cleaner(config, spec, "val") if config else None) if val_path.is_file() else []
-    pool = read_pool(config, spec, known) if config else Pool(read_list(args.list), [])
-    used = scored(roots_of(config), spec, pool.ids, known) if config else {*known}
-    ids, val = [sample for sample in pool.ids if sample not in used], []
-    for note in [*pool.notes, *alike_notes(sorted({*known}.intersection([*ids, *pool.extra])))]:
+    pool, known = pool_of(args, config, spec, val_path)
+    for note in pool.notes:
         print(f"note: {note}")
+    val = []
     if args.val_count and not known:
-        val, ids = draw_val(ids, args.val_count, args.seed)
-    elif args.val_count not in (None, len(known)):
-        print(
-            f"note: {val_path} has {counted(len(known), 'image')} and stays; --val-count {args.val_count} is not used"
-        )
-    count = args.count if args.count is not None else labeled_count(len(ids), args.ratio)
-    seen = classes_of(config, spec, ids, args.workers) if args.class_aware else None
-    draw = Pool(ids, pool.extra)
-    labeled, unlabeled = draw.draw(count, args.seed, seen)
+        val, rest = draw_val(pool.ids, args.val_count, args.seed)
+        pool = replace(pool, ids=rest)
+    elif args.val_count not in (None, known):
+        print(f"note: {val_path} has {counted(known, 'image')} and stays; --val-count {args.val_count} is not used")
+    count = args.count if args.count is not None else labeled_count(len(pool.ids), args.ratio)
+    seen = classes_of(config, spec, pool.ids, args.workers) if args.class_aware else None
+    labeled, unlabeled = pool.draw(count, args.seed, seen)
     folder = out / (args.name or str(len(labeled)))
     # Without a rest there is no list of it: an empty one would only stop training (see dataset.train.unlabeled_dir).
     lists = {"labeled.txt": labeled} | ({"unlabeled.txt": unlabeled} if unlabeled else {})
@@ -178,9 +188,9 @@ def main(arguments: Sequence[str]) -> int:
     for name, members in lists.items():
         write_list(folder / name, members)
     command = f"{cli.program('make-splits')} {shlex.join(arguments)}"
-    record = split_record(draw, labeled, args.seed, command, args.ratio, args.class_aware)
+    record = split_record(pool, labeled, args.seed, command, args.ratio, args.class_aware)
     if seen is not None:
-        missing = {c for s in ids for c in seen[s]} - {c for s in labeled for c in seen[s]}
+        missing = {c for s in pool.ids for c in seen[s]} - {c for s in labeled for c in seen[s]}
         record["classes_without_label"] = [spec.classes[c] for c in sorted(missing)]
         if missing:
             print(f"note: {len(labeled)} images do not show {', '.join(record['classes_without_label'])}")

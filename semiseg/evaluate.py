@@ -31,7 +31,7 @@ from semiseg.engine.device import set_device
 from semiseg.engine.learnt import learnt_notes
 from semiseg.inference.compiled import for_evaluation
 from semiseg.inference.evaluation import compare, evaluate, report, table
-from semiseg.interop.network_files import NetworkFile, read_file
+from semiseg.interop.network_files import NetworkFile, read_network_file
 from semiseg.interop.prototype_files import NAME as PROTOTYPES
 from semiseg.interop.published import find_best, load_evaluated
 from semiseg.models import SegmentationNetwork
@@ -107,7 +107,7 @@ def trained_network(config: Config, checkpoint: Path, own: bool = False, note: s
     Raises:
         CheckpointError: missing, damaged, or trained with other values; or it does not say with which, and ``own``.
     """
-    file = read_file(checkpoint)
+    file = read_network_file(checkpoint)
     config, spec = data_build.complete(config)
     here = identity_of(flatten(config), spec.classes)
     if not own:
@@ -134,7 +134,7 @@ def named_network(args: argparse.Namespace) -> TrainedNetwork:
         return trained_network(config, checkpoint, args.as_trained, note)
     if not args.checkpoint:
         raise ConfigError("--config or --checkpoint: name one; a checkpoint of ours says what it was trained as")
-    file = read_file(args.checkpoint)
+    file = read_network_file(args.checkpoint)
     if file.identity is None:
         raise CheckpointError(f"{args.checkpoint}: does not say what it was trained as; name its --config")
     config, spec = data_build.complete(build.from_identity(file.identity, args.checkpoint, args.overrides))

@@ -128,7 +128,7 @@ def items_of(args: argparse.Namespace, trained: TrainedNetwork) -> Sequence[Item
 
 
 @dataclass
-class Readable:
+class ImageReader:
     """Reads images, under a progress bar; those that cannot be read are named, and counted in ``failed``."""
 
     max_pixels: int = MAX_PIXELS
@@ -166,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
     predictor = build_predictor(trained, args)
     make_folders(outputs)
     print("\n".join([f"device: {device}", *trained.lines()]))
-    readable, total = Readable(trained.config.dataset.max_pixels), len(items)
+    readable, total = ImageReader(trained.config.dataset.max_pixels), len(items)
     if args.uncertain is not None:
         items = least_sure(items, readable, predictor, args, trained)
     if args.formats or args.probabilities:
@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> int:
 
 def least_sure(
     items: Sequence[Item],
-    readable: Readable,
+    readable: ImageReader,
     predictor: Predictor,
     args: argparse.Namespace,
     trained: TrainedNetwork,

@@ -11,7 +11,7 @@ from semiseg import cli, evaluate
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.averaged import is_averaged, prefixes_in
-from semiseg.interop.network_files import read_file
+from semiseg.interop.network_files import read_network_file
 from semiseg.interop.published import load_evaluated
 
 TRAINED, AVERAGED = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -23,7 +23,7 @@ def state(array, prefix=""):
 
 def taken(path, which=None):
     """(trained or averaged, what is said of it)."""
-    file = read_file(path, which)
+    file = read_network_file(path, which)
     (value,) = {float(array[0]) for array in file.state.values()}
     assert set(file.state) == set(state(TRAINED))
     return "averaged" if value else "trained", file.note
@@ -70,7 +70,7 @@ def test_averaged_weights_come_first_in_a_flat_state(tmp_path, trained, averaged
 
 def test_statistics_that_only_the_trained_network_has_belong_to_both(tmp_path):
     both = state(TRAINED) | state(AVERAGED, "ema.") | {"encoder.bn.moving_mean": TRAINED}
-    file = read_file(write_ckpt(tmp_path / "x.ckpt", both))
+    file = read_network_file(write_ckpt(tmp_path / "x.ckpt", both))
     assert file.state.keys() == {*state(TRAINED), "encoder.bn.moving_mean"}
     assert file.state["decoder.head.0.weight"][0] == 1
 
@@ -82,15 +82,15 @@ def test_averaged_weights_of_a_part_are_not_filled_up_with_trained_ones(tmp_path
     path = write_ckpt(tmp_path / "x.ckpt", {f"{trained}{name}": array for name, array in whole.items()} | part)
     with pytest.raises(CheckpointError, match=r"does not fit the network: \d+ parameters fit, \d+ missing .*decoder"):
         load_evaluated(network(seed=3), path)
-    assert read_file(path, "student").state.keys() == whole.keys()
+    assert read_network_file(path, "student").state.keys() == whole.keys()
 
 
 def test_averaged_weights_beside_a_part_that_is_not_averaged_are_refused(tmp_path):
     mixed = {name if "decoder" in name else f"ema.{name}": array for name, array in arrays_of(network()).items()}
     path = write_ckpt(tmp_path / "x.ckpt", mixed)
     with pytest.raises(CheckpointError, match=r"averaged weights under ema\. and decoder\..* is not averaged"):
-        read_file(path)
-    assert read_file(write_ckpt(tmp_path / "y.ckpt", state(AVERAGED, "ema.") | {"step": np.float32(3)})).state
+        read_network_file(path)
+    assert read_network_file(write_ckpt(tmp_path / "y.ckpt", state(AVERAGED, "ema.") | {"step": np.float32(3)})).state
 
 
 def test_a_network_behind_one_prefix_alone_is_read(tmp_path):
@@ -117,18 +117,18 @@ def test_averaged_weights_without_names_are_refused_and_not_replaced_by_the_othe
     content = {"model": state(TRAINED), "ema": {"decay": 0.9, "shadow_params": {"0": {"0": AVERAGED}, "1": AVERAGED}}}
     path = write_pth(tmp_path / "x.pth", content)
     with pytest.raises(CheckpointError, match=r"averaged weights under ema, but without .* --which student"):
-        read_file(path)
+        read_network_file(path)
     assert taken(path, "student") == ("trained", "")
 
 
 def test_a_choice_that_is_not_there_is_refused(tmp_path):
     only = write_pth(tmp_path / "x.pth", {"model": state(TRAINED)})
     with pytest.raises(CheckpointError, match="expected averaged weights"):
-        read_file(only, "teacher")
+        read_network_file(only, "teacher")
     averaged = write_ckpt(tmp_path / "x.ckpt", state(AVERAGED, "ema."))
     assert taken(averaged)[0] == "averaged"
     with pytest.raises(CheckpointError, match="expected a student, found only a teacher"):
-        read_file(averaged, "student")
+        read_network_file(averaged, "student")
     assert prefixes_in(["a.b", "student.b"]) == {"student": "student."}
 
 
@@ -138,7 +138,7 @@ def test_a_supervised_run_of_ours_has_its_only_network_in_last_ckpt(tmp_path):
 
     run = {f"student.{name}": Tensor(array) for name, array in arrays.items()} | {"optimizer.x": Tensor([1.0])}
     checkpoint_io.save(tmp_path / "last.ckpt", run, {"step": 4})
-    assert read_file(tmp_path / "last.ckpt").state.keys() == arrays.keys()
+    assert read_network_file(tmp_path / "last.ckpt").state.keys() == arrays.keys()
 
 
 @pytest.mark.parametrize(("scored", "value"), [("student", TRAINED), ("teacher", AVERAGED), ("", AVERAGED)])
@@ -148,10 +148,10 @@ def test_of_a_run_of_ours_the_network_is_taken_that_its_training_scored(tmp_path
     run = state(TRAINED, "student.") | state(AVERAGED, "teacher.")
     run = {name: Tensor(array) for name, array in run.items()}
     checkpoint_io.save(tmp_path / "last.ckpt", run, {"step": 4, "scored": scored})
-    file = read_file(tmp_path / "last.ckpt")
+    file = read_network_file(tmp_path / "last.ckpt")
     assert np.array_equal(file.state["decoder.head.0.weight"], value)
     assert ("before its teacher begins" in file.note) == (scored == "student")
-    assert read_file(tmp_path / "last.ckpt", "teacher").state["decoder.head.0.weight"][0] == AVERAGED[0]
+    assert read_network_file(tmp_path / "last.ckpt", "teacher").state["decoder.head.0.weight"][0] == AVERAGED[0]
 
 
 # On the command lines

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
-from semiseg.checkpoints.reader import DamagedFile, read_file
+from semiseg.checkpoints.reader import DamagedFile, read_ckpt
 
 VALUES = {
     "floats": np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4),
@@ -24,7 +24,7 @@ def test_agrees_with_mindspore(tmp_path, crc):
     path = tmp_path / "x.ckpt"
     data = [{"name": name, "data": ms.Tensor(value)} for name, value in VALUES.items()]
     ms.save_checkpoint(data, str(path), append_dict={"note": 'ä "{}" \u4e2d', "lr": 0.5}, crc_check=crc)
-    content = read_file(path)
+    content = read_ckpt(path)
     theirs = ms.load_checkpoint(str(path))
     assert content.checked == crc
     assert content.texts == {"note": theirs.pop("note")}
@@ -37,7 +37,7 @@ def test_bfloat16_becomes_float32(tmp_path):
     path = tmp_path / "x.ckpt"
     values = ms.Tensor(np.array([1.5, -2.0, 3e38], np.float32)).astype(ms.bfloat16)
     ms.save_checkpoint([{"name": "b", "data": values}], str(path))
-    np.testing.assert_array_equal(read_file(path).arrays["b"], values.astype(ms.float32).asnumpy(), strict=True)
+    np.testing.assert_array_equal(read_ckpt(path).arrays["b"], values.astype(ms.float32).asnumpy(), strict=True)
 
 
 def entry(message, tag, dims, kind, content):
@@ -53,7 +53,7 @@ def test_a_tensor_in_slices_is_joined(tmp_path):
     entry(message, "w", (3, 4), "Float32", values[:8].tobytes())
     entry(message, "w", (3, 4), "Float32", values[8:].tobytes())
     (tmp_path / "x.ckpt").write_bytes(message.SerializeToString())
-    np.testing.assert_array_equal(read_file(tmp_path / "x.ckpt").arrays["w"], values.reshape(3, 4))
+    np.testing.assert_array_equal(read_ckpt(tmp_path / "x.ckpt").arrays["w"], values.reshape(3, 4))
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_shapes_and_types_that_do_not_fit_the_bytes(tmp_path, dims, kind):
     entry(message, "w", dims, kind, bytes(48))
     (tmp_path / "x.ckpt").write_bytes(message.SerializeToString())
     with pytest.raises(DamagedFile, match="'w' has 48 bytes"):
-        read_file(tmp_path / "x.ckpt")
+        read_ckpt(tmp_path / "x.ckpt")

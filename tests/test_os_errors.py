@@ -376,7 +376,7 @@ def test_a_checkpoint_that_cannot_be_read_is_never_passed_over_for_an_older_one(
     def dead(path):
         fail(errno.EIO, path)
 
-    monkeypatch.setattr(checkpoint_io, "read_file", dead)
+    monkeypatch.setattr(checkpoint_io, "read_ckpt", dead)
     with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be read .*mount it again"):
         Checkpoints(folder, SaverConfig(), {}).resume(Progress())
 

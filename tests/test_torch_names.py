@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semiseg.checkpoints.match import match, shapes_of
+from semiseg.checkpoints.match import match, shapes_of, stem_of
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.torch_names import (
     BATCH_NORM,
@@ -13,7 +13,6 @@ from semiseg.interop.torch_names import (
     from_torch,
     place_backbone,
     select_state,
-    stem_of,
     strip_common,
     strip_prefix,
     to_mindspore_names,

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from semiseg.checkpoints.match import require_match, shapes_of
-from semiseg.checkpoints.reader import DamagedFile, read_file
+from semiseg.checkpoints.reader import DamagedFile, read_ckpt
 from semiseg.common.errors import CheckpointError
 from semiseg.common.files import remove_leftovers, replacing
 from semiseg.common.os_errors import how_to_mend, reason
@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        content = read_file(path)
+        content = read_ckpt(path)
         record = json.loads(content.texts[_RECORD]) if _RECORD in content.texts else None
         if record is not None and not content.checked:  # published files have no checksum, ours always
             raise DamagedFile("its checksum is gone")

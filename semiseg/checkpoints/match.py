@@ -6,7 +6,7 @@ Shapes are known by parameter names: ours, with or without ``student.`` or ``tea
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Literal, Protocol
 
 from semiseg.common.errors import CheckpointError
 from semiseg.common.text import first_lines
@@ -135,16 +135,15 @@ def facts(shapes: Shapes) -> dict[str, str]:
     per_class = None
     if classifier and prototypes and prototypes[0] % classifier[0] == 0:
         per_class = prototypes[0] // classifier[0]
-    blocks = [count_numbered(bare, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4)]
-    kind = "bottleneck" if "encoder.layer1.0.conv3.weight" in bare else "basic"
-    resnet = f"{'-'.join(map(str, blocks))} {kind}" if any(blocks) else ""
+    blocks, bottleneck = resnet_blocks(bare)
+    resnet = f"{'-'.join(map(str, blocks))} {'bottleneck' if bottleneck else 'basic'}" if any(blocks) else ""
     inverted = count_numbered(bare, "encoder.blocks.")
     return {
         "classes": _text(classifier and classifier[0]),
         "prototypes of a class": _text(per_class),
         "channels of a prototype": _text(prototypes and prototypes[-1]),
         "encoder blocks": resnet or (f"{inverted} of efficientnet_lite0" if inverted else "-"),
-        "encoder stem": _text(_stem(bare)),
+        "encoder stem": stem_of(bare) or ("3x3" if "encoder.conv_stem.weight" in bare else "-"),
         "encoder width": _text(
             _first_side(bare, "encoder.conv1.0.weight") or _first_side(bare, "encoder.conv1.weight")
         ),
@@ -169,6 +168,19 @@ def pool_norm_in(names: Collection[str]) -> bool | None:
     return None
 
 
+def stem_of(names: Iterable[str]) -> Literal["deep", "conv7"] | None:
+    """The stem of the ResNet in a network, by our names; None where there is none."""
+    if "encoder.conv1.weight" in names:
+        return "conv7"
+    return "deep" if "encoder.conv1.0.weight" in names else None
+
+
+def resnet_blocks(names: Collection[str]) -> tuple[tuple[int, ...], bool]:
+    """Blocks in each stage of the ResNet in a network, 0 where there is none; whether these are bottlenecks."""
+    blocks = tuple(count_numbered(names, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4))
+    return blocks, "encoder.layer1.0.conv3.weight" in names
+
+
 def count_numbered(names: Iterable[str], prefix: str) -> int:
     """How many different numbers follow ``prefix`` directly."""
     return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
@@ -184,11 +196,6 @@ def _text(value: object) -> str:
 
 def _first_side(shapes: Shapes, name: str) -> int | None:
     return shapes[name][0] if shapes.get(name) else None
-
-
-def _stem(shapes: Shapes) -> str | None:
-    stems = {"encoder.conv1.0.weight": "deep", "encoder.conv1.weight": "conv7", "encoder.conv_stem.weight": "3x3"}
-    return next((stem for name, stem in stems.items() if name in shapes), None)
 
 
 def _yes_if_any(names: Iterable[str], prefix: str) -> str:

@@ -33,7 +33,7 @@ class Content(NamedTuple):
     checked: bool
 
 
-def read_file(path: Path) -> Content:
+def read_ckpt(path: Path) -> Content:
     """Everything in a .ckpt. bfloat16 becomes float32. Raises DamagedFile, or OSError where it cannot be read."""
     raw = path.read_bytes()
     checked = raw[-_TRAILER:].startswith(_MARK)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NoReturn
 
-from semiseg.checkpoints.match import Shaped, count_numbered, pool_norm_in, shapes_of
+from semiseg.checkpoints.match import Shaped, count_numbered, pool_norm_in, resnet_blocks, shapes_of, stem_of
 from semiseg.common.errors import CheckpointError
 from semiseg.config.keys import (
     AuxLossConfig,
@@ -15,7 +15,6 @@ from semiseg.config.keys import (
     ProtoHeadConfig,
 )
 from semiseg.interop.averaged import State
-from semiseg.interop.torch_names import stem_of
 from semiseg.models.efficientnet_lite import STAGES
 from semiseg.models.resnet import DEPTHS, Bottleneck
 
@@ -98,8 +97,7 @@ def infer_encoder(arrays: Mapping[str, Shaped], source: str) -> EncoderConfig:
 
 
 def _resnet(arrays: Mapping[str, Shaped], source: str) -> str:
-    blocks = tuple(count_numbered(arrays, f"encoder.layer{stage}.") for stage in (1, 2, 3, 4))
-    bottleneck = "encoder.layer1.0.conv3.weight" in arrays
+    blocks, bottleneck = resnet_blocks(arrays)
     for name, (block, depths) in DEPTHS.items():
         if depths == blocks and (block is Bottleneck) == bottleneck:
             return name

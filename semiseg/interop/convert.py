@@ -22,7 +22,7 @@ from semiseg.config import flatten, load
 from semiseg.data import build
 from semiseg.interop.architecture import infer_encoder, infer_network
 from semiseg.interop.averaged import Which
-from semiseg.interop.network_files import NetworkFile, check_values, read_file, with_zero_bias
+from semiseg.interop.network_files import NetworkFile, check_values, read_network_file, with_zero_bias
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE, IGNORABLE_U2PL
 from semiseg.models import build_encoder, build_model
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
     args = parser.parse_args(argv)
     _check_target(args.source, args.target, args.overwrite)
-    file = read_file(args.source, _WHICH.get(args.which))
+    file = read_network_file(args.source, _WHICH.get(args.which))
     name, shapes = _expected(args.config, file, args.source)
     arrays = with_zero_bias(file.state, shapes)
     report = match(shapes_of(arrays), shapes, (*IGNORABLE_U2PL, *IGNORABLE_BACKBONE))

@@ -43,11 +43,11 @@ class NetworkFile(NamedTuple):
 
 
 def read_network(path: Path, which: Which | None = None) -> State:
-    """The arrays of one network under our parameter names (a bare encoder's under ``encoder.``); see ``read_file``."""
-    return read_file(path, which).state
+    """The arrays of one network by our names (a bare encoder's begin with ``encoder.``), see ``read_network_file``."""
+    return read_network_file(path, which).state
 
 
-def read_file(path: Path, which: Which | None = None) -> NetworkFile:
+def read_network_file(path: Path, which: Which | None = None) -> NetworkFile:
     """One network of a checkpoint and what the file says of it.
 
     Args:

@@ -6,7 +6,7 @@ from semiseg.common.errors import CheckpointError
 from semiseg.config.weights import find_weights, weights_path
 from semiseg.interop.architecture import infer_encoder
 from semiseg.interop.averaged import State
-from semiseg.interop.network_files import fill, read_file
+from semiseg.interop.network_files import fill, read_network_file
 from semiseg.interop.torch_names import IGNORABLE_BACKBONE, check_stem
 from semiseg.models.encoder import Encoder
 
@@ -22,7 +22,7 @@ def load_encoder(encoder: Encoder, weights: Path | str) -> str:
         ConfigError: no weights of this name.
     """
     path = weights if isinstance(weights, Path) else _known(weights)
-    file = read_file(path)
+    file = read_network_file(path)
     parameters = {f"encoder.{name}": parameter for name, parameter in encoder.parameters_and_names()}
     _check_encoder(file.state, parameters, path)
     report = fill(parameters, file.state, path, IGNORABLE_BACKBONE)

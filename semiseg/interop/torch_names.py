@@ -5,10 +5,11 @@ moving_mean and moving_variance. Pure functions on {name: array}; nothing here r
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from semiseg.checkpoints.match import stem_of
 from semiseg.common.errors import CheckpointError
 from semiseg.interop.averaged import (
     TRAINED,
@@ -139,13 +140,6 @@ def _without_underscores(name: str) -> str:
     first, _, rest = name.partition(".")
     parts = (_EFFICIENTNET_HEAD.get(first, first), *rest.split("."))
     return ".".join(part.removeprefix("_") for part in parts)
-
-
-def stem_of(names: Iterable[str]) -> Literal["deep", "conv7"] | None:
-    """The stem of the ResNet in a network, by our names; None where there is none."""
-    if "encoder.conv1.weight" in names:
-        return "conv7"
-    return "deep" if "encoder.conv1.0.weight" in names else None
 
 
 def check_stem(names: Iterable[str], expected: Iterable[str], source: str) -> None:

@@ -8,15 +8,18 @@ import dataclasses
 import numpy as np
 import pytest
 from mindspore import Tensor
+from scipy.special import log_softmax, softmax
 from tiny import CROP, Trainee, batch_of, config_of, context_for, step_batch
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.rng import generator
-from semiseg.config.keys import WeakToStrongConfig
+from semiseg.config.keys import TrainerConfig, WeakToStrongConfig
 from semiseg.config.rules import validate
+from semiseg.methods import get_method
 from semiseg.methods.context import StepBatch
 from semiseg.methods.fixmatch import strong_box
 from semiseg.methods.sampling import BatchSlice
+from semiseg.models.interpolate import resize
 
 NAMES = ("fixmatch", "unimatch")
 NOW = "trainer.sup_only_epoch=0"
@@ -99,6 +102,52 @@ def test_padding_has_no_part_in_any_unlabelled_term(name):
         terms.append(float(trainee.method.confident_loss(Tensor(logits), label, score, Tensor(inside))))
         assert trainee.step(0, batch_of(0, "labeled"), unlabeled).terms["mask_ratio"] == 1
     assert terms[0] == terms[1] == pytest.approx(np.log(3), rel=1e-5)
+
+
+def test_confident_pixels_weigh_as_their_classes_do():
+    trainee = Trainee("fixmatch", context_for("fixmatch", NOW, "criterion.class_balance=1"))
+    trainee.method.enter_step(0)
+    weights = trainee.method.class_weights.asnumpy()
+    assert len(set(weights.tolist())) == 3
+    label = np.array([[[0, 1, 2, 2]]], np.int32)
+    score = np.array([[[0.99, 0.96, 0.99, 0.5]]], np.float32)  # the last one is not confident
+    logits = np.random.default_rng(0).normal(size=(1, 3, 1, 4)).astype(np.float32)
+    found = trainee.method.confident_loss(*map(Tensor, (logits, label, score, np.ones((1, 1, 4), bool))))
+    each = -log_softmax(logits[0, :, 0], 0)[label[0, 0], range(4)] * weights[label[0, 0]]
+    assert float(found) == pytest.approx(each[:3].sum() / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_monitor_is_told_what_the_network_says_in_evaluation_mode(name):
+    method, images = method_of(name, "trainer.unsupervised.confid_thresh=0.36"), Tensor(batch_of(0, "unlabeled").images)
+    inside = np.ones((2, *CROP), bool)
+    inside[:, :5] = False
+    label, counts = (x.asnumpy() for x in method.pseudo_labels(0, images, inside))
+    method.student.set_train(False)
+    probability = softmax(resize(method.student.logits(images), CROP).asnumpy(), 1)
+    assert (label[:, 5:] == probability.argmax(1)[:, 5:]).all()
+    assert (label[:, :5] == 255).all()
+    confident = probability.max(1) >= 0.36
+    assert 0.05 < confident.mean() < 0.95
+    assert (counts == (confident & inside)).all()
+    assert method_of(name, "trainer.sup_only_epoch=1").pseudo_labels(0, images) is None
+
+
+def test_terms_are_means_over_the_pixels_that_are_no_padding():
+    context = dataclasses.replace(context_for("fixmatch", NOW), mask_padding=True)
+    inside = np.ones((2, *CROP), bool)
+    inside[0, :7] = False
+    taken = Trainee("fixmatch", context).method
+    parts = StepBatch(batch_of(0, "labeled"), batch_of(0, "unlabeled")._replace(inside=inside), BatchSlice(0, 2, 2))
+    inputs = taken.inputs(0, parts)
+    counts = {name: float(value) for name, value in taken.semi_objective().counts(inputs).items()}
+    assert counts["mask_ratio"] == inside.sum()
+    assert counts["unsup"] == inputs.inside_s.asnumpy().sum()
+    assert counts["sup"] == (parts.labeled.labels < 3).sum()
+
+
+def test_the_smallest_pass_in_training_mode_sees_a_strong_view_of_each_image():
+    assert [get_method(name, False).kinds_in_smallest_pass(TrainerConfig()) for name in NAMES] == [1, 2]
 
 
 def test_the_weights_are_the_published_ones_and_follow_their_key():

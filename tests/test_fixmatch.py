@@ -110,7 +110,7 @@ def test_confident_pixels_weigh_as_their_classes_do():
     weights = trainee.method.class_weights.asnumpy()
     assert len(set(weights.tolist())) == 3
     label = np.array([[[0, 1, 2, 2]]], np.int32)
-    score = np.array([[[0.99, 0.96, 0.99, 0.5]]], np.float32)  # the last one is not confident
+    score = np.array([[[0.99, 0.96, 0.99, 0.3]]], np.float32)  # the last one is not confident
     logits = np.random.default_rng(0).normal(size=(1, 3, 1, 4)).astype(np.float32)
     found = trainee.method.confident_loss(*map(Tensor, (logits, label, score, np.ones((1, 1, 4), bool))))
     each = -log_softmax(logits[0, :, 0], 0)[label[0, 0], range(4)] * weights[label[0, 0]]

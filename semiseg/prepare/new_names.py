@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -144,15 +144,16 @@ def other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[s
     """
     ids = list(ids)
     known, with_mask = ({_stem(sample) for sample in some} for some in (ids, masked))
-    views: dict[str, list[str]] = {}
-    bases: dict[str, set[str]] = {}
+    views: defaultdict[str, list[str]] = defaultdict(list)
+    bases: defaultdict[str, set[str]] = defaultdict(set)
     for sample in set(ids).difference(masked):
         text = _stem(sample)
         for at in range(1, len(text)):
-            for base, name, cut in ((text[:at], "{id}" + text[at:], at), (text[at:], text[:at] + "{id}", at)):
-                if base in known and not _cuts_a_number(text, cut, cut):
-                    views.setdefault(name, []).append(sample)
-                    bases.setdefault(name, set()).add(base)
+            front, back = text[:at], text[at:]
+            for base, name in ((front, "{id}" + back), (back, front + "{id}")):
+                if base in known and not _cuts_a_number(text, at, at):
+                    views[name].append(sample)
+                    bases[name].add(base)
     enough = max(2, len(with_mask) / 2)
     return {name: sorted(found) for name, found in sorted(views.items()) if len(bases[name] & with_mask) >= enough}
 

@@ -162,6 +162,7 @@ def test_other_pictures_of_images_with_a_mask_are_told_by_their_names():
     numbers = [f"{i}.png" for i in range(1, 30)]
     assert other_views(numbers, numbers[:9]) == {}
     assert other_views(["a.png", "a_b.png"], ["a.png"]) == {}  # one alone is chance
+    assert other_views([*masked, *(f"unlabeled/{name}" for name in masked)], masked) == {}  # numbered anew
 
 
 def test_names_that_have_nothing_in_common_are_one_line_with_the_way_out(named):

@@ -151,7 +151,8 @@ def other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[s
         for at in range(1, len(text)):
             front, back = text[:at], text[at:]
             for base, name in ((front, "{id}" + back), (back, front + "{id}")):
-                if base in known and not _cuts_a_number(text, at, at):
+                only_folder = name.endswith("/{id}")  # unlabeled/1.jpg beside 1.jpg: numbered anew
+                if base in known and not only_folder and not _cuts_a_number(text, at, at):
                     views[name].append(sample)
                     bases[name].add(base)
     enough = max(2, len(with_mask) / 2)

@@ -189,7 +189,7 @@ def test_folder_of_images_stands_for_a_list(folder):
     config, spec, split = open_data(path)
     assert split.unlabeled == ["a.png", "deep/b.png"]
     assert split.notes == ()
-    part = data_build.dataset(config, spec, split.unlabeled, "train", with_mask=False)
+    part = data_build.open_part(config, spec, split.unlabeled, "train", with_mask=False)
     assert part.read(1)[0].shape == (50, 60, 3)
     data_build.quick_check(config, spec, split)
 

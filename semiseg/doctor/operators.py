@@ -296,6 +296,7 @@ ELEMENTWISE = (
 REDUCTIONS = (
     _each("amax", lambda x: ops.amax(x, 1, keepdims=True), lambda x: x.max(1, keepdims=True), _chosen),
     _each("softmax", lambda x: ops.softmax(x, 1), ref.softmax),
+    _each("log_softmax", lambda x: ops.log_softmax(x, 1), lambda x: np.log(ref.softmax(x)), gradient=False),
     _each("argmax", lambda x: ops.argmax(x, 1), lambda x: x.argmax(1), _chosen, gradient=False),
     Operator("sum over channels", ("Tensor.sum",), lambda s: (_logits(s),), lambda x: x.sum(1), lambda x: x.sum(1)),
     Operator(

@@ -1,5 +1,5 @@
-"""Changes methods, losses, metrics, transforms and the step in small wrong ways, one at a time, and counts how many
-changes a test notices. docs/testing.md has the figures.
+"""Changes methods, losses, metrics, transforms, strong views and the step in small wrong ways, one at a time, and
+counts how many changes a test notices. docs/testing.md has the figures.
 
 ``python benchmarks/mutation.py [--files NAME ...] [--sample N] [--seed S] [--json FILE] [--again]``: hours for all,
 minutes for a file. Needs ``pip install -e ".[test,parity,mutation]"``.
@@ -48,6 +48,7 @@ STAGES: dict[str, Stages] = {
     "semiseg/metrics.py": (_tests("metrics"),),
     "semiseg/losses.py": (_tests("losses", "pseudo_labels"), _tests(_GOLDEN, f"{_FOLLOWED}[confidence1-{{}}]")),
     "semiseg/data/transforms.py": (_tests("transforms"),),
+    "semiseg/data/photometric.py": (_tests("photometric"),),
     "semiseg/methods/pseudo_labels.py": (_tests("pseudo_labels"), _tests("mixing", "padding")),
     "semiseg/methods/sampling.py": (_tests("sampling"), _tests(_GOLDEN, "methods", _STEP)),
     "semiseg/methods/mixing.py": (_tests("mixing"), _tests(f"{_SEMI}[ael]", _STEP)),

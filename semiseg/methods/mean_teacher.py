@@ -107,7 +107,11 @@ class SemiSupervised(WithTeacher):
 
     def semi_inputs(self, step: int, batch: StepBatch) -> NamedTuple:
         view = self.student_view(step, batch)
-        mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, view.score_u))
+        return self.linear_inputs(step, view, view.score_u)
+
+    def linear_inputs(self, step: int, view: StudentView, score_u: Tensor) -> MeanTeacherInputs:
+        """What the linear head's losses need; ``score_u`` (B x H x W) says which pseudo-labels count."""
+        mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, score_u))
         return MeanTeacherInputs(
             image_l=view.image_l,
             label_l=view.label_l,

@@ -220,8 +220,8 @@ def draw(look: Look, args: argparse.Namespace, command: str) -> tuple[Lists, str
     if val:
         pool = masked
     else:
-        count = args.val_count or max(1, min(len(masked) // 4, 100))
-        val, pool = draw_val(masked, count, args.seed, look.classes_of)
+        val_count = args.val_count or max(1, min(len(masked) // 4, 100))
+        val, pool = draw_val(masked, val_count, args.seed, look.classes_of)
     most = len(pool) if extra else len(pool) - 1
     least = min(max(4, look.spec.num_classes), most)
     count = args.labels or (len(pool) if extra else max(least, len(pool) // 4))

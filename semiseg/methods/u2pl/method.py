@@ -19,7 +19,7 @@ from semiseg.common.rng import generator
 from semiseg.methods.base import Objective
 from semiseg.methods.context import RunContext, StepBatch
 from semiseg.methods.mean_teacher import SemiSupervised, StudentView
-from semiseg.methods.pseudo_labels import PseudoLabels, entropy_of, entropy_percentile
+from semiseg.methods.pseudo_labels import entropy_of, entropy_percentile
 from semiseg.methods.u2pl.contrast import Pixels, contrastive_loss, directions_at, mean_directions, sample_contrast
 from semiseg.methods.u2pl.memory_bank import MemoryBank
 from semiseg.models.interpolate import nearest, resize
@@ -75,19 +75,13 @@ class U2PL(SemiSupervised):
             seen = TeacherView(*self._view(view.image_l, view.weak_u))
         by_entropy = self.context.trainer.unsupervised.rule == "entropy"
         score_u = seen.entropy_u if by_entropy else view.score_u
-        mask_u = self.reliable(step, PseudoLabels(view.image_u, view.label_u, score_u))
+        linear = self.linear_inputs(step, view, score_u)
         pixels = self._pixels(step, view, seen)
         rng = generator(self.context.trainer.seed, "contrast", step, batch.slice.first)
         contrast = sample_contrast(pixels, seen.representation, self._bank, self._cfg, rng)
         positive = self._mean_directions(seen.representation, Tensor(contrast.members))
         return U2PLInputs(
-            image_l=view.image_l,
-            label_l=view.label_l,
-            image_u=view.image_u,
-            label_u=view.label_u,
-            mask_u=mask_u,
-            soft_u=view.soft_u,
-            dropout=view.dropout,
+            **linear._asdict(),
             anchor=Tensor(contrast.anchor),
             positive=positive,
             negative=Tensor(contrast.negative),

@@ -108,6 +108,17 @@ def test_nothing_in_a_folder_of_masks_is_an_image(tmp_path):
     assert list_images(tmp_path, masks) == ["left/1_left.png"]
 
 
+def test_nothing_in_a_folder_of_masks_amid_the_paths_is_an_image(tmp_path):
+    touch(
+        tmp_path, *(f"{part}/{kind}/1.png" for part in ("train", "val") for kind in ("images", "masks")), "more/2.png"
+    )
+    described = spec("{id}.png", "{id:images=masks}.png")
+    ids, found = find_samples(described, tmp_path)
+    assert ids == ["more/2", "train/images/1", "val/images/1"]
+    assert found.left_out == {"masks": ["train/masks/1.png", "val/masks/1.png"]}
+    assert with_masks(described, tmp_path, ids) == ["train/images/1", "val/images/1"]
+
+
 def test_a_folder_of_masks_above_the_images_is_not_theirs_alone(tmp_path):
     touch(tmp_path, "set/1.png", "set/rgb/1.png")
     masks = MaskFiles(spec("set/rgb/{id}.png", "set/{id}.png"), tmp_path)

@@ -191,6 +191,23 @@ def test_folders_train_val_and_test_stay_what_they_are(capsys, clone, tmp_path):
     assert sorted(drawn) == sorted([*split.labeled, *split.unlabeled])
 
 
+def test_images_and_masks_in_folders_of_each_part_are_one_data_set(capsys, clone, tmp_path):
+    for part, count in (("train", 8), ("valid", 3)):
+        for index in range(count):
+            place = tmp_path / "data" / part
+            name = f"{part}{index}"
+            save_pair(place / "images", place / "labels" if index < 6 else None, name, mask_of(name))
+    code, out, _ = call(capsys, tmp_path / "data", tmp_path / "data")
+    assert code == 0, out
+    assert "images   11 {id}.jpg, 44 x 40 px; 9 have a mask {id:images=labels}.png" in out
+    split = opened(clone, "mine/6/ours")[2]
+    assert [sorted(ids) for ids in split.lists().values()] == [
+        [f"train/images/train{i}" for i in range(6)],
+        ["train/images/train6", "train/images/train7"],
+        [f"valid/images/valid{i}" for i in range(3)],
+    ]
+
+
 def test_parts_are_drawn_where_one_asks_for_it_or_folders_say_nothing_of_scoring(capsys, clone, tmp_path):
     folders = parted(tmp_path, train=8, test=4)
     assert call(capsys, *folders, "--labels", "4")[0] == 0

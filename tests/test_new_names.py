@@ -40,6 +40,10 @@ NUMBERS = [f"{i:02}" for i in range(12)]
         ("img-{}.tif", "seg-{}.tif"),
         ("scan_{}_raw.png", "label_{}_gt.png"),
         ("deep/{}.jpg", "deep/{}_L.png"),
+        ("image{}.jpg", "mask{}.png"),
+        ("frame{}img.jpg", "frame{}lab.png"),
+        ("{}/image.png", "{}/mask.png"),
+        ("north/{}.jpg", "{}.png"),
     ],
 )
 def test_usual_ways_to_name_masks_are_understood(named, image, mask):
@@ -73,6 +77,67 @@ def test_masks_beside_their_images_are_told_from_them(named, image, mask):
     files = [image.format(n) for n in NUMBERS] + [mask.format(n) for n in NUMBERS[:5]]
     found = named(files, [], "both", "both")
     assert found == (image.format("{id}"), mask.format("{id}"), 5)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "found"),
+    [
+        ("image{}.jpg", "mask{}.png", ("image{id}.jpg", "mask{id}.png")),
+        ("{}_image.png", "{}_mask.png", ("{id}_image.png", "{id}_mask.png")),
+        ("{}_sat.jpg", "{}_gt.png", ("{id}_sat.jpg", "{id}_gt.png")),
+        ("{}/img.png", "{}/label.png", ("{id}/img.png", "{id}/label.png")),
+        ("images/{}.jpg", "masks/{}.png", ("images/{id}.jpg", "masks/{id}.png")),
+        ("img_dir/train/{}.jpg", "ann_dir/train/{}.png", ("img_dir/train/{id}.jpg", "ann_dir/train/{id}.png")),
+        ("train/images/{}.jpg", "train/labels/{}.png", ("train/images/{id}.jpg", "train/labels/{id}.png")),
+        ("seg/a/{}.png", "seg/gt/{}.png", ("seg/a/{id}.png", "seg/gt/{id}.png")),
+        ("{0}/images/{0}.png", "{0}/masks/{0}.png", ("{id}.png", "{id:images=masks}.png")),
+    ],
+)
+def test_in_one_folder_masks_are_told_by_words_as_well(named, image, mask, found):
+    files = [name.format(n) for n in NUMBERS for name in (image, mask)]
+    assert named(files, [], "one", "one") == (*found, 12)
+
+
+def test_folders_amid_the_paths_may_be_named_otherwise_for_masks(named):
+    images = [f"{part}/images/{n}.jpg" for part in ("train", "val") for n in NUMBERS] + ["more/01.jpg"]
+    masks = [f"{part}/masks/{n}_m.png" for part in ("train", "val") for n in NUMBERS]
+    assert named(images, masks) == ("images/{id}.jpg", "masks/{id:images=masks}_m.png", 24)
+    assert named([*images, *masks], [], "one", "one") == ("{id}.jpg", "{id:images=masks}_m.png", 24)
+    numbered_anew = [f"{folder}/{n}.png" for folder in ("trainannot", "valannot") for n in NUMBERS]
+    with pytest.raises(DataError, match=r"2 masks of one image: .*; say which by folders: --images one of images"):
+        named([f"{part}/{n}.png" for part in ("train", "val") for n in NUMBERS], numbered_anew, "few", "anew")
+
+
+def test_a_folder_is_not_renamed_where_images_lie_in_both(named):
+    with pytest.raises(DataError, match="no file here is named after an image"):
+        named(["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"], ["dog/1.png", "dog/2.png"])
+
+
+@pytest.mark.parametrize("mask_name", [None, "{id:train=trainannot}.png"])
+def test_masks_that_would_be_taken_for_images_are_refused(named, mask_name):
+    parts = [("train", [f"a{n}" for n in NUMBERS]), ("val", ["b1", "b2"])]
+    files = [f"{part}{of}/{name}.png" for part, names in parts for of in ("", "annot") for name in names]
+    with pytest.raises(DataError, match=r"2 files called masks \(valannot/b1.png, .*\{id:train=trainannot\}\.png"):
+        named(files, [], "one", "one", mask_name)
+
+
+def test_a_name_said_by_hand_counts_in_one_folder_as_well(named):
+    files = [f"{kind}{n}.png" for n in NUMBERS for kind in ("image", "tree", "shade")]
+    with pytest.raises(DataError, match="no file here is named after"):
+        named(files, [], "one", "one")
+    files = [name for name in files if not name.startswith("shade")]
+    assert named(files, [], "two", "two", "tree{id}.png") == ("image{id}.png", "tree{id}.png", 12)
+    renamed = [f"{n}/{kind}/x.png" for n in NUMBERS for kind in ("photo", "tree")]
+    assert named(renamed, [], "3", "3", "{id:photo=tree}.png") == ("{id}.png", "{id:photo=tree}.png", 12)
+
+
+def test_masks_of_single_objects_must_be_drawn_into_one(named):
+    images = [f"{n}/images/{n}.png" for n in NUMBERS]
+    masks = [f"{n}/masks/{letter}.png" for n in NUMBERS for letter in "abc"]
+    with pytest.raises(DataError, match="00 has 3 masks of one image: masks of single objects must be drawn into one"):
+        named(images, masks)
+    with pytest.raises(DataError, match="00 has 3 masks of one image"):
+        named([*images, *masks], [], "one", "one")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +274,7 @@ def test_polygons_beside_masks_do_not_matter(named):
     assert named([f"{n}.jpg" for n in NUMBERS], masks)[1:] == ("masks/{id}.png", 12)
 
 
-@pytest.mark.parametrize("name", ["label.png", "{id}", "{id}_{id}.png"])
+@pytest.mark.parametrize("name", ["label.png", "{id}", "{id}_{id}.png", "{id:a=a}.png", "{id}png"])
 def test_a_name_of_masks_without_id_or_ending_is_refused(named, name):
     with pytest.raises(ConfigError, match=r"--mask-name: expected \{id\} once and an ending"):
         named(["a.jpg"], ["a.png"], mask_name=name)

@@ -142,6 +142,12 @@ def test_own_ids_may_keep_the_extension_of_their_image():
     assert spec.mask_path("a/b.v2.jpeg") == "labels/a/b.v2_mask.png"
 
 
+def test_masks_of_own_data_may_lie_in_a_folder_amid_the_path():
+    spec = custom_spec(**{**OWN, "image": "{id}.jpg", "mask": "{id:images=masks}.png"})
+    assert spec.mask_path("train/images/1") == "train/masks/1.png"
+    assert spec.sample_id("train/images/1.jpg train/masks/1.png") == "train/images/1"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -166,6 +172,8 @@ def test_own_ids_may_keep_the_extension_of_their_image():
         ({"image": "photos/{id:04d}.jpg"}, "must hold {id} once"),
         ({"mask": "labels/{id!s}.png"}, "must hold {id} once"),
         ({"mask": "labels/{id}_{{x}}.png"}, "must hold {id} once"),
+        ({"mask": "labels/{id:a=a}.png"}, "must hold {id} once"),
+        ({"image": "{id:a=b}.png"}, "must hold {id} once"),
         ({"name": ".."}, "must be plain names"),
         ({"mask": "photos/{id}.jpg"}, "same path"),
         ({"image": "/photos/{id}.jpg"}, "below the data root"),

@@ -128,7 +128,7 @@ class CustomConfig(Section):
     name: Text = key("custom", "the folder of its runs below saver.root")
     classes: tuple[Text, ...] = key((), "in the order of their index")
     image: Text = key("images/{id}.jpg", "path of an image below the data root")
-    mask: Text = key("masks/{id}.png", "path of its mask")
+    mask: Text = key("masks/{id}.png", "path of its mask; {id:images=masks}: train/images/1 -> train/masks/1")
     mask_kind: Literal["index", "color"] = key("index", "what masks hold")
     colors: tuple[Color, ...] | None = key(None, "red, green, blue of each class")
     ignore_color: Color | None = key(None, "of pixels that do not count")

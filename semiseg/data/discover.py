@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 MASK, HIDDEN, OTHER, BROKEN = "masks", "hidden", "other files", "broken links"
 NAME = "names that no list can hold"
+_FIELD = r"\{[^{}]+\}"
 _NO_LINE = re.compile(r"[\r\n]|^\s|\s$|^# ")
 
 
@@ -85,17 +86,18 @@ class MaskFiles:
     """Tells masks from images by the paths that ``spec`` describes, below ``root`` and, by name, anywhere else.
 
     A file that both descriptions fit is of the kind whose description says more. Where masks have a folder of their
-    own, nothing below it is an image. Elsewhere a mask is told by what its name has beside the id ("_mask").
+    own, at the start of their paths or amid them, nothing below it is an image. Elsewhere a mask is told by what its
+    name has beside the id ("_mask").
     """
 
     def __init__(self, spec: DatasetSpec, root: Path | None) -> None:
         self._root = os.path.realpath(root) + "/" if root else None
-        self._image, self._mask = spec.image, spec.mask
+        self._image, self._mask, self._template = spec.image, spec.mask, spec.mask_template
         self._folder = spec.mask.partition("{")[0].rpartition("/")[0] + "/"
         image_folder = spec.image.partition("{")[0].rpartition("/")[0] + "/"
         self._own_folder = self._folder != "/" and not image_folder.startswith(self._folder)
         self._names = [PurePosixPath(template).name for template in (spec.mask, spec.image)]
-        self._telling = bool(re.sub(r"\{\w+\}", "", self._names[0]).rpartition(".")[0]) and "{" in self._names[0]
+        self._telling = bool(re.sub(_FIELD, "", self._names[0]).rpartition(".")[0]) and "{" in self._names[0]
 
     def __call__(self, real_path: str) -> bool:
         """Whether a file, by its path without links, is a mask."""
@@ -103,6 +105,8 @@ class MaskFiles:
             below = real_path[len(self._root) :]
             if self._own_folder and below.startswith(self._folder):
                 return True
+            if self._template.mask_folder:
+                return self._template.in_mask_folder(below)
             if _fits(below, self._mask) > -1:
                 return _fits(below, self._mask) >= _fits(below, self._image)
         name = real_path.rpartition("/")[2]
@@ -118,7 +122,7 @@ def _fits(text: str, template: str) -> int:
 
 @cache
 def _around_field(template: str) -> tuple[str, str]:
-    before, _, after = re.split(r"(\{\w+\})", template) if "{" in template else (template, "", "")
+    before, _, after = re.split(f"({_FIELD})", template) if "{" in template else (template, "", "")
     return before, after
 
 

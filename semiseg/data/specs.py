@@ -11,6 +11,7 @@ import numpy as np
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.text import did_you_mean
+from semiseg.data.templates import MaskTemplate, mask_template
 
 Color = tuple[int, int, int]
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits}_-")  # no sign of a path, a quote or a gap among them
@@ -23,9 +24,10 @@ class DatasetSpec:
 
     ``image`` and ``mask`` are paths below the data root with ``{id}`` where the sample's id goes
     ("JPEGImages/{id}.jpg"). Where ids carry the extension of their image (``image`` ends in "{id}"), the mask may say
-    ``{stem}``: the id without it. ``mask_kind`` says whether masks hold class indices ("index") or ``palette`` colours
-    ("color"); ``ignore_color`` is the colour of ignored pixels. ``folder`` names the data set below ckpt/.
-    ``published_batch``: labelled images a step, over all devices, that the published learning rate belongs to.
+    ``{stem}``: the id without it; ``{id:images=masks}`` calls a folder amid the id otherwise. ``mask_kind`` says
+    whether masks hold class indices ("index") or ``palette`` colours ("color"); ``ignore_color`` is the colour of
+    ignored pixels. ``folder`` names the data set below ckpt/. ``published_batch``: labelled images a step, over all
+    devices, that the published learning rate belongs to.
 
     Raises: ConfigError where fields contradict each other.
     """
@@ -44,8 +46,8 @@ class DatasetSpec:
     def __post_init__(self) -> None:
         _check_classes(self)
         _check_palette(self)
-        _check_template(self, "image", self.image, {"id"})
-        _check_template(self, "mask", self.mask, {"id", "stem"})
+        _check_template(self, "image", self.image)
+        _check_template(self, "mask", self.mask)
         if self.image == self.mask:
             raise ConfigError(f"dataset {self.name}: image and mask are the same path {self.image!r}")
 
@@ -101,8 +103,12 @@ class DatasetSpec:
 
     def mask_path(self, sample: str) -> str:
         """Path of the mask below the data root."""
-        stem = str(PurePosixPath(sample).with_suffix("")) if "{stem}" in self.mask else ""
-        return self.mask.replace("{stem}", stem).replace("{id}", sample)
+        return self.mask_template.path(sample)
+
+    @cached_property
+    def mask_template(self) -> MaskTemplate:
+        """``mask``, read."""
+        return mask_template(self.mask)
 
     def full_palette(self) -> np.ndarray:
         """uint8 256 x 3 for an indexed PNG: class colours, ``ignore_color`` or white at the ignore label."""
@@ -165,11 +171,15 @@ def _check_palette(spec: DatasetSpec) -> None:
             )
 
 
-def _check_template(spec: DatasetSpec, key: str, value: str, allowed: set[str]) -> None:
+def _check_template(spec: DatasetSpec, key: str, value: str) -> None:
     example = {"image": "images/{id}.jpg", "mask": "masks/{id}.png"}[key]
-    # Ids are put in by replacing, so a brace that is not of the one id would stay as it is.
-    one = isinstance(value, str) and value.count("{") == value.count("}") == 1
-    if not one or not any(f"{{{name}}}" in value for name in allowed):
+    try:
+        # Ids are put in by replacing, so a brace that is not of the one id would stay as it is.
+        one = isinstance(value, str) and value.count("{") == value.count("}") == 1
+        fits = one and ("{id}" in value if key == "image" else bool(mask_template(value)))
+    except ValueError:
+        fits = False
+    if not fits:
         raise ConfigError(f"dataset {spec.name}: {key} must hold {{id}} once, such as {example!r}, got {value!r}")
     if value.startswith("/") or ".." in PurePosixPath(value).parts:
         raise ConfigError(f"dataset {spec.name}: {key} must be a path below the data root, got {value!r}")

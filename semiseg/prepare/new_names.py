@@ -3,19 +3,18 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.discover import OTHER, find_images, scan
+from semiseg.data.templates import mask_template
+from semiseg.prepare.new_affixes import Affixes, Around, best_naming, cuts_a_number, ending_of, stem_of, told_by_words
 
-_LOOKED_AT = 300  # masks whose names are compared with those of all images
-_SEPARATORS = "_-. "
 _OUTLINES = (".json", ".geojson", ".ndjson")
 _SAY_HOW = "--mask-name '{id}_x.png' says how masks are named"
-_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 class Naming(NamedTuple):
@@ -29,41 +28,6 @@ class Naming(NamedTuple):
     mask: str
     pairs: int
     unused: tuple[str, ...]
-
-
-class _Affixes(NamedTuple):
-    """What stands before and after an image's id in the name of its mask, and the mask's ending."""
-
-    before: str
-    after: str
-    ending: str
-
-    def of(self, stem: str) -> str:
-        return f"{self.before}{stem}{self.after}{self.ending}"
-
-    @property
-    def added(self) -> int:
-        return len(self.before) + len(self.after)
-
-
-class _Around(NamedTuple):
-    """What stands before and after an id in an image's name. whole: the ending is part of the id."""
-
-    before: str = ""
-    after: str = ""
-    whole: bool = False
-
-    def ids(self, image_files: Iterable[str]) -> list[str]:
-        if self.whole:
-            return list(image_files)
-        return [_stem(name)[len(self.before) :].removesuffix(self.after) for name in image_files]
-
-    def images(self, files: Sequence[str], affixes: _Affixes) -> list[str]:
-        """Of one folder's files those that are no mask so named."""
-        if not self.whole:
-            return [name for name in files if not _is_mask(name, affixes)]
-        masks = set(map(affixes.of, files))  # a mask is named after a file that is there
-        return [name for name in files if name not in masks]
 
 
 def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Naming:
@@ -83,38 +47,56 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         raise DataError(f"{masks}: no such folder of masks")
     mask_files = _files(masks, images, outlines)
     said = None if mask_name is None else _parsed(mask_name)
-    one_folder = images == masks
-    around, best = _best(image_files, mask_files, one_folder, said)
+    mixed = images == masks
+    renamed = bool(said and said.mask_folder)
+    around, best = best_naming(image_files, mask_files, mixed, said) if not (mixed and renamed) else (Around(), None)
+    if best is None and mixed:
+        parted = told_by_words(image_files, said)
+        around, best = best_naming(*parted, one_folder=False, said=said) if all(parted) else (around, None)
+        if best is not None:
+            _refuse_masks_among_images(images, image_files, parted[0], around, best)
+            (image_files, mask_files), mixed = parted, False
     if best is None:
-        if outlines:
-            raise DataError(f"{masks}: no file here is a mask of an image in {images}{_drawn_first(outlines)}")
-        example = PurePosixPath(image_files[0])
-        raise DataError(
-            f"{masks}: no file here is named after an image in {images} ({example.name} wants {example.stem}.png, "
-            f"{example.stem}_mask.png or the like; here: {shortened(mask_files, 2)}); "
-            f"{_almost(image_files, mask_files) or _SAY_HOW}"
-        )
-    if one_folder:
+        raise DataError(_no_mask(images, masks, image_files, mask_files, outlines))
+    if mixed:
         image_files = around.images(image_files, best)
     ids = around.ids(image_files)
     used = {best.of(sample) for sample in ids} & set(mask_files)
-    if said is None and not one_folder:
+    if said is None and not mixed:
         _refuse_other_endings(masks, mask_files, used, best, ids)
     root = Path(os.path.commonpath([images, masks]))
-    endings = sorted({_ending(name) for name in image_files})
+    endings = sorted({ending_of(name) for name in image_files})
     image = f"{around.before}{{id}}{around.after}{endings[0]}" if len(endings) == 1 else "{id}"
-    field = "{id}" if len(endings) == 1 or around.whole else "{stem}"
+    field = "id" if len(endings) == 1 or around.whole else "stem"
     return Naming(
         root,
         _below(images, root) + image,
-        _below(masks, root) + f"{best.before}{field}{best.after}{best.ending}",
+        _below(masks, root) + best.written(field),
         len(used),
-        () if one_folder else tuple(name for name in mask_files if name not in used),
+        () if mixed else tuple(name for name in mask_files if name not in used),
+    )
+
+
+def _no_mask(
+    images: Path, masks: Path, image_files: Sequence[str], mask_files: Sequence[str], outlines: Sequence[str]
+) -> str:
+    """What is wrong where no file is the mask of an image, and how to mend it."""
+    if outlines:
+        return f"{masks}: no file here is a mask of an image in {images}{_drawn_first(outlines)}"
+    example = PurePosixPath(image_files[0])
+    return (
+        f"{masks}: no file here is named after an image in {images} ({example.name} wants {example.stem}.png, "
+        f"{example.stem}_mask.png or the like; here: {shortened(mask_files, 2)}); "
+        f"{_almost(image_files, mask_files) or _SAY_HOW}"
     )
 
 
 def _almost(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
-    """What keeps masks from being told: folders that differ, or numbers that are written otherwise; "" if neither."""
+    """What keeps masks from being told: one for each object, folders that differ, or numbers that are written
+    otherwise; "" if none of it.
+    """
+    if of_objects := _of_objects(image_files, mask_files):
+        return of_objects
     images = {PurePosixPath(name).stem: name for name in image_files}
     for name in mask_files:
         image = images.get(PurePosixPath(name).stem)
@@ -126,9 +108,22 @@ def _almost(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
     numbered = {_without_zeros(stem): name for stem, name in images.items()}
     for name in mask_files:
         image = numbered.get(_without_zeros(PurePosixPath(name).stem))
-        if image:
+        if image and PurePosixPath(image).stem != PurePosixPath(name).stem:
             return f"the number of {name} is written with other zeros than that of {image}: rename one of the two kinds"
     return ""
+
+
+def _of_objects(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
+    """What to do with 1/images/1.png beside 1/masks/a.png, 1/masks/b.png, ...; "" where there is none of it."""
+    images, masks = (image_files, mask_files) if image_files != mask_files else told_by_words(image_files)
+    of_image, of_masks = (Counter(str(PurePosixPath(name).parent.parent) for name in some) for some in (images, masks))
+    several = [place for place in of_image if of_image[place] == 1 and of_masks[place] > 1]
+    if not several or len(several) < len(of_image) / 2:
+        return ""
+    return (
+        f"{several[0]} has {of_masks[several[0]]} masks of one image: masks of single objects must be drawn into one "
+        "mask for each image first, whose pixels hold 0, 1, 2, ..."
+    )
 
 
 def _without_zeros(text: str) -> str:
@@ -143,16 +138,16 @@ def other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[s
     an ending, which is no part of what is compared.
     """
     ids = list(ids)
-    known, with_mask = ({_stem(sample) for sample in some} for some in (ids, masked))
+    known, with_mask = ({stem_of(sample) for sample in some} for some in (ids, masked))
     views: defaultdict[str, list[str]] = defaultdict(list)
     bases: defaultdict[str, set[str]] = defaultdict(set)
     for sample in set(ids).difference(masked):
-        text = _stem(sample)
+        text = stem_of(sample)
         for at in range(1, len(text)):
             front, back = text[:at], text[at:]
             for base, name in ((front, "{id}" + back), (back, front + "{id}")):
                 only_folder = name.endswith("/{id}")  # unlabeled/1.jpg beside 1.jpg: numbered anew
-                if base in known and not only_folder and not _cuts_a_number(text, at, at):
+                if base in known and not only_folder and not cuts_a_number(text, at, at):
                     views[name].append(sample)
                     bases[name].add(base)
     enough = max(2, len(with_mask) / 2)
@@ -160,15 +155,29 @@ def other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[s
 
 
 def _refuse_other_endings(
-    masks: Path, mask_files: Sequence[str], used: Collection[str], best: _Affixes, ids: Iterable[str]
+    masks: Path, mask_files: Sequence[str], used: Collection[str], best: Affixes, ids: Iterable[str]
 ) -> None:
     """Raises DataError where images have no mask only because theirs ends otherwise (.PNG, .tif) than the others'."""
     missing = {best.of(sample).removesuffix(best.ending) for sample in ids if best.of(sample) not in used}
-    others = [name for name in mask_files if name not in used and name.removesuffix(_ending(name)) in missing]
+    others = [name for name in mask_files if name not in used and name.removesuffix(ending_of(name)) in missing]
     if others:
         raise DataError(
             f"{masks}: {counted(len(used), 'mask')} with the ending {best.ending}, {len(others)} with another "
             f"({shortened(others)}); give all masks one ending, or say which are meant (--mask-name)"
+        )
+
+
+def _refuse_masks_among_images(
+    folder: Path, files: Sequence[str], image_files: Collection[str], around: Around, best: Affixes
+) -> None:
+    """Raises DataError where files that are called masks are none by ``best``, and would be taken for images."""
+    others = [name for name in files if not best.fit(name) and around.fit(name)]
+    called = sorted(set(others).difference(image_files))
+    if called:
+        raise DataError(
+            f"{folder}: {counted(len(called), 'file')} called masks ({shortened(called, 2)}) beside those named "
+            f"{best.written()}, and would be taken for images; name a folder of images and one of masks, or move them "
+            "away"
         )
 
 
@@ -188,12 +197,12 @@ def _files(folder: Path, other: Path, outlines: Sequence[str] = ()) -> list[str]
 def _outlines(masks: Path, image_files: Sequence[str]) -> list[str]:
     """Files in the place of masks that describe polygons or boxes: JSON, or XML and text named after an image."""
     if not masks.is_dir():
-        return [masks.name] if _ending(masks.name).lower() in _OUTLINES else []
+        return [masks.name] if ending_of(masks.name).lower() in _OUTLINES else []
     stems = {PurePosixPath(name).stem for name in image_files}
     others = [
-        name for name in scan(masks).left_out.get(OTHER, ()) if _ending(name).lower() in (*_OUTLINES, ".xml", ".txt")
+        name for name in scan(masks).left_out.get(OTHER, ()) if ending_of(name).lower() in (*_OUTLINES, ".xml", ".txt")
     ]
-    return [name for name in others if _ending(name).lower() in _OUTLINES or PurePosixPath(name).stem in stems]
+    return [name for name in others if ending_of(name).lower() in _OUTLINES or PurePosixPath(name).stem in stems]
 
 
 def _drawn_first(outlines: Sequence[str]) -> str:
@@ -212,110 +221,15 @@ def _below(folder: Path, root: Path) -> str:
     return "" if path == "." else f"{path}/"
 
 
-def _parsed(mask_name: str) -> _Affixes:
-    parts = mask_name.replace("{stem}", "{id}").split("{id}")
-    ending = PurePosixPath(parts[-1]).suffix or (parts[-1] if parts[-1].startswith(".") else "")
-    if len(parts) != 2 or not ending:
-        raise ConfigError(f"--mask-name: expected {{id}} once and an ending ('{{id}}_label.png'), got {mask_name!r}")
-    return _Affixes(parts[0], parts[1].removesuffix(ending), ending)
-
-
-def _best(
-    image_files: Sequence[str], mask_files: Sequence[str], one_folder: bool, said: _Affixes | None
-) -> tuple[_Around, _Affixes | None]:
-    """What images have around their ids, and how masks are named by ids: the naming that gives most images a mask."""
-    there = set(mask_files)
-    best, most = (_Around(), None), 0
-    for around in _around_ids(image_files):
-        if most and not around.whole:
-            break  # what images share is part of an id where that gives masks
-        candidates = [said] if said else _candidates(around.ids(image_files), mask_files)
-        fitting = {}
-        for affixes in candidates:
-            of_images = around.images(image_files, affixes) if one_folder else image_files
-            if one_folder and not (affixes.added or around.whole) and len(of_images) == len(image_files):
-                continue  # every image would be its own mask
-            ids = {sample for sample in around.ids(of_images) if affixes.of(sample) in there}
-            if ids:
-                fitting[affixes] = ids
-        if fitting:
-            order = sorted(fitting, key=lambda a: (-len(fitting[a]), a.added, a.ending != ".png", a))
-            _refuse_several(order, fitting)
-            if len(fitting[order[0]]) > most:
-                best, most = (around, order[0]), len(fitting[order[0]])
-    return best
-
-
-def _around_ids(image_files: Sequence[str]) -> Iterator[_Around]:
-    """Nothing; whole names (1.png.png, 2.jpg.png) where endings differ; else what all images share in front of and
-    behind what tells them apart ("_image" in 1_image.png).
-    """
-    yield _Around()
-    if len({_ending(name) for name in image_files}) > 1:
-        yield _Around(whole=True)
-        return
-    stems = [_stem(name) for name in image_files]
-    if len(stems) < 2:
-        return
-    front, back = _common_start(stems), _common_start([stem[::-1] for stem in stems])[::-1]
-    before = front[: max(front.rfind(c) for c in _SEPARATORS) + 1] if not any("/" in stem for stem in stems) else ""
-    starts = [at for at in map(back.find, _SEPARATORS) if at >= 0]
-    after = back[min(starts) :] if starts else ""
-    yield from [pair for pair in (_Around("", after), _Around(before), _Around(before, after)) if any(pair)]
-
-
-def _common_start(texts: Sequence[str]) -> str:
-    """Between the first and the last in order lie all others, and begin as these two do."""
-    first, last = min(texts), max(texts)
-    same = (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
-    return first[: next(same, min(len(first), len(last)))]
-
-
-def _candidates(stems: Collection[str], mask_files: Sequence[str]) -> list[_Affixes]:
-    """The namings under which most of some masks hold an image's id, the most frequent first."""
-    known = set(stems)
-    counts: Counter[_Affixes] = Counter()
-    step = max(1, len(mask_files) // _LOOKED_AT)
-    for name in mask_files[::step]:
-        text, ending = _stem(name), _ending(name)
-        for start in range(len(text)):
-            for stop in range(start + 1, len(text) + 1):
-                if text[start:stop] in known and not _cuts_a_number(text, start, stop):
-                    counts[_Affixes(text[:start], text[stop:], ending)] += 1
-    return [affixes for affixes, _ in counts.most_common(20)]
-
-
-def _cuts_a_number(text: str, start: int, stop: int) -> bool:
-    """Whether a part of a name begins or ends amid digits: 1001 is no mask of image 1."""
-    borders = (text[at - 1 : at + 1] for at in (start, stop))
-    return any(len(border) == 2 and border.isdigit() for border in borders)
-
-
-def _refuse_several(order: Sequence[_Affixes], fitting: dict[_Affixes, set[str]]) -> None:
-    """Several masks of most images: only the owner knows which one is meant. A plain name is."""
-    best = order[0]
-    others = [a for a in order[1:] if len(fitting[a] & fitting[best]) > len(fitting[best]) / 2]
-    if others and best.added:
-        example = min(fitting[others[0]] & fitting[best])
-        raise DataError(
-            f"{counted(1 + len(others), 'mask')} of one image: {best.of(example)}, {others[0].of(example)}; say which "
-            f"with --mask-name '{best.of('{id}')}' (one mask with all classes is expected)"
-        )
-
-
-def _is_mask(name: str, affixes: _Affixes) -> bool:
-    """Whether a file in a folder of images and masks is named as masks are."""
-    stem = _stem(name)
-    if not affixes.added:
-        return _ending(name) == affixes.ending and affixes.ending.lower() not in _LOSSY
-    fits = stem.startswith(affixes.before) and stem.endswith(affixes.after) and len(stem) > affixes.added
-    return fits and _ending(name) == affixes.ending
-
-
-def _ending(name: str) -> str:
-    return PurePosixPath(name).suffix
-
-
-def _stem(name: str) -> str:
-    """The path without the ending: "deep/a" for deep/a.png."""
-    return name.removesuffix(_ending(name))
+def _parsed(mask_name: str) -> Affixes:
+    ending = PurePosixPath(mask_name.rpartition("}")[2]).suffix or mask_name.rpartition("}")[2]
+    try:
+        template = mask_template(mask_name)
+        if not ending.startswith("."):
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            f"--mask-name: expected {{id}} once and an ending ('{{id}}_label.png'), got {mask_name!r}"
+        ) from None
+    after = template.after.removesuffix(ending)
+    return Affixes(template.before, after, ending, template.image_folder, template.mask_folder)

@@ -18,6 +18,7 @@ from semiseg.checkpoints.identity import differing, identity_of, require_same
 from semiseg.common.errors import CheckpointError, ConfigError, DataError
 from semiseg.common.files import replace_file
 from semiseg.common.outputs import Output, check_outputs, make_folders
+from semiseg.common.run_files import RunFiles
 from semiseg.common.text import counted
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
@@ -255,7 +256,7 @@ def find_checkpoint(named: Path | None, config: Config, spec: DatasetSpec) -> tu
     """
     if named:
         return named, ""
-    return find_best(run_folder(config, spec) / config.saver.snapshot_dir / "best.ckpt")
+    return find_best(RunFiles(run_folder(config, spec), config.saver.snapshot_dir).best)
 
 
 if __name__ == "__main__":

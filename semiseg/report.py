@@ -17,6 +17,7 @@ from semiseg import cli
 from semiseg.checkpoints.identity import IdentityError, compared, identity_of
 from semiseg.common.errors import ConfigError, UserError
 from semiseg.common.files import replace_file
+from semiseg.common.run_files import RESOLVED, RunFiles
 from semiseg.config import flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
@@ -88,12 +89,12 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
     Raises:
         ConfigError, DataError: it is no run folder.
     """
-    written = folder / "config.resolved.yaml"
-    if not written.is_file():
-        raise ConfigError(f"{folder}: holds no config.resolved.yaml; expected the folder of a training run")
-    config, spec = data_build.complete(load(written, args.overrides))
+    files = RunFiles(folder)
+    if not files.resolved.is_file():
+        raise ConfigError(f"{folder}: holds no {RESOLVED}; expected the folder of a training run")
+    config, spec = data_build.complete(load(files.resolved, args.overrides))
     running = is_held(folder)  # asked first: a run that ends meanwhile is shown whole by the next page
-    points, evaluations = read_metrics(folder / "metrics.jsonl")
+    points, evaluations = read_metrics(files.metrics)
     scores, why_not = None, ""
     try:
         scores = scored(folder, config, spec, args)
@@ -112,7 +113,7 @@ def read_run(folder: Path, name: str, args: argparse.Namespace) -> RunRecord:
         lists=list_sizes(folder),
         scores=scores,
         why_not=why_not,
-        steps=planned_steps(folder / "log.txt"),
+        steps=planned_steps(files.log),
         running=running,
     )
 
@@ -126,8 +127,9 @@ def scored(folder: Path, config: Config, spec: DatasetSpec, args: argparse.Names
         UserError: no checkpoint, no data, or --no-scoring and nothing is kept. IdentityError: the checkpoint was
             trained with other values.
     """
-    checkpoint, _ = find_best(folder / config.saver.snapshot_dir / "best.ckpt")
-    cache, stat = folder / "evaluation.json", checkpoint.stat()
+    files = RunFiles(folder, config.saver.snapshot_dir)
+    checkpoint, _ = find_best(files.best)
+    cache, stat = files.evaluation, checkpoint.stat()
     how = config.evaluation.model_dump(mode="json")
     made_of = {"file": checkpoint.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns, "evaluation": how}
     made_of |= {"identity": compared(identity_of(flatten(config), spec.classes)), "as_trained": args.as_trained}

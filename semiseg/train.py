@@ -11,9 +11,10 @@ from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common import distributed
 from semiseg.common.distributed import Group
 from semiseg.common.files import remove_leftovers, replace_file
+from semiseg.common.run_files import RunFiles
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
-from semiseg.config.unread import RESOLVED, unread_in
+from semiseg.config.unread import unread_in
 from semiseg.data import truth
 from semiseg.data.build import fingerprints_of
 from semiseg.data.lists import save_lists
@@ -140,7 +141,7 @@ def without_scores(checkpoints: Checkpoints, progress: Progress) -> Progress:
 
 def record_inputs(plan: Plan, masks: truth.Fingerprints) -> None:
     """What a run is made of, into its folder: configuration, lists, fingerprints of its masks."""
-    resolved = plan.folder / RESOLVED
+    resolved = RunFiles(plan.folder).resolved
     remove_leftovers(resolved)
     replace_file(resolved, dump(plan.config), "saver.main_dir names another folder")
     save_lists(plan.folder, plan.split)
@@ -204,7 +205,7 @@ def closing_lines(progress: Progress, work: loop.Run, config: Config) -> list[st
         unread = dict(unread_in(config))
         warning = lost_by_unlabeled(progress.supervised, progress.score, flatten(config), unread)
     lines = [
-        f"finished: {progress.step} steps, {best}{gain}{skipped}; {work.best if scored else work.checkpoints.last}"
+        f"finished: {progress.step} steps, {best}{gain}{skipped}; {work.files.best if scored else work.files.last}"
     ]
     return [f"WARNING: {warning}", *lines] if warning else lines
 

@@ -20,6 +20,7 @@ from semiseg.common.errors import CheckpointError
 from semiseg.common.files import cannot_write
 from semiseg.common.host_array import HostArray
 from semiseg.common.platform import numpy_of
+from semiseg.common.run_files import RunFiles
 from semiseg.config.keys import SaverConfig
 
 
@@ -64,14 +65,13 @@ class Checkpoints:
         identity: Mapping[str, Any] | None = None,
     ):
         self._identity = identity
-        self.last = folder / saver.snapshot_dir / "last.ckpt"
+        self._files = RunFiles(folder, saver.snapshot_dir)
         self._keep, self._state, self._group = saver.keep, state, group
         own = (name for name, value in state.items() if getattr(value, "per_device", False))
         self._own = frozenset(own if group.world > 1 else ())
         # The step of a whole last.ckpt that this run wrote or continued from. Any other is replaced and never kept: a
         # damaged one.
         self._last_step: int | None = None
-        self._folder = folder
         self._rows: dict[str, HostArray] = {}  # of ``own``, those of all devices, while a run is being continued
 
     def set_aside(self) -> str:
@@ -81,13 +81,13 @@ class Checkpoints:
         Raises:
             CheckpointError: it cannot be moved.
         """
-        best, metrics = self.last.with_name("best.ckpt"), self._folder / "metrics.jsonl"
+        best, metrics = self._files.best, self._files.metrics
         # last.ckpt when no older one can be taken for it any more, best.ckpt when nothing says that a run is finished.
-        there = [path for path in (*self._older(), self.last, best, metrics) if path.is_file()]
+        there = [path for path in (*self._files.older(), self._files.last, best, metrics) if path.is_file()]
         goes_on = self._last_step is not None
         if goes_on or set(there) <= {metrics} or not self._group.first:  # without a checkpoint nothing is worth keeping
             return ""
-        place = self.last.with_name("replaced")
+        place = self._files.checkpoints / "replaced"
         try:
             if place.is_dir():
                 shutil.rmtree(place)
@@ -106,7 +106,7 @@ class Checkpoints:
         """
         if not self._group.first:
             return
-        best = self.last.with_name("best.ckpt")
+        best = self._files.best
         try:
             best.replace(best.with_name("best_of_old_masks.ckpt"))
         except FileNotFoundError:
@@ -127,9 +127,9 @@ class Checkpoints:
             return
         record = checkpoint_identity.recorded(vars(progress), self._identity)
         again = progress.step == self._last_step  # of the same step: no further one to keep
-        checkpoint_io.save(self.last, arrays, record, before=(lambda: None) if again else self._retain)
+        checkpoint_io.save(self._files.last, arrays, record, before=(lambda: None) if again else self._retain)
         self._last_step = progress.step
-        for path in self._older()[self._keep - 1 :]:
+        for path in self._files.older()[self._keep - 1 :]:
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -172,7 +172,7 @@ class Checkpoints:
         return progress
 
     def _newest(self) -> tuple[Path | None, dict[str, np.ndarray], dict[str, Any] | None, list[str]]:
-        paths = [path for path in (self.last, *self._older()) if path.is_file()]
+        paths = [path for path in (self._files.last, *self._files.older()) if path.is_file()]
         first_error, notes = None, []
         for path in paths:
             try:
@@ -183,8 +183,8 @@ class Checkpoints:
                 first_error = first_error or error
                 notes.append(str(error))
                 continue
-            if path != self.last:
-                notes.append(f"continuing from {path} instead of {self.last}")
+            if path != self._files.last:
+                notes.append(f"continuing from {path} instead of {self._files.last}")
             return path, arrays, record, notes
         if first_error:
             raise first_error
@@ -220,7 +220,7 @@ class Checkpoints:
         if not any(name.startswith("previous.") for name in arrays):  # it was trained with more images at once
             expected = {name: value for name, value in expected.items() if not name.startswith("previous.")}
         checkpoint_io.restore(path, arrays, expected)
-        self._last_step = before.step if path == self.last else None
+        self._last_step = before.step if path == self._files.last else None
         return before
 
     def _room(self, name: str) -> HostArray:
@@ -229,19 +229,16 @@ class Checkpoints:
 
     def _retain(self) -> None:
         """Keeps last.ckpt under its step's name, just before it is replaced."""
-        if self._keep < 2 or self._last_step is None or not self.last.is_file():
+        last = self._files.last
+        if self._keep < 2 or self._last_step is None or not last.is_file():
             return
-        kept = self.last.with_name(f"step_{self._last_step:08d}.ckpt")
+        kept = self._files.kept(self._last_step)
         with contextlib.suppress(OSError):
             kept.unlink(missing_ok=True)
             try:
-                os.link(self.last, kept)  # last.ckpt is there at every moment
+                os.link(last, kept)  # last.ckpt is there at every moment
             except OSError:
-                self.last.rename(kept)  # a file system without links
-
-    def _older(self) -> list[Path]:
-        """The kept checkpoints, newest first."""
-        return sorted(self.last.parent.glob("step_*.ckpt"), reverse=True)
+                last.rename(kept)  # a file system without links
 
 
 def _renamed(sums: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from semiseg import cli
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import real_path
+from semiseg.common.run_files import RESOLVED
 from semiseg.config import published, published_unimatch, retired, rules, schema
 from semiseg.config.fields import flatten, keys_of
 from semiseg.config.keys import Config
-from semiseg.config.unread import RESOLVED, unread_keys
+from semiseg.config.unread import unread_keys
 from semiseg.config.weights import IMAGENET, STATISTICS
 from semiseg.config.yaml_text import read_yaml, read_yaml_with_doubles, refuse_doubles, to_yaml
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from semiseg.common.run_files import RESOLVED
 from semiseg.config.fields import (
     SET,
     Condition,
@@ -20,7 +21,6 @@ from semiseg.config.keys import METHODS, Config
 from semiseg.config.schema import COMMAND_LINE
 
 BASES = "_base"  # the folder of files that several experiments start from
-RESOLVED = "config.resolved.yaml"  # what a run has used: it holds every key
 
 
 def unread_keys(config: Config) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.files import remove_leftovers
+from semiseg.common.run_files import RunFiles
 from semiseg.config.keys import Config
 from semiseg.config.retired import check_stated
 from semiseg.data.discover import MaskFiles, find_images, find_samples, with_masks
@@ -233,4 +234,4 @@ def save_lists(folder: Path, split: Split) -> None:
 
 
 def _lists_of_run(folder: Path, split: Split) -> dict[Path, Sequence[str]]:
-    return {folder / "lists" / f"{name}.txt": ids for name, ids in split.lists().items()}
+    return {RunFiles(folder).list_of(name): ids for name, ids in split.lists().items()}

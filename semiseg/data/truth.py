@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from semiseg.common.files import remove_leftovers, replace_file
+from semiseg.common.run_files import RunFiles
 from semiseg.common.text import counted
 from semiseg.data.dataset import SegmentationDataset
 from semiseg.data.read_ahead import read_ahead
 
 Fingerprints = Mapping[str, Sequence[int]]
-_FILE = "lists/masks.json"
 _THREADS = 16  # that wait for a disk, or a network drive
 _GOING_ON = {
     "labeled": "what was learnt before is of the old ones; trainer.resume=never starts anew",
@@ -32,7 +32,7 @@ def changed(folder: Path, now: Fingerprints) -> dict[str, str]:
     """
     before = None
     with suppress(OSError, ValueError):
-        before = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        before = json.loads(RunFiles(folder).mask_prints.read_text(encoding="utf-8"))
     if not isinstance(before, dict):
         return {}
     said = {}
@@ -51,8 +51,9 @@ def going_on(changed: Mapping[str, str]) -> list[str]:
 
 def save(folder: Path, now: Fingerprints) -> None:
     """Keeps the fingerprints of a run. Raises: UserError if they cannot be written."""
-    remove_leftovers(folder / _FILE)
-    replace_file(folder / _FILE, json.dumps(now) + "\n")
+    kept = RunFiles(folder).mask_prints
+    remove_leftovers(kept)
+    replace_file(kept, json.dumps(now) + "\n")
 
 
 def _crc(path: Path) -> int:

@@ -12,6 +12,8 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from semiseg.common.run_files import RunFiles
+
 _GROUPS = {
     "lr": "train/lr",
     "mask_ratio": "pseudo-labels/mask ratio",
@@ -65,8 +67,9 @@ class Events(Recorder):
 
     def __init__(self, folder: Path, start_step: int, classes: Sequence[str]):
         super().__init__(classes)
-        (folder / "events").mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events/events"), f".{os.getpid()}")
+        events = RunFiles(folder).events
+        events.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(events / "events"), f".{os.getpid()}")
         self._add(start_step + 1, session_log=SessionLog(status=SessionLog.START))
         self._closed = False
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semiseg.common.errors import UserError
+from semiseg.common.run_files import RunFiles
 from semiseg.common.text import counted
 from semiseg.config import load
 from semiseg.data.build import complete, open_part
@@ -22,7 +23,7 @@ def learnt_notes(scored: SegmentationDataset, checkpoint: Path) -> list[str]:
     configuration, its lists or its images are not there.
     """
     above = checkpoint.absolute().parents[:2]  # saver.snapshot_dir lies in the run's folder
-    folder = next((path for path in above if (path / "config.resolved.yaml").is_file()), None)
+    folder = next((path for path in above if RunFiles(path).resolved.is_file()), None)
     if folder is None:
         return []
     with contextlib.suppress(UserError, OSError):  # scoring does not need them
@@ -39,11 +40,12 @@ def _training_parts(folder: Path, scored: SegmentationDataset) -> dict[str, Segm
     Raises:
         UserError: its configuration, lists or images are not there.
     """
-    config, spec = complete(load(folder / "config.resolved.yaml"))
+    files = RunFiles(folder)
+    config, spec = complete(load(files.resolved))
     data = config.dataset
-    lists: dict[str, Ids] = {"labeled": read_list(folder / "lists/labeled.txt")}
+    lists: dict[str, Ids] = {"labeled": read_list(files.list_of("labeled"))}
     if get_method(config.method, config.net.proto_head is not None).uses_unlabeled:
-        lists["unlabeled"] = read_list(folder / "lists/unlabeled.txt")
+        lists["unlabeled"] = read_list(files.list_of("unlabeled"))
     in_one = data.data_root and not (data.train.data_root or data.train.unlabeled_dir or data.val.data_root)
     if in_one and not data.data_root.is_dir() and spec.name == scored.spec.name:
         return {name: SegmentationDataset(spec, scored.root, ids, with_mask=False) for name, ids in lists.items()}

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from semiseg.common.errors import UserError
 from semiseg.common.files import cannot_write, remove_leftovers, replace_file
+from semiseg.common.run_files import RunFiles
 from semiseg.common.text import has_terminal
 from semiseg.engine.events import Recorder
 
@@ -41,12 +42,12 @@ class RunLog:
     def __init__(
         self, folder: Path, start_step: int, steps: int, events: Recorder | None = None, to_score: bool = False
     ):
-        metrics = folder / "metrics.jsonl"
+        files = RunFiles(folder)
         with _written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _drop_from(metrics, start_step, to_score)
-            self._metrics = metrics.open("a", encoding="utf-8")
-            self._text = (folder / "log.txt").open("a", encoding="utf-8", errors="backslashreplace")
+            _drop_from(files.metrics, start_step, to_score)
+            self._metrics = files.metrics.open("a", encoding="utf-8")
+            self._text = files.log.open("a", encoding="utf-8", errors="backslashreplace")
         self._recorders = [events] if events else []
         self._speed = 0.0  # images a second, smoothed
         self._first, self._step, self._steps = start_step, start_step, steps

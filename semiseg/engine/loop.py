@@ -15,6 +15,7 @@ from semiseg.checkpoints.identity import recorded
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common.distributed import ALONE, Group
 from semiseg.common.platform import numpy_of
+from semiseg.common.run_files import RunFiles
 from semiseg.config.keys import SaverConfig
 from semiseg.data.loaders import Batch
 from semiseg.engine.device import keep_to_cores
@@ -46,9 +47,9 @@ class Run:
     identity: Mapping[str, Any] = field(default_factory=dict)  # what best.ckpt says of the network, if anything
 
     @property
-    def best(self) -> Path:
-        """The best network so far, alone."""
-        return self.folder / self.saver.snapshot_dir / "best.ckpt"
+    def files(self) -> RunFiles:
+        """Where what the run writes lies."""
+        return RunFiles(self.folder, self.saver.snapshot_dir)
 
 
 def train(run: Run, progress: Progress, log: Log) -> Progress:
@@ -81,7 +82,7 @@ def train(run: Run, progress: Progress, log: Log) -> Progress:
                 save(run, progress, log)
                 saved = time.monotonic()
             if stop and not ended:
-                last = run.checkpoints.last
+                last = run.files.last
                 log.line(f"stopped after step {progress.step}; {last} is written, the same command continues")
                 group.wait()
                 raise KeyboardInterrupt
@@ -170,7 +171,7 @@ def _keep_scores(run: Run, progress: Progress, log: Log, scores: dict[str, Any])
         if run.group.first:
             arrays = checkpoint_io.network_arrays(run.method.evaluated(progress.step).network)
             record = recorded({"step": progress.step, "miou": scores["miou"]}, run.identity)
-            checkpoint_io.save(run.best, arrays, record)
+            checkpoint_io.save(run.files.best, arrays, record)
     progress.to_score = False
     proto = f", prototype head {scores['proto_miou']:.2f}" if scores.get("proto_miou") is not None else ""
     skipped = f", {scores['skipped']} unreadable images left out" if scores.get("skipped") else ""

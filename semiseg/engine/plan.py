@@ -6,6 +6,7 @@ from typing import Literal
 
 from semiseg.checkpoints import io as checkpoint_io
 from semiseg.common.errors import CheckpointError, ConfigError
+from semiseg.common.run_files import RunFiles
 from semiseg.common.text import counted
 from semiseg.config import load
 from semiseg.config.keys import WEAK_TO_STRONG, Config
@@ -158,10 +159,11 @@ def check_folder(folder: Path, config: Config) -> Config | None:
             ours wrote; or there is no run to extend.
     """
     extend, epochs = config.trainer.resume == "extend", config.trainer.epochs
-    written = folder / "config.resolved.yaml"
-    _check_best(folder / config.saver.snapshot_dir / "best.ckpt", written.is_file())
+    files = RunFiles(folder, config.saver.snapshot_dir)
+    written = files.resolved
+    _check_best(files.best, written.is_file())
     if not written.is_file():
-        _refuse_nameless(folder / config.saver.snapshot_dir, written, config.trainer.resume == "never")
+        _refuse_nameless(files, config.trainer.resume == "never")
         if extend:
             raise ConfigError(f"{folder}: trainer.resume is extend, but no run is there to prolong; leave the key out")
         return None
@@ -181,13 +183,13 @@ def check_folder(folder: Path, config: Config) -> Config | None:
     return before
 
 
-def _refuse_nameless(checkpoints: Path, written: Path, starts_anew: bool) -> None:
+def _refuse_nameless(files: RunFiles, starts_anew: bool) -> None:
     """Raises ConfigError for a checkpoint to go on from of which nothing says what run it is of."""
-    there = [path for path in (checkpoints / "last.ckpt", *checkpoints.glob("step_*.ckpt")) if path.is_file()]
+    there = [path for path in (files.last, *files.older()) if path.is_file()]
     if there and not starts_anew:
         raise ConfigError(
-            f"{there[0]}: a checkpoint to go on from, but {written} is not there, which says of what run; put it back, "
-            "move the checkpoint away, or start anew with trainer.resume=never"
+            f"{there[0]}: a checkpoint to go on from, but {files.resolved} is not there, which says of what run; put "
+            "it back, move the checkpoint away, or start anew with trainer.resume=never"
         )
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.files import replace_file
+from semiseg.common.run_files import RunFiles
 from semiseg.config import load
 from semiseg.config.same_run import another_run, changed_keys
 from semiseg.data import truth
@@ -93,7 +94,7 @@ class Job:
         config, spec = complete(load(self.leaf, self.keys))
         if (config.trainer.seed, config.saver.main_dir) != (self.seed, self.folder):
             raise ConfigError("trainer.seed and saver.main_dir are set for each run; leave them out (--seeds, --out)")
-        written = self.folder / "config.resolved.yaml"
+        written = RunFiles(self.folder).resolved
         began = written.is_file() or self.scores.is_file()  # else it failed before its first step
         if began and self._record.is_file() and (was := self._record.read_text(encoding="utf-8")) != self._settings:
             raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 from semiseg.common.errors import DataError
 from semiseg.common.files import read_file
 from semiseg.common.os_errors import reason
+from semiseg.common.run_files import RunFiles
 from semiseg.data.specs import DatasetSpec
 
 Row = dict[str, Any]
@@ -142,7 +143,7 @@ def planned_steps(path: Path) -> int | None:
 
 def list_sizes(folder: Path) -> dict[str, int]:
     """Number of ids of each list that a run keeps in ``folder``/lists."""
-    return {path.stem: len(read_file(path).split(b"\n")) - 1 for path in sorted((folder / "lists").glob("*.txt"))}
+    return {path.stem: len(read_file(path).split(b"\n")) - 1 for path in sorted(RunFiles(folder).lists.glob("*.txt"))}
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

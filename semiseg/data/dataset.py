@@ -123,7 +123,7 @@ class SegmentationDataset:
         return [self.image_path(index), *([self.mask_path(index)] if self.with_mask else [])]
 
 
-class Readable(NamedTuple):
+class SampleRead(NamedTuple):
     """A sample that could be read, and why others before it could not."""
 
     index: int
@@ -137,7 +137,7 @@ def from_index(order: Sequence[int], index: int) -> Iterator[int]:
     return (order[(index + step) % len(order)] for step in range(len(order)))
 
 
-def first_readable(dataset: SegmentationDataset, candidates: Iterable[int]) -> Readable:
+def first_readable(dataset: SegmentationDataset, candidates: Iterable[int]) -> SampleRead:
     """The first of the candidates (at least one) that can be read. Raises: DataError if there is none."""
     errors: list[DataError] = []
     for index in candidates:
@@ -146,7 +146,7 @@ def first_readable(dataset: SegmentationDataset, candidates: Iterable[int]) -> R
         except DataError as error:
             errors.append(error)
         else:
-            return Readable(int(index), image, mask, tuple(map(str, errors)))
+            return SampleRead(int(index), image, mask, tuple(map(str, errors)))
     if len(errors) == 1:
         raise errors[0]
     raise DataError(f"{dataset.root}: none of {len(errors)} images can be read; the first: {errors[0]}")

@@ -18,9 +18,9 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from semiseg.data.formats import (
+    OfNoUse,
     Png,
     Tiff,
-    Unreadable,
     format_of,
     parse_png,
     plain_jpeg,
@@ -55,15 +55,15 @@ class Picture(NamedTuple):
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture of an image file. Raises: BROKEN_PICTURE; of these ``Unreadable`` where the file may be sound."""
+    """The picture of an image file. Raises: BROKEN_PICTURE; of these ``OfNoUse`` where the file may be sound."""
     decoders = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff}
     return decoders.get(format_of(data), _by_pillow)(data, max_pixels)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raises: Unreadable for more pixels than may be read."""
+    """Raises: OfNoUse for more pixels than may be read."""
     if width * height > max_pixels:
-        raise Unreadable(
+        raise OfNoUse(
             f"{width} x {height} pixels (width x height), more than dataset.max_pixels={max_pixels}",
             "cut it into tiles, or raise the key if memory allows: an image takes at least 3 bytes a pixel",
         )
@@ -169,7 +169,7 @@ def _tiff(data: bytes, max_pixels: int) -> Picture:
     tags = tiff_tags(data)
     check_size(tags.width, tags.height, max_pixels)
     if tags.pages > 1:
-        raise Unreadable(f"a TIFF of {tags.pages} pages", "save the page that is meant as a file of its own")
+        raise OfNoUse(f"a TIFF of {tags.pages} pages", "save the page that is meant as a file of its own")
     is_rgb = tags.photometric == _RGB and tags.bands >= 3 and tags.numbers == 1 and tags.bits in (8, 16)
     if tags.separate and tags.bands > 1:
         if not is_rgb:
@@ -206,12 +206,12 @@ def _by_pillow(data: bytes, max_pixels: int, tags: Tiff | None = None) -> Pictur
         check_size(*picture.size, max_pixels)
         kind = f"{picture.format} {picture.mode}"
         if picture.mode == "F":
-            raise Unreadable("float gray values have no common scale", "convert the image to 8 or 16 bit")
+            raise OfNoUse("float gray values have no common scale", "convert the image to 8 or 16 bit")
         if not picture.mode.startswith("I"):
             return Picture(np.asarray(_to_rgb(picture)), kind)
         values = np.asarray(picture)
     if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise Unreadable("negative or 32-bit gray values have no common scale", "convert the image to 8 or 16 bit")
+        raise OfNoUse("negative or 32-bit gray values have no common scale", "convert the image to 8 or 16 bit")
     pixels, bits = to_eight_bits(values, tags.declared if tags else 0)
     if tags and tags.photometric == _WHITE_IS_ZERO:
         pixels = 255 - pixels

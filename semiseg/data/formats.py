@@ -74,7 +74,7 @@ def pgm_maximum(data: bytes) -> int | None:
     return int(words[2]) if len(words) > 2 and words[2].isdigit() else None
 
 
-class Unreadable(ValueError):
+class OfNoUse(ValueError):
     """A file that may be sound and still cannot be used; ``advice`` says what to do."""
 
     def __init__(self, what: str, advice: str) -> None:
@@ -83,18 +83,18 @@ class Unreadable(ValueError):
 
 
 def what_it_is(data: bytes) -> ValueError:
-    """What a file is that no decoder knows as an image; ``Unreadable`` where copying it again would not help."""
+    """What a file is that no decoder knows as an image; ``OfNoUse`` where copying it again would not help."""
     if not any(data[:65536]):
         return ValueError("the file is empty" if not data else "the file begins with zeros alone")
     for start, what, advice in _NO_IMAGE:
         if data.startswith(start):
-            return Unreadable(what, advice)
+            return OfNoUse(what, advice)
     if _is_safetensors(data):
-        return Unreadable("a .safetensors file of weights", "images are PNG, JPEG or TIFF; weights go to --checkpoint")
+        return OfNoUse("a .safetensors file of weights", "images are PNG, JPEG or TIFF; weights go to --checkpoint")
     if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
         return ValueError("a web page or XML, perhaps a server's answer instead of the file")
     if data[4:8] == b"ftyp":
-        return Unreadable(f"a {data[8:12].decode('latin-1').strip()} file: HEIF or a film", "save it as PNG or JPEG")
+        return OfNoUse(f"a {data[8:12].decode('latin-1').strip()} file: HEIF or a film", "save it as PNG or JPEG")
     if format_of(data) == "TIFF":
         return tiff_tags(data).unreadable()
     return ValueError("no image format that is known")
@@ -210,12 +210,12 @@ class Tiff(NamedTuple):
     turn: int  # orientation, 1 to 8
     first: TiffImagePlugin.ImageFileDirectory_v2
 
-    def unreadable(self) -> Unreadable:
+    def unreadable(self) -> OfNoUse:
         """What it is, and what to do."""
         kind = _SAMPLE_KINDS.get(self.numbers, "numbers of unknown kind")
         bands = "1 band" if self.bands == 1 else f"{self.bands} bands"
         planes = " in separate planes" if self.separate else ""
-        return Unreadable(
+        return OfNoUse(
             f"a TIFF of {bands} of {self.bits}-bit {kind}{planes}",
             "save one band, or red, green and blue, as 8- or 16-bit unsigned integers, scaled as they should be seen "
             "(gdal_translate -b 1 -b 2 -b 3 -ot Byte -scale IN OUT)",

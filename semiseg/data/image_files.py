@@ -12,7 +12,7 @@ from semiseg.common.errors import DataError, Note
 from semiseg.common.files import read_file
 from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.data.decode import BROKEN_PICTURE, MAX_PIXELS, Picture, decode, orientation, turned
-from semiseg.data.formats import Unreadable
+from semiseg.data.formats import OfNoUse
 
 
 def read_image(
@@ -66,6 +66,6 @@ def read_bytes(path: Path, what: str) -> bytes:
 def not_readable(path: Path, what: str, error: Exception, advice: str) -> DataError:
     """The error to raise for a file that a decoder refused: one line with the reason and what to do."""
     reason = " ".join(str(error).split()) or "damaged"
-    if isinstance(error, Unreadable):
+    if isinstance(error, OfNoUse):
         return DataError(f"{path}: of no use as {what}: {reason}; {error.advice}")
     return DataError(f"{path}: not a complete, readable {what} ({reason}); {advice}")

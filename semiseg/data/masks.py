@@ -18,7 +18,7 @@ from PIL import Image
 from semiseg.common.errors import DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.decode import BROKEN_PICTURE, MAX_PIXELS, check_size
-from semiseg.data.formats import Unreadable, changes_values, format_of, parse_png, pgm_maximum, tiff_tags, what_it_is
+from semiseg.data.formats import OfNoUse, changes_values, format_of, parse_png, pgm_maximum, tiff_tags, what_it_is
 from semiseg.data.image_files import not_readable, read_bytes
 from semiseg.data.specs import Color, DatasetSpec
 
@@ -124,7 +124,7 @@ def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image
         bits, colored = png.bits, png.kind != 0
         by_index = spec is not None and spec.mask_kind == "index"
         if by_index and png.kind == 0 and (png.bits in (2, 4) or (png.bits == 1 and _multi(spec))):
-            raise Unreadable(
+            raise OfNoUse(
                 f"gray of {counted(png.bits, 'bit')}: white is 255 by its value and {2**png.bits - 1} by its index",
                 "save it as 8-bit gray or indexed PNG",
             )
@@ -133,9 +133,9 @@ def _open(data: bytes, spec: DatasetSpec | None, max_pixels: int) -> Image.Image
         tags = tiff_tags(data)
         bits, colored = tags.bits, tags.bands > 1
         if tags.pages > 1:
-            raise Unreadable(f"a TIFF of {tags.pages} pages", "save the page that is meant as a file of its own")
+            raise OfNoUse(f"a TIFF of {tags.pages} pages", "save the page that is meant as a file of its own")
     elif (largest := pgm_maximum(data)) not in (None, 255, 65535):  # Pillow stretches it to 255, each file by itself
-        raise Unreadable(f"a PGM whose largest value is {largest}, not 255", "save it as 8-bit PNG")
+        raise OfNoUse(f"a PGM whose largest value is {largest}, not 255", "save it as 8-bit PNG")
     try:
         picture = Image.open(io.BytesIO(data))
     except Image.UnidentifiedImageError:
@@ -151,7 +151,7 @@ def _refuse_deep_colors(data: bytes, colored: bool) -> None:
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     others = None if values is None else values % 257 if colored else (values > 255) & (values < 65535)
     if others is None or others.any():
-        raise Unreadable("colors of 16 bits a channel that are none of 8 bits", "save it with 8 bits a channel")
+        raise OfNoUse("colors of 16 bits a channel that are none of 8 bits", "save it with 8 bits a channel")
 
 
 def _refuse_deep_gray(picture: Image.Image, many_are_fine: bool = False) -> None:
@@ -166,7 +166,7 @@ def _refuse_deep_gray(picture: Image.Image, many_are_fine: bool = False) -> None
     if picture.mode == "F" or (not many_are_fine and above.sum() > 1):
         cut |= above
     if cut.any():
-        raise Unreadable(
+        raise OfNoUse(
             f"gray values such as {values[cut][0]:g}, which 8 bits do not hold",
             "save a whole number of 0 to 255 for each class, as 8-bit PNG",
         )

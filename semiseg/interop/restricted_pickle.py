@@ -25,7 +25,7 @@ class ForbiddenGlobal(Exception):
         super().__init__(self.name)
 
 
-class Unreadable(Exception):
+class BadContent(Exception):
     """The file's content is not what a reader expects; the message explains it without the path."""
 
 
@@ -41,10 +41,10 @@ class Allowed:
         return self._function(*args)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise Unreadable("its pickle tries to alter a function")
+        raise BadContent("its pickle tries to alter a function")
 
     def __setstate__(self, state: Any) -> None:
-        raise Unreadable("its pickle tries to alter a function")
+        raise BadContent("its pickle tries to alter a function")
 
 
 class _Bounded:
@@ -76,7 +76,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         start = self._file.tell()
         for count, (opcode, argument, _position) in enumerate(pickletools.genops(_Bounded(self._file))):
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
-                raise Unreadable("damaged (an impossible pickle); copy or download it again")
+                raise BadContent("damaged (an impossible pickle); copy or download it again")
         self._file.seek(start)
         return super().load()
 
@@ -86,14 +86,14 @@ class RestrictedUnpickler(pickle.Unpickler):
         return self._allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        raise Unreadable("its pickle refers to data outside itself")
+        raise BadContent("its pickle refers to data outside itself")
 
 
 def plain(value: Any, leaf: Callable[[Any], Any] | None = None) -> Any:
     """Rebuild an unpickled value from dict, list, tuple, set, numbers, text and numpy arrays only.
 
     ``leaf`` may turn other objects into arrays; it returns None for what it does not know. An object that occurs
-    several times is converted once. Raises ``Unreadable`` for anything else and for containers that hold themselves.
+    several times is converted once. Raises ``BadContent`` for anything else and for containers that hold themselves.
     """
     done: dict[int, Any] = {}
     under_way: set[int] = set()
@@ -102,7 +102,7 @@ def plain(value: Any, leaf: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(item, SCALARS):
             return item
         if id(item) in under_way:
-            raise Unreadable("it holds a container that contains itself")
+            raise BadContent("it holds a container that contains itself")
         if id(item) not in done:
             under_way.add(id(item))
             done[id(item)] = build(item)
@@ -119,7 +119,7 @@ def plain(value: Any, leaf: Callable[[Any], Any] | None = None) -> Any:
             return {_plain_key(key): convert(entry) for key, entry in item.items()}
         if type(item) in (list, tuple, set, frozenset):
             return type(item)(convert(entry) for entry in item)
-        raise Unreadable(f"it holds an unexpected object ({type(item).__name__.strip('_')})")
+        raise BadContent(f"it holds an unexpected object ({type(item).__name__.strip('_')})")
 
     return convert(value)
 
@@ -127,7 +127,7 @@ def plain(value: Any, leaf: Callable[[Any], Any] | None = None) -> Any:
 def _plain_key(key: Any) -> Any:
     if isinstance(key, SCALARS) or (type(key) is tuple and all(isinstance(part, SCALARS) for part in key)):
         return key
-    raise Unreadable(f"it holds a dict with an unexpected key ({type(key).__name__.strip('_')})")
+    raise BadContent(f"it holds a dict with an unexpected key ({type(key).__name__.strip('_')})")
 
 
 class _OpenDict(dict):
@@ -146,19 +146,19 @@ class _Dtype:
 
     def __init__(self, code: Any, *_align_copy: Any) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"b1|[iu][1248]|f[248]", code):
-            raise Unreadable(f"it holds a numpy array of type {code!r}; numbers only are read")
+            raise BadContent(f"it holds a numpy array of type {code!r}; numbers only are read")
         self._code, self._order = code, "="
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
-            raise Unreadable("it holds a structured numpy array; numbers only are read")
+            raise BadContent("it holds a structured numpy array; numbers only are read")
         self._order = state[1]
 
     def array(self, raw: Any) -> np.ndarray:
         """The numbers in ``raw`` in this machine's byte order, as a flat array of their own memory."""
         raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as str
         if not isinstance(raw, bytes | bytearray):
-            raise Unreadable("it holds a numpy array without data")
+            raise BadContent("it holds a numpy array without data")
         return np.frombuffer(raw, self._order + self._code).astype(self._code)
 
 
@@ -176,13 +176,13 @@ class _Array:
 
     def value(self) -> np.ndarray:
         if self._value is None:
-            raise Unreadable("it holds a numpy array without data")
+            raise BadContent("it holds a numpy array without data")
         return self._value
 
 
 def _shaped(dtype: Any, raw: Any, shape: Any, order: str) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
-        raise Unreadable("it holds a numpy array without a type")
+        raise BadContent("it holds a numpy array without a type")
     return np.ascontiguousarray(dtype.array(raw).reshape(shape, order=order))
 
 
@@ -192,7 +192,7 @@ def _scalar(dtype: Any, raw: Any) -> bool | int | float:
 
 def _encode(text: str, encoding: str = "utf-8") -> bytes:
     if encoding != "latin1":
-        raise Unreadable("it holds bytes in an unexpected encoding")
+        raise BadContent("it holds bytes in an unexpected encoding")
     return text.encode("latin1")  # how pickle protocol 2 writes bytes
 
 

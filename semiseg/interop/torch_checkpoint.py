@@ -24,8 +24,8 @@ from semiseg.interop.restricted_pickle import (
     PLAIN_GLOBALS,
     Allowed,
     ForbiddenGlobal,
+    BadContent,
     RestrictedUnpickler,
-    Unreadable,
     plain,
 )
 
@@ -73,13 +73,13 @@ class _Tensor(NamedTuple):
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Tensor:
     if len(rest) > 2 and rest[2]:
-        raise Unreadable("it holds a conjugated or negated view of a tensor; save a clone() of it")
+        raise BadContent("it holds a conjugated or negated view of a tensor; save a clone() of it")
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
 def _rebuild_from_type(function: Any, _kind: Any, args: Any, _state: Any) -> Any:
     if not isinstance(function, Allowed):
-        raise Unreadable("it holds a tensor of an unknown kind")
+        raise BadContent("it holds a tensor of an unknown kind")
     return function(*args)
 
 
@@ -113,7 +113,7 @@ class _TorchUnpickler(RestrictedUnpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], _StorageType)):
-            raise Unreadable("its pickle refers to data that is not a tensor storage")
+            raise BadContent("its pickle refers to data that is not a tensor storage")
         root = _Storage(str(pid[2]), pid[1].dtype, pid[4])
         self.storages[root.key] = root
         if len(pid) > 5 and pid[5] is not None:
@@ -138,7 +138,7 @@ def read_torch(path: str | Path) -> dict[Any, Any]:
         file.seek(0)
         value = _read_zip(file) if head.startswith(b"PK") else _read_legacy(file, head)
         if not isinstance(value, dict):
-            raise Unreadable(f"holds a {type(value).__name__}, expected a dict of tensors; {SAVE_STATE}")
+            raise BadContent(f"holds a {type(value).__name__}, expected a dict of tensors; {SAVE_STATE}")
         return value
 
 
@@ -149,7 +149,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except ForbiddenGlobal as error:
         raise CheckpointError(f"{path}: {_refusal(path, error.name)}") from None
-    except Unreadable as error:
+    except BadContent as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({reason(error)}); {how_to_mend(error)}") from None
@@ -176,18 +176,18 @@ def _refusal(path: Path, name: str) -> str:
 
 def _read_zip(file: BinaryIO) -> Any:
     if not zipfile.is_zipfile(file):
-        raise Unreadable("a truncated zip archive (its directory is missing); copy or download it again")
+        raise BadContent("a truncated zip archive (its directory is missing); copy or download it again")
     with zipfile.ZipFile(file) as archive:
         member = _pickle_member(archive)
         root, names = member.removesuffix("data.pkl"), set(archive.namelist())
         if root + "constants.pkl" in names:
-            raise Unreadable(f"a TorchScript archive; load it with torch.jit.load, then {SAVE_STATE}")
+            raise BadContent(f"a TorchScript archive; load it with torch.jit.load, then {SAVE_STATE}")
         order = _unpacked(archive, root + "byteorder") if root + "byteorder" in names else b"little"
 
         @functools.lru_cache(maxsize=1)  # tensors that share a storage follow each other
         def read(storage: _Storage) -> np.ndarray:
             if f"{root}data/{storage.key}" not in names:
-                raise Unreadable(f"its tensor data {storage.key!r} is missing; copy or download it again")
+                raise BadContent(f"its tensor data {storage.key!r} is missing; copy or download it again")
             raw = _unpacked(archive, f"{root}data/{storage.key}", _bytes_of(storage))
             return _numbers(raw, storage, ">" if order.strip() == b"big" else "<")
 
@@ -202,7 +202,7 @@ def _unpacked(archive: zipfile.ZipFile, name: str, size: int | None = None) -> b
     member = archive.getinfo(name)
     most = max(1 << 20, 100 * member.compress_size) if size is None else size
     if member.file_size > most:
-        raise Unreadable(f"its {name!r} has {member.file_size} bytes, at most {most} are plausible; download it again")
+        raise BadContent(f"its {name!r} has {member.file_size} bytes, at most {most} are plausible; download it again")
     return archive.read(member)
 
 
@@ -213,14 +213,14 @@ def _bytes_of(storage: _Storage) -> int:
 def _pickle_member(archive: zipfile.ZipFile) -> str:
     pickles = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise Unreadable(f"a zip archive but no PyTorch checkpoint (it has {len(pickles)} data.pkl, expected 1)")
+        raise BadContent(f"a zip archive but no PyTorch checkpoint (it has {len(pickles)} data.pkl, expected 1)")
     return pickles[0]
 
 
 def _read_legacy(file: BinaryIO, head: bytes) -> Any:
     _check_is_pickle(head)
     if RestrictedUnpickler(file, PLAIN_GLOBALS).load() != LEGACY_MAGIC:
-        raise Unreadable(f"a pickle, but not one written by torch.save; {SAVE_STATE}")
+        raise BadContent(f"a pickle, but not one written by torch.save; {SAVE_STATE}")
     _version = RestrictedUnpickler(file, PLAIN_GLOBALS).load()
     platform = RestrictedUnpickler(file, PLAIN_GLOBALS).load()
     unpickler = _TorchUnpickler(file)
@@ -232,7 +232,7 @@ def _read_legacy(file: BinaryIO, head: bytes) -> Any:
         count = np.frombuffer(file.read(8), order + "i8")
         storage = unpickler.storages[key]
         if len(count) != 1 or count[0] != storage.numel:
-            raise Unreadable("truncated or damaged between two tensors; copy or download it again")
+            raise BadContent("truncated or damaged between two tensors; copy or download it again")
         positions[key] = file.tell()
         file.seek(storage.numel * _raw_dtype(storage.dtype).itemsize, 1)
 
@@ -248,11 +248,11 @@ def _read_legacy(file: BinaryIO, head: bytes) -> Any:
 def _check_is_pickle(head: bytes) -> None:
     """Tell apart, in words, the files that people name .pth by mistake."""
     if not head:
-        raise Unreadable("an empty file; copy or download it again")
+        raise BadContent("an empty file; copy or download it again")
     if head.startswith(b"version https://git-lfs"):
-        raise Unreadable("a Git LFS pointer, not the checkpoint itself; run `git lfs pull`")
+        raise BadContent("a Git LFS pointer, not the checkpoint itself; run `git lfs pull`")
     if head.lstrip()[:1] == b"<":
-        raise Unreadable("a web page, not a checkpoint; download the file itself")
+        raise BadContent("a web page, not a checkpoint; download the file itself")
     if head[:1] == b"\x80":
         return
     try:
@@ -261,7 +261,7 @@ def _check_is_pickle(head: bytes) -> None:
     except Exception:
         text = b"\0" not in head
         kind = "a text file" if text else "neither a zip archive nor a pickle"
-        raise Unreadable(f"{kind}, not a PyTorch checkpoint; expected a file written by torch.save") from None
+        raise BadContent(f"{kind}, not a PyTorch checkpoint; expected a file written by torch.save") from None
 
 
 def _raw_dtype(dtype: str) -> np.dtype:
@@ -271,7 +271,7 @@ def _raw_dtype(dtype: str) -> np.dtype:
 def _numbers(raw: bytes, storage: _Storage, order: str) -> np.ndarray:
     dtype = _raw_dtype(storage.dtype).newbyteorder(order)
     if type(storage.numel) is not int or storage.numel < 0 or len(raw) < storage.numel * dtype.itemsize:
-        raise Unreadable(
+        raise BadContent(
             f"truncated: {len(raw)} bytes of tensor data {storage.key!r} for {storage.numel} numbers of "
             f"{dtype.itemsize} bytes; copy or download it again"
         )
@@ -285,11 +285,11 @@ def _as_array(item: Any, read: Callable[[_Storage], np.ndarray]) -> np.ndarray |
     storage, offset, size, stride = item
     whole_numbers = all(type(n) is int and n >= 0 for n in (offset, *size, *stride))
     if not isinstance(storage, _Storage) or not whole_numbers or len(size) != len(stride):
-        raise Unreadable("it describes a tensor with an impossible shape; copy or download it again")
+        raise BadContent("it describes a tensor with an impossible shape; copy or download it again")
     numbers = read(storage._replace(offset=0))[storage.offset :] if storage.offset else read(storage)
     count, last = math.prod(size), offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     if count and (last >= len(numbers) or count > max(len(numbers), MAX_EXPANDED)):
-        raise Unreadable(f"it describes a tensor of shape {size} beyond its {len(numbers)} numbers of data")
+        raise BadContent(f"it describes a tensor of shape {size} beyond its {len(numbers)} numbers of data")
     if not count:
         numbers, offset, stride = np.zeros(0, numbers.dtype), 0, (0,) * len(size)
     item_bytes = numbers.dtype.itemsize
@@ -328,25 +328,25 @@ def read_prototype_pickle(path: str | Path, per_class: int | None = None) -> np.
 
 def _stack_prototypes(content: Any, per_class: int | None) -> np.ndarray:
     if not isinstance(content, dict) or not content:
-        raise Unreadable("expected {class id: [K arrays]}, found " + type(content).__name__)
+        raise BadContent("expected {class id: [K arrays]}, found " + type(content).__name__)
     by_class = {int(key): value for key, value in content.items() if str(key).isdecimal()}
     if len(by_class) != len(content) or sorted(by_class) != list(range(len(content))):
         keys = ", ".join(sorted(map(str, content)))[:80]
-        raise Unreadable(f"expected the class ids 0..{len(content) - 1} as keys, found {keys}")
+        raise BadContent(f"expected the class ids 0..{len(content) - 1} as keys, found {keys}")
     rows = []
     for c in range(len(by_class)):
         vectors = by_class[c] if isinstance(by_class[c], list | tuple | np.ndarray) else ()
         if len({np.shape(v) for v in vectors}) != 1 or not all(isinstance(v, np.ndarray) and v.size for v in vectors):
-            raise Unreadable(f"class {c} holds no list of equally long arrays; expected K arrays of 512")
+            raise BadContent(f"class {c} holds no list of equally long arrays; expected K arrays of 512")
         rows.append(np.stack([np.asarray(v, np.float32).reshape(-1) for v in vectors]))
         if rows[c].shape != rows[0].shape:
-            raise Unreadable(f"class {c} has prototypes {rows[c].shape}, class 0 {rows[0].shape}; K and D must agree")
+            raise BadContent(f"class {c} has prototypes {rows[c].shape}, class 0 {rows[0].shape}; K and D must agree")
     if per_class and len(rows[0]) != per_class:
-        raise Unreadable(
+        raise BadContent(
             f"it holds {len(rows[0])} prototypes for each of {len(rows)} classes, the network has {per_class} "
             "(net.proto_head.num_micro_proto)"
         )
     stacked = np.concatenate(rows)
     if not np.isfinite(stacked).all():
-        raise Unreadable("it holds prototypes that are not finite numbers")
+        raise BadContent("it holds prototypes that are not finite numbers")
     return stacked

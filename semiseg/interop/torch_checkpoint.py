@@ -23,8 +23,8 @@ from semiseg.common.os_errors import how_to_mend, reason
 from semiseg.interop.restricted_pickle import (
     PLAIN_GLOBALS,
     Allowed,
-    ForbiddenGlobal,
     BadContent,
+    ForbiddenGlobal,
     RestrictedUnpickler,
     plain,
 )

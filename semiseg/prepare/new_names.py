@@ -47,23 +47,49 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         raise DataError(f"{masks}: no such folder of masks")
     mask_files = _files(masks, images, outlines)
     said = None if mask_name is None else _parsed(mask_name)
-    mixed = images == masks
-    renamed = bool(said and said.mask_folder)
-    around, best = best_naming(image_files, mask_files, mixed, said) if not (mixed and renamed) else (Around(), None)
-    if best is None and mixed:
-        parted = told_by_words(image_files, said)
-        around, best = best_naming(*parted, one_folder=False, said=said) if all(parted) else (around, None)
-        if best is not None:
-            _refuse_masks_among_images(images, image_files, parted[0], around, best)
-            (image_files, mask_files), mixed = parted, False
-    if best is None:
+    one_folder = images == masks
+    match = _match(image_files, mask_files, one_folder, said)
+    if match is None:
         raise DataError(_no_mask(images, masks, image_files, mask_files, outlines))
-    if mixed:
-        image_files = around.images(image_files, best)
+    if one_folder and not match.mixed:
+        _refuse_masks_among_images(images, image_files, match)
+    return _described(images, masks, match, check_endings=said is None)
+
+
+class _Match(NamedTuple):
+    """``around`` and ``affixes``: how images and masks are named. image_files, mask_files: what each was looked for in.
+
+    mixed: the files of one folder, which the names of masks tell from images.
+    """
+
+    around: Around
+    affixes: Affixes
+    image_files: Sequence[str]
+    mask_files: Sequence[str]
+    mixed: bool
+
+
+def _match(
+    image_files: Sequence[str], mask_files: Sequence[str], one_folder: bool, said: Affixes | None
+) -> _Match | None:
+    """The naming that gives most images a mask; None where none gives any. Of one folder the files are the same."""
+    if not (one_folder and said and said.mask_folder):
+        around, affixes = best_naming(image_files, mask_files, one_folder, said)
+        if affixes:
+            images = around.images(image_files, affixes) if one_folder else image_files
+            return _Match(around, affixes, images, mask_files, one_folder)
+    parted = told_by_words(image_files, said) if one_folder else ([], [])
+    around, affixes = best_naming(*parted, one_folder=False, said=said) if all(parted) else (Around(), None)
+    return _Match(around, affixes, *parted, False) if affixes else None
+
+
+def _described(images: Path, masks: Path, match: _Match, check_endings: bool) -> Naming:
+    """As dataset.custom has it. Raises: DataError where some masks have another ending, if that is checked."""
+    around, affixes, image_files, mask_files, mixed = match
     ids = around.ids(image_files)
-    used = {best.of(sample) for sample in ids} & set(mask_files)
-    if said is None and not mixed:
-        _refuse_other_endings(masks, mask_files, used, best, ids)
+    used = {affixes.of(sample) for sample in ids} & set(mask_files)
+    if check_endings and not mixed:
+        _refuse_other_endings(masks, mask_files, used, affixes, ids)
     root = Path(os.path.commonpath([images, masks]))
     endings = sorted({ending_of(name) for name in image_files})
     image = f"{around.before}{{id}}{around.after}{endings[0]}" if len(endings) == 1 else "{id}"
@@ -71,7 +97,7 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
     return Naming(
         root,
         _below(images, root) + image,
-        _below(masks, root) + best.written(field),
+        _below(masks, root) + affixes.written(field),
         len(used),
         () if mixed else tuple(name for name in mask_files if name not in used),
     )
@@ -167,17 +193,15 @@ def _refuse_other_endings(
         )
 
 
-def _refuse_masks_among_images(
-    folder: Path, files: Sequence[str], image_files: Collection[str], around: Around, best: Affixes
-) -> None:
-    """Raises DataError where files that are called masks are none by ``best``, and would be taken for images."""
-    others = [name for name in files if not best.fit(name) and around.fit(name)]
-    called = sorted(set(others).difference(image_files))
+def _refuse_masks_among_images(folder: Path, files: Sequence[str], match: _Match) -> None:
+    """Raises DataError where files that are called masks are none by ``match``, and would be taken for images."""
+    others = [name for name in files if not match.affixes.fit(name) and match.around.fit(name)]
+    called = sorted(set(others).difference(match.image_files))
     if called:
         raise DataError(
             f"{folder}: {counted(len(called), 'file')} called masks ({shortened(called, 2)}) beside those named "
-            f"{best.written()}, and would be taken for images; name a folder of images and one of masks, or move them "
-            "away"
+            f"{match.affixes.written()}, and would be taken for images; name a folder of images and one of masks, or "
+            "move them away"
         )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from semiseg.common.errors import ConfigError, DataError
-from semiseg.prepare.new_names import find_naming, other_views
+from semiseg.prepare.new_names import find_naming
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_masks_beside_their_images_are_told_from_them(named, image, mask):
         ("{}_sat.jpg", "{}_gt.png", ("{id}_sat.jpg", "{id}_gt.png")),
         ("{}/img.png", "{}/label.png", ("{id}/img.png", "{id}/label.png")),
         ("images/{}.jpg", "masks/{}.png", ("images/{id}.jpg", "masks/{id}.png")),
-        ("img_dir/train/{}.jpg", "ann_dir/train/{}.png", ("img_dir/train/{id}.jpg", "ann_dir/train/{id}.png")),
+        ("img_dir/train/{}.jpg", "ann_dir/train/{}.png", ("img_dir/{id}.jpg", "ann_dir/{id}.png")),
         ("train/images/{}.jpg", "train/labels/{}.png", ("train/images/{id}.jpg", "train/labels/{id}.png")),
         ("seg/a/{}.png", "seg/gt/{}.png", ("seg/a/{id}.png", "seg/gt/{id}.png")),
         ("{0}/images/{0}.png", "{0}/masks/{0}.png", ("{id}.png", "{id:images=masks}.png")),
@@ -113,12 +113,18 @@ def test_a_folder_is_not_renamed_where_images_lie_in_both(named):
         named(["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"], ["dog/1.png", "dog/2.png"])
 
 
-@pytest.mark.parametrize("mask_name", [None, "{id:train=trainannot}.png"])
-def test_masks_that_would_be_taken_for_images_are_refused(named, mask_name):
+def test_masks_of_some_images_that_are_named_otherwise_are_refused(named):
     parts = [("train", [f"a{n}" for n in NUMBERS]), ("val", ["b1", "b2"])]
     files = [f"{part}{of}/{name}.png" for part, names in parts for of in ("", "annot") for name in names]
-    with pytest.raises(DataError, match=r"2 files called masks \(valannot/b1.png, .*\{id:train=trainannot\}\.png"):
-        named(files, [], "one", "one", mask_name)
+    with pytest.raises(DataError, match=r"12 masks named \{id:train=trainannot\}.png, 2 named \{id:val=valannot\}.png"):
+        named(files, [], "one", "one")
+    assert named(files, [], "one", "one", "{id:train=trainannot}.png")[2] == 12
+    masks = [f"{n}_label.png" for n in NUMBERS[:5]] + [f"{n}_mask.png" for n in NUMBERS[5:]]
+    with pytest.raises(DataError, match=r"7 masks named \{id\}_mask.png, 5 named \{id\}_label.png \(00_label.png, "):
+        named([f"{n}.jpg" for n in NUMBERS], masks)
+    together = [f"{n}.png" for n in NUMBERS] + [f"{n}_mask.png" for n in NUMBERS[2:]] + ["01_Mask.png"]
+    with pytest.raises(DataError, match=r"10 masks named \{id\}_mask.png, 1 named \{id\}_Mask.png"):
+        named(together, [], "both", "both")
 
 
 def test_a_name_said_by_hand_counts_in_one_folder_as_well(named):
@@ -216,18 +222,6 @@ def test_a_folder_of_masks_that_is_not_there_is_called_one(named, tmp_path):
     named(["a.jpg"], ["a.png"])
     with pytest.raises(DataError, match="gone: no such folder of masks"):
         find_naming(tmp_path / "images", tmp_path / "gone")
-
-
-def test_other_pictures_of_images_with_a_mask_are_told_by_their_names():
-    masked = [f"{i:02}L.jpg" for i in range(8)]
-    second, viz = ([name.format(i) for i in range(8)] for name in ("{:02}L_2nd.png", "deep/x_{:02}L.png"))
-    own = ["99L.jpg", "00L_b.jpg", "zz_2nd.png"]  # an image, one that is named so by chance, no image's
-    found = other_views([*masked, *second, *viz, *own], masked)
-    assert found == {"{id}_2nd": second, "deep/x_{id}": viz}
-    numbers = [f"{i}.png" for i in range(1, 30)]
-    assert other_views(numbers, numbers[:9]) == {}
-    assert other_views(["a.png", "a_b.png"], ["a.png"]) == {}  # one alone is chance
-    assert other_views([*masked, *(f"unlabeled/{name}" for name in masked)], masked) == {}  # numbered anew
 
 
 def test_names_that_have_nothing_in_common_are_one_line_with_the_way_out(named):

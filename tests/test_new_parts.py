@@ -18,6 +18,22 @@ def test_folders_of_parts_may_lie_deeper():
     assert parts.folders == ("north/val", "south/val")
 
 
+def test_folders_whose_names_hold_a_part_are_ones_beside_those_of_training():
+    ids = [
+        "train_images/a",
+        "test_images/b",
+        "imagesTr/c",
+        "imagesTs/d",
+        "train2017/e",
+        "Val2017/f",
+        "x/training_set/g",
+    ]
+    parts = parts_of([*ids, "x/test_set/h", "field test/i", "latest/j", "contest_images/k"])
+    assert parts.val == ("Val2017/f",)
+    assert parts.test == ("test_images/b", "imagesTs/d", "x/test_set/h")
+    assert parts.folders == ("Val2017", "imagesTs", "test_images", "x/test_set")
+
+
 @pytest.mark.parametrize(
     "ids",
     [

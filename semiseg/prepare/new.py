@@ -35,9 +35,10 @@ from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kin
 from semiseg.prepare.new_doubts import MOST
 from semiseg.prepare.new_files import METHODS, Lists, Proposal
 from semiseg.prepare.new_masks import together
-from semiseg.prepare.new_names import Naming, find_naming, other_views
+from semiseg.prepare.new_names import Naming, find_naming
 from semiseg.prepare.new_parts import Owned, by_folders
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
+from semiseg.prepare.new_views import doubtful_names, no_images, within
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TOPICS = ("images", "masks", "classes", "ignore", "split", "scale", "crop", "encoder", "batch", "epochs")
@@ -146,7 +147,8 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     draft = custom_spec(name, ("a", "b"), naming.image, naming.mask)
     ids, found = find_samples(draft, naming.root)
     masked = with_masks(draft, naming.root, ids)
-    views = other_views(ids, masked)
+    places = {sample: draft.image_path(sample) for sample in ids}
+    others = no_images(ids, masked, within(args.masks, naming.root, places), naming.mask)
     masks = dict(zip(masked, _contents(naming, draft, masked, args.workers), strict=True))
     wishes = Wishes(tuple(args.classes or ()), tuple(args.colors or ()), args.ignore)
     try:
@@ -160,20 +162,15 @@ def look_over(args: argparse.Namespace, name: str) -> Look:
     report = inspect_part("images with a mask", part, part.presence(), args.workers)
     _refuse(report.unreadable, len(masked))
     classes_of = {sample: here for sample, content in masks.items() if (here := classes.of(content))}
-    used = classes_of.keys() | set().union(*views.values())
+    used = classes_of.keys() | others.ids
     extra, questions = [sample for sample in ids if sample not in used], (kinds,) if kinds else ()
-    notes, empty = list(found.notes()), [sample for sample in masked if sample not in classes_of]
-    for name, samples in views.items():
-        notes.append(
-            f"{counted(len(samples), 'picture')} {name} ({shortened(samples, 2)}) left out: other pictures of images "
-            "that have a mask; if they are images of their own, rename them"
-        )
+    notes, empty = [*found.notes(), *others.notes, *doubtful_names(extra, masked)], set(masked) - classes_of.keys()
     if empty:
         notes.append(
-            f"{counted(len(empty), 'mask')} without a labelled pixel: {shortened(empty)}; their images are unlabelled "
-            "ones"
+            f"{counted(len(empty), 'mask')} without a labelled pixel: {shortened(sorted(empty))}; their images are "
+            "unlabelled ones"
         )
-    return Look(naming, spec, classes, classes_of, extra, bool(views), report, tuple(notes), questions)
+    return Look(naming, spec, classes, classes_of, extra, bool(others.ids), report, tuple(notes), questions)
 
 
 def _of_a_few(spec: DatasetSpec, masks: Mapping[str, MaskContent]) -> str:

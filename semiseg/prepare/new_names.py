@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.discover import OTHER, find_images, scan
 from semiseg.data.templates import mask_template
-from semiseg.prepare.new_affixes import Affixes, Around, best_naming, cuts_a_number, ending_of, stem_of, told_by_words
+from semiseg.prepare.new_affixes import Affixes, called_masks, ending_of
+from semiseg.prepare.new_matching import Match, match_files, other_naming
 
 _OUTLINES = (".json", ".geojson", ".ndjson")
 _SAY_HOW = "--mask-name '{id}_x.png' says how masks are named"
@@ -47,59 +48,28 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         raise DataError(f"{masks}: no such folder of masks")
     mask_files = _files(masks, images, outlines)
     said = None if mask_name is None else _parsed(mask_name)
-    one_folder = images == masks
-    match = _match(image_files, mask_files, one_folder, said)
+    match = match_files(image_files, mask_files, images == masks, said)
     if match is None:
         raise DataError(_no_mask(images, masks, image_files, mask_files, outlines))
-    if one_folder and not match.mixed:
-        _refuse_masks_among_images(images, image_files, match)
-    return _described(images, masks, match, check_endings=said is None)
+    if said is None:
+        _refuse_other_naming(masks, match)
+    return _described(images, masks, match)
 
 
-class _Match(NamedTuple):
-    """``around`` and ``affixes``: how images and masks are named. image_files, mask_files: what each was looked for in.
-
-    mixed: the files of one folder, which the names of masks tell from images.
-    """
-
-    around: Around
-    affixes: Affixes
-    image_files: Sequence[str]
-    mask_files: Sequence[str]
-    mixed: bool
-
-
-def _match(
-    image_files: Sequence[str], mask_files: Sequence[str], one_folder: bool, said: Affixes | None
-) -> _Match | None:
-    """The naming that gives most images a mask; None where none gives any. Of one folder the files are the same."""
-    if not (one_folder and said and said.mask_folder):
-        around, affixes = best_naming(image_files, mask_files, one_folder, said)
-        if affixes:
-            images = around.images(image_files, affixes) if one_folder else image_files
-            return _Match(around, affixes, images, mask_files, one_folder)
-    parted = told_by_words(image_files, said) if one_folder else ([], [])
-    around, affixes = best_naming(*parted, one_folder=False, said=said) if all(parted) else (Around(), None)
-    return _Match(around, affixes, *parted, False) if affixes else None
-
-
-def _described(images: Path, masks: Path, match: _Match, check_endings: bool) -> Naming:
-    """As dataset.custom has it. Raises: DataError where some masks have another ending, if that is checked."""
-    around, affixes, image_files, mask_files, mixed = match
-    ids = around.ids(image_files)
-    used = {affixes.of(sample) for sample in ids} & set(mask_files)
-    if check_endings and not mixed:
-        _refuse_other_endings(masks, mask_files, used, affixes, ids)
+def _described(images: Path, masks: Path, match: Match) -> Naming:
+    """As dataset.custom has it."""
+    around, affixes = match.around, match.affixes
     root = Path(os.path.commonpath([images, masks]))
-    endings = sorted({ending_of(name) for name in image_files})
+    endings = sorted({ending_of(name) for name in match.image_files})
     image = f"{around.before}{{id}}{around.after}{endings[0]}" if len(endings) == 1 else "{id}"
     field = "id" if len(endings) == 1 or around.whole else "stem"
+    used = match.used
     return Naming(
         root,
         _below(images, root) + image,
         _below(masks, root) + affixes.written(field),
         len(used),
-        () if mixed else tuple(name for name in mask_files if name not in used),
+        () if match.mixed else tuple(name for name in match.mask_files if name not in used),
     )
 
 
@@ -109,7 +79,8 @@ def _no_mask(
     """What is wrong where no file is the mask of an image, and how to mend it."""
     if outlines:
         return f"{masks}: no file here is a mask of an image in {images}{_drawn_first(outlines)}"
-    example = PurePosixPath(image_files[0])
+    called = called_masks(image_files) if images == masks else []
+    example = PurePosixPath(min(set(image_files).difference(called), default=image_files[0]))
     return (
         f"{masks}: no file here is named after an image in {images} ({example.name} wants {example.stem}.png, "
         f"{example.stem}_mask.png or the like; here: {shortened(mask_files, 2)}); "
@@ -131,17 +102,18 @@ def _almost(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
                 f"{name} has the name of {image} but lies in another folder: name the folder of images and that of "
                 "masks, with the same folders below them"
             )
-    numbered = {_without_zeros(stem): name for stem, name in images.items()}
+    numbered = {_numbers(stem): name for stem, name in images.items()}
     for name in mask_files:
-        image = numbered.get(_without_zeros(PurePosixPath(name).stem))
-        if image and PurePosixPath(image).stem != PurePosixPath(name).stem:
+        image = numbered.get(_numbers(PurePosixPath(name).stem))
+        if image and PurePosixPath(image).stem != PurePosixPath(name).stem and _numbers(name):
             return f"the number of {name} is written with other zeros than that of {image}: rename one of the two kinds"
     return ""
 
 
 def _of_objects(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
     """What to do with 1/images/1.png beside 1/masks/a.png, 1/masks/b.png, ...; "" where there is none of it."""
-    images, masks = (image_files, mask_files) if image_files != mask_files else told_by_words(image_files)
+    masks = mask_files if image_files != mask_files else called_masks(image_files)
+    images = sorted(set(image_files).difference(masks))
     of_image, of_masks = (Counter(str(PurePosixPath(name).parent.parent) for name in some) for some in (images, masks))
     several = [place for place in of_image if of_image[place] == 1 and of_masks[place] > 1]
     if not several or len(several) < len(of_image) / 2:
@@ -152,57 +124,23 @@ def _of_objects(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
     )
 
 
-def _without_zeros(text: str) -> str:
-    return re.sub(r"\d+", lambda number: str(int(number[0])), text)
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)))
 
 
-def other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[str]]:
-    """Images without a mask that are other pictures of images: a second mask, superpixels, an overlay. How they are
-    named ("{id}_viz") -> their ids.
-
-    Told by an id with something added, the same for at least half of the images with a mask and for two. Ids may carry
-    an ending, which is no part of what is compared.
-    """
-    ids = list(ids)
-    known, with_mask = ({stem_of(sample) for sample in some} for some in (ids, masked))
-    views: defaultdict[str, list[str]] = defaultdict(list)
-    bases: defaultdict[str, set[str]] = defaultdict(set)
-    for sample in set(ids).difference(masked):
-        text = stem_of(sample)
-        for at in range(1, len(text)):
-            front, back = text[:at], text[at:]
-            for base, name in ((front, "{id}" + back), (back, front + "{id}")):
-                only_folder = name.endswith("/{id}")  # unlabeled/1.jpg beside 1.jpg: numbered anew
-                if base in known and not only_folder and not cuts_a_number(text, at, at):
-                    views[name].append(sample)
-                    bases[name].add(base)
-    enough = max(2, len(with_mask) / 2)
-    return {name: sorted(found) for name, found in sorted(views.items()) if len(bases[name] & with_mask) >= enough}
-
-
-def _refuse_other_endings(
-    masks: Path, mask_files: Sequence[str], used: Collection[str], best: Affixes, ids: Iterable[str]
-) -> None:
-    """Raises DataError where images have no mask only because theirs ends otherwise (.PNG, .tif) than the others'."""
-    missing = {best.of(sample).removesuffix(best.ending) for sample in ids if best.of(sample) not in used}
-    others = [name for name in mask_files if name not in used and name.removesuffix(ending_of(name)) in missing]
-    if others:
-        raise DataError(
-            f"{masks}: {counted(len(used), 'mask')} with the ending {best.ending}, {len(others)} with another "
-            f"({shortened(others)}); give all masks one ending, or say which are meant (--mask-name)"
-        )
-
-
-def _refuse_masks_among_images(folder: Path, files: Sequence[str], match: _Match) -> None:
-    """Raises DataError where files that are called masks are none by ``match``, and would be taken for images."""
-    others = [name for name in files if not match.affixes.fit(name) and match.around.fit(name)]
-    called = sorted(set(others).difference(match.image_files))
-    if called:
-        raise DataError(
-            f"{folder}: {counted(len(called), 'file')} called masks ({shortened(called, 2)}) beside those named "
-            f"{match.affixes.written()}, and would be taken for images; name a folder of images and one of masks, or "
-            "move them away"
-        )
+def _refuse_other_naming(masks: Path, match: Match) -> None:
+    """Raises DataError where images have no mask only because theirs is named otherwise (.PNG, .tif) than others'."""
+    other = other_naming(match)
+    if other is None:
+        return
+    affixes, files = other
+    kinds = f"named {match.affixes.written()}, {len(files)} named {affixes.written()} ({shortened(files, 2)})"
+    mend = "give all masks one kind of name"
+    if affixes._replace(ending="") == match.affixes._replace(ending=""):
+        kinds = f"with the ending {match.affixes.ending}, {len(files)} with another ({shortened(files)})"
+        mend = "give all masks one ending"
+    most = counted(len(match.used), "mask")
+    raise DataError(f"{masks}: {most} {kinds}; {mend}, or say which are meant (--mask-name)")
 
 
 def _files(folder: Path, other: Path, outlines: Sequence[str] = ()) -> list[str]:

@@ -1,6 +1,7 @@
 """Parts that the owner made already: images in folders val and test, which no draw may mix with the others."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from semiseg.common.errors import ConfigError
@@ -10,6 +11,8 @@ _PART_OF = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_TRAIN_OF = {**dict.fromkeys(_PART_OF, ("train", "training")), "ts": ("tr",)}  # imagesTs beside imagesTr: nnU-Net
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 class Parts(NamedTuple):
@@ -36,17 +39,36 @@ class Owned(NamedTuple):
 
 
 def parts_of(ids: Iterable[str]) -> Parts | None:
-    """The owner's parts; None where no id lies in a folder of val or test (val/1, north/val/1), or where all do."""
+    """The owner's parts; None where no id lies in a folder of val or test (val/1, north/val/1), or where all do.
+
+    A folder whose name only holds such a word is one where there is that of train as well: test_images, train_images.
+    """
+    ids = list(ids)
+    part_of = _folders_of_parts({name for sample in ids for name in sample.split("/")[:-1]})
     parts, folders = {"train": [], "val": [], "test": []}, set()
     for sample in ids:
         above = sample.split("/")[:-1]
-        depth = next((at for at, name in enumerate(above, 1) if name.lower() in _PART_OF), 0)
-        parts[_PART_OF[above[depth - 1].lower()] if depth else "train"].append(sample)
+        depth = next((at for at, name in enumerate(above, 1) if name in part_of), 0)
+        parts[part_of[above[depth - 1]] if depth else "train"].append(sample)
         if depth:
             folders.add("/".join(above[:depth]))
     if not folders or not parts["train"]:
         return None
     return Parts(*(tuple(samples) for samples in parts.values()), tuple(sorted(folders)))
+
+
+def _folders_of_parts(names: Collection[str]) -> dict[str, str]:
+    """Name of a folder -> val or test."""
+    known, found = {name.lower() for name in names}, {}
+    for name in names:
+        part = _PART_OF.get(name.lower())
+        for word in _WORDS.finditer(name):
+            others = (name[: word.start()] + other + name[word.end() :] for other in _TRAIN_OF.get(word[0].lower(), ()))
+            if part is None and any(other.lower() in known for other in others):
+                part = _PART_OF.get(word[0].lower(), "test")
+        if part:
+            found[name] = part
+    return found
 
 
 def by_folders(images: Owned, val_count: int | None = None) -> Owned:

@@ -264,6 +264,21 @@ def test_images_that_lie_on_their_side_without_their_mask_are_said(capsys, clone
     assert "unlabelled images carry an EXIF rotation" not in out
 
 
+def test_unlabelled_images_that_look_like_masks_are_said(capsys, clone, tmp_path):
+    images, masks = simple(tmp_path, 8, without_mask=4)
+    assert "few colors" not in call(capsys, images, masks)[1]
+    for index in range(8):
+        place = images / "second" / f"{index}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(mask_of(f"{index}")).save(place)
+    for name in images.glob("*.jpg"):
+        Image.open(name).save(name.with_suffix(".png"))
+        name.unlink()
+    out = call(capsys, images, masks, name="again")[1]
+    assert "note: unlabelled images hold few colors, as masks do (second/0, second/1, " in out
+    assert "note: 8 unlabelled images of second are named like images with a mask (second/0); if they show" in out
+
+
 def test_other_pictures_of_images_with_a_mask_are_left_out_of_all_lists(capsys, clone, tmp_path):
     images, masks = simple(tmp_path, 8, without_mask=3)
     for path in sorted(images.iterdir())[:8]:

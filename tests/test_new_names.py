@@ -127,6 +127,14 @@ def test_masks_of_some_images_that_are_named_otherwise_are_refused(named):
         named(together, [], "both", "both")
 
 
+def test_masks_of_two_kinds_in_one_folder_are_asked_about(named):
+    files = [
+        f"train/{kind.format(n)}.png" for n in NUMBERS for kind in ("images/{}_a", "mask/{}_a_mask", "manual/{}_m")
+    ]
+    with pytest.raises(DataError, match=r"12 masks named .*_mask.png, and 12 files called masks that are no image's"):
+        named([*files, "test/images/01_b.png"], [], "one", "one")
+
+
 def test_a_name_said_by_hand_counts_in_one_folder_as_well(named):
     files = [f"{kind}{n}.png" for n in NUMBERS for kind in ("image", "tree", "shade")]
     with pytest.raises(DataError, match="no file here is named after"):

@@ -28,6 +28,7 @@ def test_folders_that_are_numbered_anew_hold_images():
     assert not left_out(anew).ids
     assert len(doubtful_names(anew, MASKED)) == 1
     assert doubtful_names(anew[:3], MASKED) == []
+    assert not left_out([f"unlabeled/frame_{i}" for i in range(9)], [str(i) for i in range(9)]).ids
     labeled = [f"images/labeled/{i}" for i in range(8)]
     assert not left_out([f"images/unlabeled/{i}" for i in range(30)], labeled).ids
 

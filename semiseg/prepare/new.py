@@ -6,6 +6,7 @@ Exit code 0: nothing found; 1: written, but check-data names problems; 2: nothin
 """
 
 import argparse
+import contextlib
 import re
 import shlex
 from collections import Counter
@@ -40,6 +41,7 @@ from semiseg.prepare.new_parts import Owned, by_folders
 from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
 from semiseg.prepare.new_views import doubtful_names, no_images, within
 
+_FEW = 30  # unlabelled images whose colours are counted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TOPICS = ("images", "masks", "classes", "ignore", "split", "scale", "crop", "encoder", "batch", "epochs")
 
@@ -272,6 +274,12 @@ def _hints(look: Look, proposal: Proposal, yaml: Path) -> list[str]:
             f"note: {len(sideways)} of {counted(len(looked_at), 'unlabelled image')} carry an EXIF rotation (first "
             f"{sideways[0]}), and training sees them as stored; turn the files themselves (mogrify -auto-orient)"
         )
+    masks = [sample for sample in looked_at[:: max(1, len(looked_at) // _FEW)] if _is_like_a_mask(look, sample)]
+    if masks:
+        lines.append(
+            f"note: unlabelled images hold few colors, as masks do ({shortened(masks)}); if they are masks, move them "
+            "away"
+        )
     lines += [f"asked: {question}" for question in look.questions]
     if not look.classes.named:
         count = len(look.classes.names)
@@ -288,6 +296,14 @@ def _lies_sideways(look: Look, sample: str) -> bool:
         return turned and (stored is None or part.read(0)[0].shape != stored.shape)
     except DataError:  # check-data says it
         return False
+
+
+def _is_like_a_mask(look: Look, sample: str) -> bool:
+    """Whether an image without a mask has hardly more colours than there are classes."""
+    with contextlib.suppress(DataError):  # a JPEG, or check-data says it
+        content = look_at_mask(look.naming.root / look.spec.image_path(sample))
+        return sample not in look.classes_of and len(content.colors) <= max(16, look.spec.num_classes + 1)
+    return False
 
 
 def _next(proposal: Proposal, folder: Path) -> list[str]:

@@ -53,6 +53,8 @@ def find_naming(images: Path, masks: Path, mask_name: str | None = None) -> Nami
         raise DataError(_no_mask(images, masks, image_files, mask_files, outlines))
     if said is None:
         _refuse_other_naming(masks, match)
+        if images == masks and not match.mixed:
+            _refuse_other_masks(masks, match)
     return _described(images, masks, match)
 
 
@@ -139,8 +141,22 @@ def _refuse_other_naming(masks: Path, match: Match) -> None:
     if affixes._replace(ending="") == match.affixes._replace(ending=""):
         kinds = f"with the ending {match.affixes.ending}, {len(files)} with another ({shortened(files)})"
         mend = "give all masks one ending"
+    elif affixes.mask_folder or match.affixes.mask_folder:
+        mend = "name one folder of images with --images, and that of their masks with --masks"
     most = counted(len(match.used), "mask")
     raise DataError(f"{masks}: {most} {kinds}; {mend}, or say which are meant (--mask-name)")
+
+
+def _refuse_other_masks(folder: Path, match: Match) -> None:
+    """Raises DataError where as many files are called masks as are masks: only the owner knows which are meant."""
+    used = match.used
+    others = sorted(set(match.mask_files) - used)
+    if len(others) >= len(used) / 2:
+        raise DataError(
+            f"{folder}: {counted(len(used), 'mask')} named {match.affixes.written()}, and "
+            f"{counted(len(others), 'file')} called masks that are no image's ({shortened(others, 2)}); name one "
+            "folder of images with --images, and that of their masks with --masks"
+        )
 
 
 def _files(folder: Path, other: Path, outlines: Sequence[str] = ()) -> list[str]:

@@ -95,9 +95,10 @@ def _other_views(ids: Iterable[str], masked: Collection[str]) -> dict[str, list[
         for at in range(1, len(text)):
             front, back = text[:at], text[at:]
             for base, name in ((front, "{id}" + back), (back, front + "{id}")):
-                only_folder = name.endswith("/{id}")  # unlabeled/1.jpg beside 1.jpg: numbered anew
+                # unlabeled/1.jpg, unlabeled/frame_1.jpg beside 1.jpg: numbered anew
+                anew = name.endswith("/{id}") or (base is back and base.isdigit() and "/" in front)
                 start, stop = (0, at) if base is front else (at, len(text))
-                if base in known and not only_folder and not cuts_a_word(text, start, stop):
+                if base in known and not anew and not cuts_a_word(text, start, stop):
                     views[name].append(sample)
                     bases[name].add(base)
     enough = max(2, len(with_mask) / 2)

@@ -29,17 +29,18 @@ from semiseg.data.masks import MaskContent, look_at_mask
 from semiseg.data.padding import image_sizes, sample_of
 from semiseg.data.read_ahead import default_workers, over_files
 from semiseg.data.specs import SPECS, Color, DatasetSpec, custom_spec
-from semiseg.prepare import check_data, new_files
+from semiseg.prepare import check_data
 from semiseg.prepare.check import PartReport, inspect_part
 from semiseg.prepare.make_splits import draw_val, split_record
-from semiseg.prepare.new_classes import Classes, Wishes, decide, question_of_kinds
-from semiseg.prepare.new_doubts import MOST
-from semiseg.prepare.new_files import METHODS, Lists, Proposal
-from semiseg.prepare.new_masks import together
-from semiseg.prepare.new_names import Naming, find_naming
-from semiseg.prepare.new_parts import Owned, by_folders
-from semiseg.prepare.new_recipe import MINUTES, Images, recipe_for, this_machine
-from semiseg.prepare.new_views import doubtful_names, no_images, within
+from semiseg.prepare.own import files
+from semiseg.prepare.own.classes import Classes, Wishes, decide, question_of_kinds
+from semiseg.prepare.own.doubts import MOST
+from semiseg.prepare.own.files import METHODS, Lists, Proposal
+from semiseg.prepare.own.masks import together
+from semiseg.prepare.own.names import Naming, find_naming
+from semiseg.prepare.own.parts import Owned, by_folders
+from semiseg.prepare.own.recipe import MINUTES, Images, recipe_for, this_machine
+from semiseg.prepare.own.views import doubtful_names, no_images, within
 
 _FEW = 30  # unlabelled images whose colours are counted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -139,7 +140,7 @@ def place_of(text: str) -> tuple[Path, Path]:
         )
     if folder.name in {spec.folder for spec in SPECS.values()}:
         raise ConfigError(f"{text}: ckpt/{folder.name} belongs to a data set that comes with SemiSeg; name another")
-    new_files.refuse_there(folder)
+    files.refuse_there(folder)
     return folder, clone
 
 
@@ -330,11 +331,11 @@ def main(arguments: Sequence[str]) -> int:
     folder, clone = place_of(args.folder)
     look = look_over(args, folder.name)
     proposal = propose(look, args, f"{cli.program('new')} {shlex.join(arguments)}")
-    new_files.write(proposal, folder, clone)
+    files.write(proposal, folder, clone)
     for topic in _TOPICS:
         print(f"{topic:<8} {_value_of(topic, proposal)}{proposal.why[topic]}")
-    print("\n".join(_hints(look, proposal, _shown(folder / new_files.DATA))))
-    print(f"{_shown(folder)}: written; {new_files.DATA} there holds all of this: mend what is wrong")
+    print("\n".join(_hints(look, proposal, _shown(folder / files.DATA))))
+    print(f"{_shown(folder)}: written; {files.DATA} there holds all of this: mend what is wrong")
     code = check_data.main(["--config", str(folder / str(len(proposal.lists.labeled)) / METHODS[-1])])
     print("\n".join(_next(proposal, folder)))
     return code

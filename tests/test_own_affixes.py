@@ -2,7 +2,7 @@
 
 import pytest
 
-from semiseg.prepare.new_affixes import Affixes, Around, around_ids, called_masks, cuts_a_word
+from semiseg.prepare.own.affixes import Affixes, Around, around_ids, called_masks, cuts_a_word
 
 
 @pytest.mark.parametrize(

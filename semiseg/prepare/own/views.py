@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from semiseg.common.text import counted, shortened
-from semiseg.prepare.new_affixes import called_masks, cuts_a_word, stem_of
+from semiseg.prepare.own.affixes import called_masks, cuts_a_word, stem_of
 
 _OF_PICTURES = re.compile(
     r"overlays?|superpixels?|vis|viz|visuali[sz]ations?|previews?|thumb(nail)?s?|trimaps?|instances?|edges?|"

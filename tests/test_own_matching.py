@@ -3,8 +3,8 @@
 import pytest
 
 from semiseg.common.errors import DataError
-from semiseg.prepare.new_affixes import Affixes
-from semiseg.prepare.new_matching import match_files, other_naming
+from semiseg.prepare.own.affixes import Affixes
+from semiseg.prepare.own.matching import match_files, other_naming
 
 NUMBERS = [f"{i:02}" for i in range(1, 13)]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from semiseg.common.errors import ConfigError, DataError
-from semiseg.prepare.new_names import find_naming
+from semiseg.prepare.own.names import find_naming
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Files among the images that are none."""
 
-from semiseg.prepare.new_views import doubtful_names, no_images, within
+from semiseg.prepare.own.views import doubtful_names, no_images, within
 
 MASKED = [f"{i:02}L.jpg" for i in range(8)]
 

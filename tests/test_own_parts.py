@@ -2,7 +2,7 @@
 
 import pytest
 
-from semiseg.prepare.new_parts import parts_of
+from semiseg.prepare.own.parts import parts_of
 
 
 def test_folders_train_val_and_test_are_parts_and_other_folders_are_trained_on():

@@ -6,7 +6,7 @@ import pytest
 from tiny import ROOT
 
 from semiseg.config import load
-from semiseg.prepare.new_recipe import Images, Machine, recipe_for, this_machine
+from semiseg.prepare.own.recipe import Images, Machine, recipe_for, this_machine
 
 CPU = Machine("cpu", 24, "here")
 

@@ -7,8 +7,8 @@ from PIL import Image
 from semiseg.common.errors import ConfigError, DataError
 from semiseg.data.masks import look_at_mask, read_mask
 from semiseg.data.specs import custom_spec, index_palette
-from semiseg.prepare.new_classes import Wishes, decide, question_of_kinds
-from semiseg.prepare.new_masks import together
+from semiseg.prepare.own.classes import Wishes, decide, question_of_kinds
+from semiseg.prepare.own.masks import together
 
 
 @pytest.fixture

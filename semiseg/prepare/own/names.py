@@ -11,8 +11,8 @@ from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.discover import OTHER, find_images, scan
 from semiseg.data.templates import mask_template
-from semiseg.prepare.new_affixes import Affixes, called_masks, ending_of
-from semiseg.prepare.new_matching import Match, match_files, other_naming
+from semiseg.prepare.own.affixes import Affixes, called_masks, ending_of
+from semiseg.prepare.own.matching import Match, match_files, other_naming
 
 _OUTLINES = (".json", ".geojson", ".ndjson")
 _SAY_HOW = "--mask-name '{id}_x.png' says how masks are named"

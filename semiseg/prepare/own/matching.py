@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from semiseg.common.errors import DataError
 from semiseg.common.text import counted
-from semiseg.prepare.new_affixes import (
+from semiseg.prepare.own.affixes import (
     Affixes,
     Around,
     around_ids,

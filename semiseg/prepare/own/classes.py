@@ -11,8 +11,8 @@ from semiseg.common.errors import ConfigError, DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.masks import MaskContent
 from semiseg.data.specs import Color
-from semiseg.prepare.new_doubts import refuse_colorless, refuse_edges, refuse_many, refuse_thin
-from semiseg.prepare.new_masks import WHITE, MasksSeen, index_of, like_indices, said, spread, why_without_order
+from semiseg.prepare.own.doubts import refuse_colorless, refuse_edges, refuse_many, refuse_thin
+from semiseg.prepare.own.masks import WHITE, MasksSeen, index_of, like_indices, said, spread, why_without_order
 
 _DARK = 128  # a color without a brighter part is hard to tell from black
 _FEW = 8  # classes; more that are counted up in each mask are numbers of objects

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from semiseg.data.masks import look_at_mask
-from semiseg.prepare.new_masks import index_of, like_indices, said, spread, together, why_without_order
+from semiseg.prepare.own.masks import index_of, like_indices, said, spread, together, why_without_order
 
 RED, GREEN, BLACK = (200, 0, 0), (0, 200, 0), (0, 0, 0)
 

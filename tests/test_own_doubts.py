@@ -7,8 +7,8 @@ from PIL import Image
 
 from semiseg.common.errors import DataError
 from semiseg.data.masks import look_at_mask
-from semiseg.prepare.new_doubts import refuse_colorless, refuse_edges, refuse_many, refuse_thin
-from semiseg.prepare.new_masks import together
+from semiseg.prepare.own.doubts import refuse_colorless, refuse_edges, refuse_many, refuse_thin
+from semiseg.prepare.own.masks import together
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from semiseg.common.errors import DataError
 from semiseg.common.text import counted, shortened
 from semiseg.data.specs import Color
-from semiseg.prepare.new_masks import WHITE, MasksSeen, said, spread
+from semiseg.prepare.own.masks import WHITE, MasksSeen, said, spread
 
 MOST = 64  # colours or gray levels; index masks may hold up to 255 classes
 _PHOTOGRAPHS = 4096  # no mask's smoothed edges have so many

@@ -15,8 +15,8 @@ from semiseg.config.loading import one_line
 from semiseg.data.build import complete
 from semiseg.data.lists import cleaner
 from semiseg.data.splits import write_list, written_list
-from semiseg.prepare.new_classes import Classes
-from semiseg.prepare.new_recipe import Recipe
+from semiseg.prepare.own.classes import Classes
+from semiseg.prepare.own.recipe import Recipe
 
 DATA = "_base/data.yaml"  # in a folder _base, whose keys need not be read by every method
 METHODS = ("suponly", "mean_teacher", "ours")

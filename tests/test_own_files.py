@@ -7,10 +7,10 @@ from tiny import ROOT
 
 from semiseg.common.errors import ConfigError
 from semiseg.config.yaml_text import read_yaml
-from semiseg.prepare import new_files
-from semiseg.prepare.new_classes import Classes
-from semiseg.prepare.new_files import Lists, Proposal, write
-from semiseg.prepare.new_recipe import Images, Machine, recipe_for
+from semiseg.prepare.own import files
+from semiseg.prepare.own.classes import Classes
+from semiseg.prepare.own.files import Lists, Proposal, write
+from semiseg.prepare.own.recipe import Images, Machine, recipe_for
 
 NAMES = ("so:il # 1", "crop\nrow", "null")
 
@@ -59,7 +59,7 @@ def test_every_guess_has_its_reason_beside_it(proposal, folder):
     assert tree["evaluation"]["scales"] == [0.16]
 
 
-@pytest.mark.parametrize("method", new_files.METHODS)
+@pytest.mark.parametrize("method", files.METHODS)
 def test_a_method_is_a_folder_like_those_that_come_with_semiseg(proposal, folder, method):
     write(proposal, folder, folder.parents[1])
     for action in ("train", "eval"):
@@ -86,7 +86,7 @@ def test_what_goes_wrong_half_way_leaves_nothing(proposal, folder, monkeypatch):
     def full(path, ids):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(new_files, "write_list", full)
+    monkeypatch.setattr(files, "write_list", full)
     with pytest.raises(ConfigError, match=r"12: cannot be written \(No space left on device\)"):
         write(proposal, folder, folder.parents[1])
     assert [path.name for path in folder.parent.iterdir()] == ["_base"]

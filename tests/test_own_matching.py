@@ -43,6 +43,9 @@ def test_a_few_masks_of_another_naming_are_asked_about():
     with pytest.raises(DataError, match=r"3 masks named \{id\}.png and 12 named mask\{id\}.png.*'mask\{id\}.png'"):
         naming(of("img{}.jpg"), [*of("img{}.png", NUMBERS[:3]), *of("mask{}.png")])
 
+    train = of("train_{}.png", NUMBERS[:3])
+    assert naming(of("train_{}.jpg"), [*train, *of("val_{}.png")]) == "{id}.png"
+
 
 @pytest.mark.parametrize(
     ("folders", "masks"),

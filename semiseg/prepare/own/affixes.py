@@ -90,10 +90,11 @@ def called_masks(files: Collection[str]) -> list[str]:
     them lie in says nothing.
     """
     common = len(common_start([f"{name.rpartition('/')[0]}/" for name in files]).rpartition("/")[0]) if files else 0
-    return [name for name in files if any(map(_says_mask, stem_of(name[common:]).split("/")))]
+    return [name for name in files if any(map(says_mask, stem_of(name[common:]).split("/")))]
 
 
-def _says_mask(part: str) -> bool:
+def says_mask(part: str) -> bool:
+    """Whether a word of a name, or of a part of it, stands for masks."""
     words = [word.lower() for word in _WORDS.findall(part)]
     return any(word in _OF_MASKS or word.endswith(_OF_MASKS_AT_THE_END) for word in words)
 

@@ -15,6 +15,7 @@ from semiseg.prepare.own.affixes import (
     common_start,
     cuts_a_word,
     ending_of,
+    says_mask,
     stem_of,
 )
 
@@ -101,25 +102,33 @@ def _best(
             found.append((count, around, affixes))
         if count == len(mask_files):
             break
-    if found:
-        most, around, affixes = max(found, key=lambda item: item[0])  # the first of equal ones
-        count, first, plain = found[0]
-        if most > count and not (around.whole or said or first != Around()):
-            raise DataError(
-                f"{counted(count, 'mask')} named {plain.written()} and {most} named {affixes.written()}; say which are "
-                f"meant with --mask-name '{affixes.written()}'"
-            )
-    else:
-        most, around, affixes = 0, Around(), None
-        for around in () if said or one_folder else around_ids(image_files):
-            candidates = _candidates_in_folders(around.ids(image_files), mask_files)
-            affixes, most = _best_of(candidates, around, image_files, mask_files, one_folder)
-            if affixes:
-                break
-    if affixes is None:
+    for around in () if found or said or one_folder else around_ids(image_files):
+        candidates = _candidates_in_folders(around.ids(image_files), mask_files)
+        affixes, count = _best_of(candidates, around, image_files, mask_files, one_folder)
+        if affixes:
+            found.append((count, around, affixes))
+            break
+    if not found:
         return None
+    most = max(found, key=lambda item: item[0])  # the first of equal ones
+    if found[0][1] == Around() and not (said or most[1].whole):
+        _refuse_another(found[0][0], found[0][2], *most[::2])
+        most = found[0]
+    _, around, affixes = most
     images = around.images(image_files, affixes) if one_folder else image_files
     return Match(around, affixes, images, mask_files, one_folder)
+
+
+def _refuse_another(count: int, plain: Affixes, most: int, other: Affixes) -> None:
+    """Raises: DataError where more masks are named as masks are, by a part of the images' names: maskN.png of imgN.jpg
+    beside a few imgN.png. (val_N.png is none of train_N.jpg.)
+    """
+    beside = other.before + other.after
+    if most > count and (says_mask(beside) or not beside):
+        raise DataError(
+            f"{counted(count, 'mask')} named {plain.written()} and {most} named {other.written()}; say which are meant "
+            f"with --mask-name '{other.written()}'"
+        )
 
 
 def _best_of(

@@ -53,6 +53,7 @@ def config_of(spec: NetworkSpec) -> NetConfig:
         num_classes=spec.num_classes,
         encoder=EncoderConfig(
             type=f"resnet{spec.depth}",
+            freeze_bn=spec.freeze_bn,
             kwargs=EncoderKwargs(
                 stem=spec.stem,
                 multi_grid=spec.multi_grid is not None,
@@ -198,9 +199,9 @@ def labels_of(seed: int, count: int) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def step_case(method: str, jit: bool = False, seed: int = 4, mix: bool = True) -> StepCase:
+def step_case(method: str, jit: bool = False, seed: int = 4, mix: bool = True, freeze_bn: bool = False) -> StepCase:
     """A step of ``suponly`` or ``ours`` on 2 (+ 2) images of 65 x 65, with dropout, CutMix and OHEM."""
-    spec = SMALL if method == "ours" else dataclasses.replace(SMALL, prototypes=0)
+    spec = dataclasses.replace(SMALL, prototypes=SMALL.prototypes if method == "ours" else 0, freeze_bn=freeze_bn)
     crop, batch, step = (65, 65), 2, 3
     trainer = TrainerConfig(
         epochs=10,

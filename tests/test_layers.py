@@ -10,7 +10,7 @@ from mindspore import Tensor, nn, ops
 
 from semiseg.config.keys import EncoderConfig, NetConfig
 from semiseg.models import build_model
-from semiseg.models.layers import Conv3x3, ImagePool, StemPool, SyncBatchNorm2d, synchronised_norm
+from semiseg.models.layers import Conv3x3, ImagePool, StemPool, SyncBatchNorm2d, frozen_norm, synchronised_norm
 
 
 def summed(x, weight, stride, rate):
@@ -184,3 +184,44 @@ def test_names_with_it_are_those_of_a_network_on_one_device():
     networks = [build_model(NetConfig(num_classes=2, encoder=SMALL), world) for world in (1, 2)]
     names = [[name for name, _ in network.parameters_and_names()] for network in networks]
     assert names[0] == names[1]
+
+
+# ---- frozen BatchNorm
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "not compiled"])
+def test_frozen_batch_norm_is_that_of_evaluation_whose_scale_and_shift_learn(compiled):
+    layer, x = frozen_norm(5, eps=1e-3).set_train(True), batch()
+    rng = np.random.default_rng(3)
+    mean, variance, scale = (rng.uniform(0.5, 1.5, 5).astype(np.float32) for _ in range(3))
+    layer.moving_mean.set_data(Tensor(mean))
+    layer.moving_variance.set_data(Tensor(variance))
+    layer.gamma.set_data(Tensor(scale))
+    pull, weights = rng.normal(size=x.shape).astype(np.float32), ms.ParameterTuple(layer.trainable_params())
+
+    def pulled(x, pull):
+        return (layer(x) * pull).sum()
+
+    def value_and_gradients(x, pull):
+        return ms.value_and_grad(pulled, 0, weights)(x, pull)
+
+    function = ms.jit(value_and_gradients) if compiled else value_and_gradients
+    value, (of_input, of_weights) = function(x, Tensor(pull))
+    columns = [a.reshape(1, -1, 1, 1).astype(np.float64) for a in (mean, np.sqrt(variance + 1e-3), scale)]
+    normal = (x.asnumpy() - columns[0]) / columns[1]
+    np.testing.assert_allclose(value.asnumpy(), (normal * columns[2] * pull).sum(), rtol=1e-4)
+    np.testing.assert_allclose(of_input.asnumpy(), pull * columns[2] / columns[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of_weights[0].asnumpy(), (pull * normal).sum((0, 2, 3)), rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(of_weights[1].asnumpy(), pull.sum((0, 2, 3)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(layer.moving_mean.asnumpy(), mean)
+    np.testing.assert_array_equal(layer.moving_variance.asnumpy(), variance)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("kind", ["resnet18", "efficientnet_lite0"])
+def test_only_the_encoder_is_frozen(kind, world):
+    network = build_model(NetConfig(num_classes=2, encoder=EncoderConfig(type=kind, freeze_bn=True)), world)
+    layers = {n: cell for n, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)}
+    frozen = {name for name, layer in layers.items() if layer.use_batch_statistics is False}
+    assert frozen == {name for name in layers if name.startswith("encoder.")}
+    assert len(frozen) < len(layers)

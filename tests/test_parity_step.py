@@ -11,9 +11,9 @@ pytestmark = pytest.mark.parity
 EPSILON = 6e-8  # half the distance from 1 to the next float32
 
 
-@pytest.mark.parametrize("method", ["suponly", "ours"])
-def test_loss_gradients_weights_statistics_prototypes_and_teacher(method):
-    case = step_case(method)
+@pytest.mark.parametrize(("method", "freeze_bn"), [("suponly", False), ("ours", False), ("suponly", True)])
+def test_loss_gradients_weights_statistics_prototypes_and_teacher(method, freeze_bn):
+    case = step_case(method, freeze_bn=freeze_bn)
     ours, single, double = our_step(case), twin_step(case, double=False), twin_step(case, double=True)
     assert ours.keys() == double.keys()
     for kind, found in step_differences(ours, single, double).items():

@@ -275,6 +275,11 @@ def test_a_method_without_its_section_is_one_line(tiny_config, tiny_overrides, t
         assert f"{section}: method {name} needs it" in line
 
 
+def test_frozen_statistics_without_weights_that_have_them_are_one_line(tiny_config, tiny_overrides, tmp_path, capsys):
+    line = refused(capsys, tmp_path, tiny_config(), tiny_overrides, "net.encoder.freeze_bn=true")
+    assert "net.encoder.freeze_bn: expected beside net.encoder.pretrained" in line
+
+
 def test_debug_shows_where_an_error_came_from(tiny_config, tiny_overrides):
     with pytest.raises(ConfigError):
         run(tiny_config(), tiny_overrides, "method=our", "--debug")

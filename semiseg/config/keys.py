@@ -450,6 +450,11 @@ class EncoderConfig(Section):
         "resnet101", "efficientnet_lite0 for small machines"
     )
     pretrained: Path | str | None = key(None, ".pth, .safetensors, .ckpt, or a known name; null: random weights")
+    freeze_bn: bool = key(
+        False,
+        "BatchNorm of the encoder keeps the statistics of its pretrained weights, in training as in evaluation: for "
+        "images of kinds that differ, of which a batch shows few",
+    )
     kwargs: EncoderKwargs = EncoderKwargs()
 
 

@@ -108,6 +108,11 @@ def make_plan(config: Config, world: int) -> Plan:
     notes = (*config.notes, *split.notes, *notes, *unread_keys(config), *lr_notes)
     steps = steps_per_epoch(split, images, config.trainer.epoch_of)
     contrast = config.trainer.contrastive  # a method that needs it says so
+    if config.net.encoder.freeze_bn and not config.net.encoder.pretrained:
+        raise ConfigError(
+            "net.encoder.freeze_bn: expected beside net.encoder.pretrained, whose statistics are kept; random weights "
+            "have none: name weights, or set it to false"
+        )
     said = (
         random_weights_warning(spec, config.net.encoder.pretrained),
         few_images_warning(images_of_norm(config, method, world), config.net.decoder.kwargs.pool_norm),

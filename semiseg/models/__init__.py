@@ -7,7 +7,7 @@ from semiseg.config.keys import EncoderConfig, NetConfig
 from semiseg.models.deeplabv3plus import AuxHead, Decoder, Output, SegmentationNetwork
 from semiseg.models.efficientnet_lite import EfficientNetLite
 from semiseg.models.encoder import Encoder, Norm
-from semiseg.models.layers import synchronised_norm
+from semiseg.models.layers import frozen_norm, synchronised_norm
 from semiseg.models.prototypes import PrototypeHead
 from semiseg.models.resnet import DEPTHS, ResNet
 from semiseg.models.unimatch_decoder import UniMatchDecoder
@@ -28,7 +28,7 @@ def build_model(cfg: NetConfig, world: int = 1) -> SegmentationNetwork:
     if cfg.num_classes is None:
         raise ConfigError("net.num_classes: expected the number of classes; build.complete takes it from the data set")
     norm = synchronised_norm(world) if cfg.sync_bn and world > 1 else nn.BatchNorm2d
-    encoder = build_encoder(cfg.encoder, norm)
+    encoder = build_encoder(cfg.encoder, frozen_norm if cfg.encoder.freeze_bn else norm)
     low, _, middle, high = encoder.out_planes
     decoder = DECODERS[cfg.decoder.type](low, high, cfg.num_classes, cfg.decoder.kwargs, norm)
     auxor = proto_net = None

@@ -147,6 +147,11 @@ def synchronised_norm(world: int) -> Callable[..., nn.Cell]:
     return partial(SyncBatchNorm2d, world=world)
 
 
+def frozen_norm(planes: int, **options: float) -> nn.Cell:
+    """BatchNorm that normalises with its running statistics in training as well, and leaves them as they are."""
+    return nn.BatchNorm2d(planes, use_batch_statistics=False, **options)
+
+
 def average_statistics(network: nn.Cell, group: Group, synchronised: bool) -> None:
     """Brings BatchNorm's running statistics to their mean over the devices.
 

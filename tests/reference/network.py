@@ -34,6 +34,7 @@ class NetworkSpec:
     aux: bool = False
     prototypes: int = 0  # K; 0 leaves the prototype head out
     rep_head: bool = False  # U2PL's representation head
+    freeze_bn: bool = False  # the encoder's BatchNorm stays in evaluation mode
 
 
 class Output(NamedTuple):
@@ -262,6 +263,7 @@ class Network(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
+        self.freeze_bn = spec.freeze_bn
         self.encoder = Encoder(spec)
         low, _, third, high = self.encoder.out_channels
         self.decoder = Decoder(spec, low, high)
@@ -269,6 +271,14 @@ class Network(nn.Module):
         self.proto_net = None
         if spec.prototypes:
             self.proto_net = PrototypeHead(spec.num_classes, spec.prototypes, 2 * spec.inner_planes)
+
+    def train(self, mode: bool = True) -> "Network":
+        """As usual; the encoder's BatchNorm stays as it is where it is frozen."""
+        super().train(mode)
+        for module in self.encoder.modules() if self.freeze_bn else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def forward(self, image: Tensor) -> Output:
         c1, _, c3, c4 = self.encoder(image)

@@ -10,26 +10,31 @@ from semiseg.checkpoints.identity import identity_of
 from semiseg.checkpoints.run import Checkpoints, Progress
 from semiseg.common import distributed
 from semiseg.common.distributed import Group
+from semiseg.common.errors import UserError
 from semiseg.common.files import remove_leftovers, replace_file
 from semiseg.common.run_files import RunFiles
 from semiseg.config import dump, flatten, load
 from semiseg.config.keys import Config
 from semiseg.config.unread import unread_in
 from semiseg.data import truth
-from semiseg.data.build import fingerprints_of
+from semiseg.data.build import fingerprints_of, open_part
 from semiseg.data.lists import save_lists
 from semiseg.data.paths import split_name
-from semiseg.data.warnings import lost_by_unlabeled
+from semiseg.data.presence import sampled
+from semiseg.data.warnings import lost_by_unlabeled, not_learnt_warning
 from semiseg.engine import build, loop
 from semiseg.engine.device import be_deterministic, set_device
 from semiseg.engine.lock import RunLock
 from semiseg.engine.log import NoLog, RunLog
 from semiseg.engine.plan import Plan, make_plan
 from semiseg.engine.step import TrainStep
+from semiseg.inference.compiled import Network
 from semiseg.inference.evaluation import evaluate
 from semiseg.interop.pretrained import load_encoder
 from semiseg.methods import Method
 from semiseg.models.precision import at_precision
+
+_LABELED_LOOKED_AT = 24  # of the labelled images, when a run ends
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,7 +100,10 @@ def run(plan: Plan, device: str, group: Group) -> int:
             for line in (*opening_lines(plan, device, group, progress.step), *plan.continued(progress.step), *lines):
                 log.line(line)
             progress = loop.train(work, progress, log)
-            for line in closing_lines(progress, work, config):
+            lines = closing_lines(progress, work, config)
+            if group.first and config.trainer.eval_on:
+                lines = lines_of_labeled(plan, method.evaluated(progress.step).network) + lines
+            for line in lines:
                 log.line(line)
     group.wait()
     return 0
@@ -161,6 +169,20 @@ def evaluator(plan: Plan, group: Group) -> loop.Evaluator:
         return summary | ({"skipped": left_out} if left_out else {})
 
     return scores
+
+
+def lines_of_labeled(plan: Plan, network: Network) -> list[str]:
+    """A warning where some of the labelled images are not predicted as most are, though they were learnt from."""
+    config, lines = plan.config, []
+    with contextlib.suppress(UserError, OSError):  # they could be read when they were learnt from
+        some = [plan.split.labeled[index] for index in sampled(len(plan.split.labeled), _LABELED_LOOKED_AT)]
+        images = open_part(config, plan.spec, some, "train")
+        loader = build.EvalLoader(config, plan.spec, skip=True, images=images)
+        with at_precision(network, config.evaluation.amp):
+            counts = evaluate(network, loader, build.evaluation_during_training(config)).images
+        right = {name: pixels[0].sum() / pixels[1].sum() for name, pixels in counts.items() if pixels[1].any()}
+        lines += filter(None, [not_learnt_warning(right)])
+    return [f"WARNING: {line}" for line in lines]
 
 
 def log_of(plan: Plan, progress: Progress, group: Group) -> RunLog | NoLog:

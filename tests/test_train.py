@@ -152,6 +152,18 @@ CASES = {
 }
 
 
+def test_labelled_images_are_looked_at_when_a_run_ends(tiny_config, tiny_overrides, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(train, "not_learnt_warning", lambda right: seen.append(right) or "some were not learnt")
+    assert run(tiny_config(), tiny_overrides, "trainer.epochs=1") == 0
+    (right,) = seen
+    assert sorted(right) == sorted((tmp_path / "run/lists/labeled.txt").read_text().split())
+    assert all(0 <= share <= 1 for share in right.values())
+    lines = (tmp_path / "run/log.txt").read_text().splitlines()
+    assert lines[-2].endswith("WARNING: some were not learnt")
+    assert "finished: " in lines[-1]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_impossible_input_is_one_line_and_writes_nothing(tiny_config, tiny_overrides, tmp_path, capsys, case):
     overrides, message = CASES[case]

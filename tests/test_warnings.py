@@ -13,6 +13,7 @@ from semiseg.data.warnings import (
     few_ranks_warning,
     labels_alone_warning,
     lost_by_unlabeled,
+    not_learnt_warning,
     random_weights_warning,
 )
 
@@ -67,3 +68,18 @@ def test_ranks_that_no_class_has_are_warned_of():
     warning = few_ranks_warning(3, 2)
     assert "of 2 classes none is ranked so low" in warning
     assert "trainer.contrastive.low_rank=1" in warning
+
+
+def test_labelled_images_that_are_predicted_far_worse_than_most_are_named():
+    right = {f"dark{i}": 0.95 + i / 1000 for i in range(16)} | {f"bright{i}": 0.2 + i / 100 for i in range(4)}
+    found = not_learnt_warning(right)
+    assert found.startswith("4 of 20 labelled images")
+    assert "(bright0: 20% of the pixels right; half of the others: more than 95%)" in found
+    assert "net.encoder.freeze_bn=true" in found
+
+
+def test_images_that_are_all_learnt_alike_or_hardly_learnt_are_no_matter_for_words():
+    assert not_learnt_warning({f"{i}": 0.95 - i / 50 for i in range(15)}) == ""
+    assert not_learnt_warning({f"{i}": 0.7 for i in range(15)} | {"x": 0.1}) == ""  # a hard set, or a short run
+    assert not_learnt_warning({"a": 0.9, "b": 0.9, "c": 0.1}) == ""
+    assert not_learnt_warning({}) == ""

@@ -1,13 +1,17 @@
 """What may make a run worth little: random weights where tables have pretrained ones, too few images for the BatchNorm
-of image pooling, no step with unlabelled images, too few classes for a loss, pseudo-labels that mislead.
+of image pooling, no step with unlabelled images, too few classes for a loss, pseudo-labels that mislead, labelled
+images that were not learnt.
 """
 
+import statistics
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from semiseg.data.specs import DatasetSpec
 
+_FEW_LEARNT = 4  # of fewer labelled images none is told from the others
+_LEARNT, _FAR_BELOW = 0.8, 0.6  # share of right pixels of the median image; what is far below, of that
 _ENOUGH_IMAGES = 4  # on CamVid supervised training scores as without that BatchNorm
 
 
@@ -77,4 +81,23 @@ def lost_by_unlabeled(supervised: float, final: float, values: Mapping[str, Any]
         f"unlabelled images made it worse: mIoU {supervised:.2f} at the end of the supervised phase, {final:.2f} at "
         f"the end. Try {', '.join(advice[:-1])} or {advice[-1]}; "
         'docs/faq.md, "Unlabelled images make it worse"'
+    )
+
+
+def not_learnt_warning(right: Mapping[str, float]) -> str:
+    """What to say where some labelled images are predicted far worse than most; "" where none is, or most are not well.
+
+    right: id of a labelled image -> share of its labelled pixels that the trained network has right, in evaluation.
+    """
+    if len(right) < _FEW_LEARNT or (usual := statistics.median(right.values())) < _LEARNT:
+        return ""
+    badly = sorted((share, sample) for sample, share in right.items() if share < _FAR_BELOW * usual)
+    if not badly:
+        return ""
+    share, first = badly[0]
+    return (
+        f"{len(badly)} of {len(right)} labelled images, which it learnt from, are predicted far worse than the others "
+        f"({first}: {share:.0%} of the pixels right; half of the others: more than {usual:.0%}). Either their masks "
+        "are wrong, or they are of a kind of which a batch has few, and BatchNorm's statistics do not fit them: "
+        'net.encoder.freeze_bn=true, or a larger dataset.batch_size; docs/faq.md, "Images of one kind fail"'
     )

@@ -242,11 +242,19 @@ class EvalLoader:
     """(id, float32 3 x H x W normalised, uint8 H x W mask) of each image that is scored, at its own size.
 
     A group shares the images out: rank r takes every world-th from the r-th on. With ``skip`` images that cannot be
-    read are left out; ``skipped`` tells which, of the last pass. ``images``: those of all devices.
+    read are left out; ``skipped`` tells which, of the last pass. ``images``: those of all devices; by default the
+    validation images.
     """
 
-    def __init__(self, config: Config, spec: DatasetSpec, group: Group = ALONE, skip: bool = False):
-        self.images = dataset(config, spec, read_val(config, spec), "val", skip=skip)
+    def __init__(
+        self,
+        config: Config,
+        spec: DatasetSpec,
+        group: Group = ALONE,
+        skip: bool = False,
+        images: SegmentationDataset | None = None,
+    ):
+        self.images = images or dataset(config, spec, read_val(config, spec), "val", skip=skip)
         self._mean, self._std, self._workers = config.dataset.mean, config.dataset.std, config.dataset.workers
         self._indices = range(group.rank, len(self.images), group.world)
         self._skip = skip

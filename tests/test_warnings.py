@@ -75,7 +75,7 @@ def test_labelled_images_that_are_predicted_far_worse_than_most_are_named():
     found = not_learnt_warning(right)
     assert found.startswith("4 of 20 labelled images")
     assert "(bright0: 20% of the pixels right; half of the others: more than 96%)" in found
-    assert "net.encoder.freeze_bn=true" in found
+    assert "BatchNorm's statistics do not fit them" in found
 
 
 def test_images_that_are_all_learnt_alike_or_hardly_learnt_are_no_matter_for_words():

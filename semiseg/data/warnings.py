@@ -99,5 +99,5 @@ def not_learnt_warning(right: Mapping[str, float]) -> str:
         f"{len(badly)} of {len(right)} labelled images, which it learnt from, are predicted far worse than the others "
         f"({first}: {share:.0%} of the pixels right; half of the others: more than {usual:.0%}). Either their masks "
         "are wrong, or they are of a kind of which a batch has few, and BatchNorm's statistics do not fit them: "
-        'net.encoder.freeze_bn=true, or a larger dataset.batch_size; docs/faq.md, "Images of one kind fail"'
+        'label more of them, or see docs/faq.md, "Images of one kind fail"'
     )

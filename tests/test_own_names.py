@@ -218,7 +218,9 @@ def test_images_in_numbers_beside_masks_of_some_are_no_masks_of_each_other(named
             ["001.png", "002.png"],
             r"number of 001\.png is written with other zeros than that of 1\.jpg",
         ),
+        (["img001.jpg", "img002.jpg"], ["mask1.png"], r"number of mask1\.png .* other zeros than that of img001\.jpg"),
         (["1.jpg", "2.jpg"], ["x.png", "y.png"], r"--mask-name '\{id\}_x\.png' says"),
+        (["a/b.jpg", "a/c.jpg"], ["2020/x.png"], r"--mask-name '\{id\}_x\.png' says"),
     ],
 )
 def test_what_keeps_masks_from_being_told_is_said(named, images, masks, message):

@@ -73,10 +73,6 @@ class Around(NamedTuple):
             return list(image_files)
         return [stem_of(name)[len(self.before) :].removesuffix(self.after) for name in image_files]
 
-    def fit(self, name: str) -> bool:
-        """Whether a file could be an image so named."""
-        return self.whole or (stem_of(name).startswith(self.before) and stem_of(name).endswith(self.after))
-
     def images(self, files: Sequence[str], affixes: Affixes) -> list[str]:
         """Of one folder's files those that are no mask so named."""
         if not self.whole:

@@ -104,11 +104,13 @@ def _almost(image_files: Sequence[str], mask_files: Sequence[str]) -> str:
                 f"{name} has the name of {image} but lies in another folder: name the folder of images and that of "
                 "masks, with the same folders below them"
             )
-    numbered = {_numbers(stem): name for stem, name in images.items()}
+    numbered = {_numbers(stem): stem for stem in images if _numbers(stem)}
     for name in mask_files:
-        image = numbered.get(_numbers(PurePosixPath(name).stem))
-        if image and PurePosixPath(image).stem != PurePosixPath(name).stem and _numbers(name):
-            return f"the number of {name} is written with other zeros than that of {image}: rename one of the two kinds"
+        mask = PurePosixPath(name).stem
+        image = numbered.get(_numbers(mask))
+        if image and re.findall(r"\d+", image) != re.findall(r"\d+", mask):
+            other = images[image]
+            return f"the number of {name} is written with other zeros than that of {other}: rename one of the two kinds"
     return ""
 
 

@@ -54,7 +54,7 @@ COUNTS = {
 }
 # Keys of the network that a scored image never meets.
 TRAINING_ONLY = (
-    *("sync_bn", "ema_decay", "encoder.pretrained", "encoder.kwargs.zero_init_residual"),
+    *("sync_bn", "ema_decay", "encoder.pretrained", "encoder.freeze_bn", "encoder.kwargs.zero_init_residual"),
     *("decoder.kwargs.dropout", "decoder.kwargs.rep_head", "aux_loss.loss_weight"),
     *("proto_head.loss_weight", "proto_head.unsup_loss_weight", "proto_head.dynamic_update_proto"),
     *("proto_head.proto_update_momentum", "proto_head.init_proto_path", "proto_head.init_samples"),

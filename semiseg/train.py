@@ -173,7 +173,7 @@ def evaluator(plan: Plan, group: Group) -> loop.Evaluator:
 
 def lines_of_labeled(plan: Plan, network: Network) -> list[str]:
     """A warning where some of the labelled images are not predicted as most are, though they were learnt from."""
-    config, lines = plan.config, []
+    config = plan.config
     with contextlib.suppress(UserError, OSError):  # they could be read when they were learnt from
         some = [plan.split.labeled[index] for index in sampled(len(plan.split.labeled), _LABELED_LOOKED_AT)]
         images = open_part(config, plan.spec, some, "train")
@@ -181,8 +181,9 @@ def lines_of_labeled(plan: Plan, network: Network) -> list[str]:
         with at_precision(network, config.evaluation.amp):
             counts = evaluate(network, loader, build.evaluation_during_training(config)).images
         right = {name: pixels[0].sum() / pixels[1].sum() for name, pixels in counts.items() if pixels[1].any()}
-        lines += filter(None, [not_learnt_warning(right)])
-    return [f"WARNING: {line}" for line in lines]
+        warning = not_learnt_warning(right)
+        return [f"WARNING: {warning}"] if warning else []
+    return []
 
 
 def log_of(plan: Plan, progress: Progress, group: Group) -> RunLog | NoLog:

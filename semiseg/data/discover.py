@@ -16,6 +16,7 @@ from semiseg.common.text import counted, shortened
 from semiseg.data.ids import Ids, compact
 from semiseg.data.presence import are_files
 from semiseg.data.specs import DatasetSpec
+from semiseg.data.templates import mask_template
 
 # Every format that ``semiseg.data.decode`` reads, by all endings that are in use for it.
 IMAGE_SUFFIXES = frozenset(
@@ -26,7 +27,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 MASK, HIDDEN, OTHER, BROKEN = "masks", "hidden", "other files", "broken links"
 NAME = "names that no list can hold"
-_FIELD = r"\{[^{}]+\}"
 _NO_LINE = re.compile(r"[\r\n]|^\s|\s$|^# ")
 
 
@@ -97,7 +97,7 @@ class MaskFiles:
         image_folder = spec.image.partition("{")[0].rpartition("/")[0] + "/"
         self._own_folder = self._folder != "/" and not image_folder.startswith(self._folder)
         self._names = [PurePosixPath(template).name for template in (spec.mask, spec.image)]
-        self._telling = bool(re.sub(_FIELD, "", self._names[0]).rpartition(".")[0]) and "{" in self._names[0]
+        self._telling = "{" in self._names[0] and bool("".join(_around_field(self._names[0])).rpartition(".")[0])
 
     def __call__(self, real_path: str) -> bool:
         """Whether a file, by its path without links, is a mask."""
@@ -122,8 +122,7 @@ def _fits(text: str, template: str) -> int:
 
 @cache
 def _around_field(template: str) -> tuple[str, str]:
-    before, _, after = re.split(f"({_FIELD})", template) if "{" in template else (template, "", "")
-    return before, after
+    return mask_template(template)[:2] if "{" in template else (template, "")
 
 
 def why_no_image(real_path: str, masks: MaskFiles | None = None) -> str | None:

@@ -174,10 +174,9 @@ def _check_palette(spec: DatasetSpec) -> None:
 def _check_template(spec: DatasetSpec, key: str, value: str) -> None:
     example = {"image": "images/{id}.jpg", "mask": "masks/{id}.png"}[key]
     try:
-        # Ids are put in by replacing, so a brace that is not of the one id would stay as it is.
-        one = isinstance(value, str) and value.count("{") == value.count("}") == 1
-        fits = one and ("{id}" in value if key == "image" else bool(mask_template(value)))
-    except ValueError:
+        mask_template(value)
+        fits = key == "mask" or "{id}" in value
+    except (TypeError, ValueError):
         fits = False
     if not fits:
         raise ConfigError(f"dataset {spec.name}: {key} must hold {{id}} once, such as {example!r}, got {value!r}")

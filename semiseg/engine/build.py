@@ -254,7 +254,7 @@ class EvalLoader:
         skip: bool = False,
         images: SegmentationDataset | None = None,
     ):
-        self.images = images or dataset(config, spec, read_val(config, spec), "val", skip=skip)
+        self.images = dataset(config, spec, read_val(config, spec), "val", skip=skip) if images is None else images
         self._mean, self._std, self._workers = config.dataset.mean, config.dataset.std, config.dataset.workers
         self._indices = range(group.rank, len(self.images), group.world)
         self._skip = skip

@@ -6,7 +6,6 @@ Exit code 0: nothing found; 1: written, but check-data names problems; 2: nothin
 """
 
 import argparse
-import contextlib
 import re
 import shlex
 from collections import Counter
@@ -301,10 +300,13 @@ def _lies_sideways(look: Look, sample: str) -> bool:
 
 def _is_like_a_mask(look: Look, sample: str) -> bool:
     """Whether an image without a mask has hardly more colours than there are classes."""
-    with contextlib.suppress(DataError):  # a JPEG, or check-data says it
+    if sample in look.classes_of:
+        return False
+    try:
         content = look_at_mask(look.naming.root / look.spec.image_path(sample))
-        return sample not in look.classes_of and len(content.colors) <= max(16, look.spec.num_classes + 1)
-    return False
+    except DataError:  # a JPEG, or check-data says it
+        return False
+    return len(content.colors) <= max(16, look.spec.num_classes + 1)
 
 
 def _next(proposal: Proposal, folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from semiseg.data.templates import MaskTemplate
 
 _SEPARATORS = "_-. /"
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # of a name: images, Tr in imagesTr
 _OF_MASKS = frozenset(
     {
         *("mask", "masks", "label", "labels", "lbl", "lbls", "gt", "gts", "seg", "segs", "segmentation"),
@@ -91,7 +91,7 @@ def called_masks(files: Collection[str]) -> list[str]:
 
 def says_mask(part: str) -> bool:
     """Whether a word of a name, or of a part of it, stands for masks."""
-    words = [word.lower() for word in _WORDS.findall(part)]
+    words = [word.lower() for word in WORDS.findall(part)]
     return any(word in _OF_MASKS or word.endswith(_OF_MASKS_AT_THE_END) for word in words)
 
 

@@ -3,7 +3,8 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from semiseg.common.errors import DataError
 from semiseg.common.text import counted
@@ -23,7 +24,8 @@ _LOOKED_AT = 300  # masks whose names are compared with those of all images
 _FOLDERS = 20  # names of folders that may stand for that of masks
 
 
-class Match(NamedTuple):
+@dataclass(frozen=True)
+class Match:
     """``around`` and ``affixes``: how images and masks are named. image_files, mask_files: what each was looked for in.
 
     mixed: the files of one folder, which the names of masks tell from images.
@@ -35,12 +37,12 @@ class Match(NamedTuple):
     mask_files: Sequence[str]
     mixed: bool = False
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         """Of all images."""
         return self.around.ids(self.image_files)
 
-    @property
+    @cached_property
     def used(self) -> set[str]:
         """Files that are an image's mask."""
         return set(map(self.affixes.of, self.ids)).intersection(self.mask_files)
@@ -112,17 +114,18 @@ def _best(
         return None
     most = max(found, key=lambda item: item[0])  # the first of equal ones
     if found[0][1] == Around() and not (said or most[1].whole):
-        _refuse_another(found[0][0], found[0][2], *most[::2])
+        _refuse_another(found[0], most)
         most = found[0]
     _, around, affixes = most
     images = around.images(image_files, affixes) if one_folder else image_files
     return Match(around, affixes, images, mask_files, one_folder)
 
 
-def _refuse_another(count: int, plain: Affixes, most: int, other: Affixes) -> None:
+def _refuse_another(first: tuple[int, Around, Affixes], best: tuple[int, Around, Affixes]) -> None:
     """Raises: DataError where more masks are named as masks are, by a part of the images' names: maskN.png of imgN.jpg
     beside a few imgN.png. (val_N.png is none of train_N.jpg.)
     """
+    (count, _, plain), (most, _, other) = first, best
     beside = other.before + other.after
     if most > count and (says_mask(beside) or not beside):
         raise DataError(

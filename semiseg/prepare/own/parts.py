@@ -1,18 +1,17 @@
 """Parts that the owner made already: images in folders val and test, which no draw may mix with the others."""
 
-import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from semiseg.common.errors import ConfigError
 from semiseg.common.text import counted
+from semiseg.prepare.own.affixes import WORDS
 
 _PART_OF = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _TRAIN_OF = {**dict.fromkeys(_PART_OF, ("train", "training")), "ts": ("tr",)}  # imagesTs beside imagesTr: nnU-Net
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 class Parts(NamedTuple):
@@ -62,7 +61,7 @@ def _folders_of_parts(names: Collection[str]) -> dict[str, str]:
     known, found = {name.lower() for name in names}, {}
     for name in names:
         part = _PART_OF.get(name.lower())
-        for word in _WORDS.finditer(name):
+        for word in WORDS.finditer(name):
             others = (name[: word.start()] + other + name[word.end() :] for other in _TRAIN_OF.get(word[0].lower(), ()))
             if part is None and any(other.lower() in known for other in others):
                 part = _PART_OF.get(word[0].lower(), "test")
